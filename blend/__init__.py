@@ -1,0 +1,1 @@
+"""Saved predictions to aligned banks, to weights, to one blended submission."""

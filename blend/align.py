@@ -1,0 +1,260 @@
+"""Joining the banks of many models by row id, and refusing whatever does not fit.
+
+The aligned order is by fold (then by group, where groups are asked for), so that the rows of a fold are one range.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from blend.bank import BankError, PredictionBank
+from blend.chunks import ArrayRows, Member, Part
+from blend.sources import Source
+from blend.stack import Stack
+from blend.tables import SUFFIXES, TableBank
+
+NESTED_BLOCKS = 5
+_MONTH = re.compile(r"\d{4}-\d{2}")
+_AGREE = ("domain", "metric", "targets", "convention")
+_WHY = {
+    "domain": "they predict different things",
+    "metric": "they answer to different judges",
+    "targets": "columns would be mixed up; predict with the same target list",
+    "convention": "their rows count different things (such as with and without control rows); predict both alike",
+}
+
+
+def align(
+    sources: Sequence[Source],
+    truth: Path | None = None,
+    row_groups: bool = False,
+    groups: Path | None = None,
+    clip_predictions: bool = False,
+    allow_fold_mismatch: bool = False,
+) -> Stack:
+    """Join models by row id.
+
+    Args:
+        sources: the models, all out-of-fold or all test predictions.
+        truth: true values (bank folder or table); by default the truth bank that the models name.
+        row_groups: order rows by group within a fold, for weights per group.
+        groups: table with the columns ``row_id`` and ``group`` in place of the banks' own groups.
+        clip_predictions: clip probabilities to [0, 1] instead of refusing others.
+        allow_fold_mismatch: do not compare the hashes of fold tables (row ids and fold numbers must still agree).
+
+    Raises:
+        BankError: rows, folds, targets, shapes or conventions differ; the sentence names the bank and the row.
+    """
+    _check_manifests(sources, allow_fold_mismatch)
+    test = sources[0].kind == "test"
+    frame = _reference_rows(sources[0], test)
+    if groups is not None:
+        frame["group"] = _read_groups(groups, frame["row_id"])
+    frame, note = _nested_folds(frame, sources[0].banks[0].manifest.domain, test)
+    if row_groups and "group" not in frame:
+        raise BankError(f"{sources[0].path} has no row groups; give them with --groups FILE (columns row_id, group)")
+    order = np.lexsort((frame["group"].to_numpy(), frame["nested"])) if row_groups else np.argsort(frame["nested"], kind="stable")
+    rows = frame.iloc[order].reset_index(drop=True)
+    ids = pd.Index(rows["row_id"])
+    members = [_member(source, ids, rows, test) for source in sources]
+    first = sources[0].banks[0]
+    stack = Stack(
+        members=members,
+        rows=rows,
+        shape=first.shape,
+        scale=np.asarray(first.scale, dtype=np.float64),
+        manifest=first.manifest,
+        nested_note=note,
+        row_groups=row_groups,
+        clip_predictions=clip_predictions,
+    )
+    if not test:
+        _attach_truth(stack, sources, truth, ids)
+    _to_common_scale(sources, members, stack)
+    return stack
+
+
+def _check_manifests(sources: Sequence[Source], allow_fold_mismatch: bool) -> None:
+    if not sources:
+        raise BankError("there is nothing to blend: give at least one BANK")
+    reference = sources[0].banks[0]
+    for bank in (bank for source in sources for bank in source.banks):
+        if bank.manifest.kind != reference.manifest.kind:
+            raise BankError(f"{bank.path} holds {bank.manifest.kind} predictions but {reference.path} {reference.manifest.kind}")
+        for name in _AGREE:
+            ours, theirs = getattr(reference.manifest, name), getattr(bank.manifest, name)
+            if ours != theirs and not (isinstance(bank, TableBank) != isinstance(reference, TableBank) and not (ours and theirs)):
+                raise BankError(f"{bank.path} and {reference.path} have different {name} ({_differ(theirs, ours)}): {_WHY[name]}")
+        if bank.shape != reference.shape:
+            raise BankError(f"{bank.path} predicts shape {bank.shape} per row but {reference.path} {reference.shape}")
+        ours, theirs = reference.manifest.hashes.get("folds"), bank.manifest.hashes.get("folds")
+        if ours and theirs and ours != theirs and not allow_fold_mismatch:
+            raise BankError(
+                f"{bank.path} was trained on another fold table ({theirs[:12]}) than {reference.path} ({ours[:12]}); "
+                "its out-of-fold rows may be training rows of the other: train it on the same folds"
+            )
+
+
+def _differ(theirs: Any, ours: Any) -> str:
+    if isinstance(theirs, list):
+        where = next((i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b), min(len(theirs), len(ours)))
+        return f"target {where}: {theirs[where : where + 1]} and {ours[where : where + 1]}"
+    return f"{theirs!r} and {ours!r}"
+
+
+def _reference_rows(source: Source, test: bool) -> pd.DataFrame:
+    """Row ids, folds and groups of the first model, in stored order."""
+    frame = source.seeds[0][0].index if test else pd.concat([b.index for b in source.seeds[0]], ignore_index=True)
+    columns = [name for name in ("row_id", "fold", "group") if name in frame]
+    return frame[columns].reset_index(drop=True)
+
+
+def _read_groups(path: Path, row_ids: pd.Series) -> npt.NDArray[np.str_]:
+    table = pd.read_csv(path, dtype=str)
+    if not {"row_id", "group"} <= set(table.columns):
+        raise BankError(f"{path} needs the columns row_id and group, it has {', '.join(table.columns)}")
+    found = row_ids.map(table.drop_duplicates("row_id").set_index("row_id")["group"])
+    if found.isna().any():
+        raise BankError(f"{path} names no group for row {row_ids[found.isna()].iloc[0]!r}")
+    return found.to_numpy(dtype=str)
+
+
+def _nested_folds(frame: pd.DataFrame, domain: str, test: bool) -> tuple[pd.DataFrame, str]:
+    """Add the column ``nested``: the folds that weights are fitted and scored across."""
+    if test:
+        return frame.assign(nested=0), ""
+    if "fold" in frame and frame["fold"].nunique() > 1:
+        return frame.assign(nested=frame["fold"].astype(np.int64)), f"nested over the {frame['fold'].nunique()} folds of the banks"
+    blocks = min(NESTED_BLOCKS, len(frame))
+    months = frame["group"].astype(str) if "group" in frame else pd.Series(dtype=str)
+    if domain == "leap" and months.nunique() >= blocks and months.map(_MONTH.fullmatch).notna().all():
+        names = np.sort(months.unique())
+        block_of = {name: i for i, part in enumerate(np.array_split(names, blocks)) for name in part}
+        nested = months.map(block_of).to_numpy(dtype=np.int64)
+        return frame.assign(nested=nested), f"the banks hold one fold; nested over {blocks} blocks of whole months"
+    nested = np.empty(len(frame), dtype=np.int64)
+    for i, part in enumerate(np.array_split(np.argsort(frame["row_id"].to_numpy(dtype=str), kind="stable"), blocks)):
+        nested[part] = i
+    return frame.assign(nested=nested), f"the banks hold one fold; nested over {blocks} contiguous blocks of sorted row ids"
+
+
+def _member(source: Source, ids: pd.Index, rows: pd.DataFrame, test: bool) -> Member:
+    parts: list[Part] = []
+    for banks in source.seeds:
+        if test:
+            for bank in banks:
+                parts += _parts([bank], ids, None, 1.0 / len(source.seeds) / len(banks), source.name)
+        else:
+            parts += _parts(banks, ids, rows.get("fold"), 1.0 / len(source.seeds), source.name)
+    return Member(source.name, parts)
+
+
+def _parts(banks: Sequence[PredictionBank], ids: pd.Index, folds: pd.Series | None, weight: float, name: str) -> list[Part]:
+    """Parts that together hold every aligned row once."""
+    held = np.zeros(len(ids), dtype=np.int8)
+    parts = []
+    for bank in banks:
+        positions = ids.get_indexer(pd.Index(bank.index["row_id"]))
+        if (positions < 0).any():
+            extra = bank.index["row_id"].iloc[int(np.argmax(positions < 0))]
+            raise BankError(f"{bank.path}: row {extra!r} is not among the rows of the other models ({int((positions < 0).sum())} such rows)")
+        if held[positions].any():
+            twice = ids[positions[int(np.argmax(held[positions]))]]
+            raise BankError(f"{bank.path}: row {twice!r} is already predicted by another fold of {name}; folds must not overlap")
+        held[positions] = 1
+        if folds is not None and "fold" in bank.index:
+            _check_folds(bank, positions, folds, ids)
+        parts.append(_part(bank, positions, weight))
+    if not held.all():
+        missing = int(np.argmin(held))
+        raise BankError(
+            f"{name} ({banks[0].path}) has no prediction for row {ids[missing]!r} that the other models predict ({int((held == 0).sum())} rows missing)"
+        )
+    return parts
+
+
+def _check_folds(bank: PredictionBank, positions: npt.NDArray[np.intp], folds: pd.Series, ids: pd.Index) -> None:
+    differs = bank.index["fold"].to_numpy() != folds.to_numpy()[positions]
+    if differs.any():
+        row = int(np.argmax(differs))
+        raise BankError(
+            f"{bank.path}: row {ids[positions[row]]!r} is in fold {bank.index['fold'].iloc[row]} but in fold "
+            f"{folds.iloc[positions[row]]} of the other models; all models of a blend need the same fold table"
+        )
+
+
+def _part(bank: PredictionBank, positions: npt.NDArray[np.intp], weight: float) -> Part:
+    """The inverse of ``positions`` (aligned place of each stored row), over the range it covers."""
+    first, last = int(positions.min()), int(positions.max())
+    local = np.full(last - first + 1, -1, dtype=np.int32)
+    local[positions - first] = np.arange(len(positions), dtype=np.int32)
+    return Part(str(bank.path), ArrayRows(bank.predictions), first, local, weight)
+
+
+def _attach_truth(stack: Stack, sources: Sequence[Source], path: Path | None, ids: pd.Index) -> None:
+    if path is not None:
+        given = _open_truth(path)
+        stack.attach_truth(_truth_member([(given, np.arange(len(ids)))], ids), given)
+        return
+    truths: dict[Path, Member] = {}
+    for source in sources:
+        for banks in source.seeds:
+            opened = [bank.truth() for bank in banks]
+            key = opened[0].path
+            if len({bank.path for bank in opened}) == 1 and key in truths:
+                continue
+            where = [ids.get_indexer(pd.Index(bank.index["row_id"])) for bank in banks]
+            member = _truth_member(list(zip(opened, where, strict=True)), ids)
+            if not truths:
+                stack.attach_truth(member, opened[0])
+            else:
+                _check_same_truth(stack, member, source)
+            truths[key] = member
+
+
+def _open_truth(path: Path) -> PredictionBank:
+    return TableBank(path, "truth") if path.suffix in SUFFIXES else PredictionBank(path)
+
+
+def _truth_member(pieces: list[tuple[PredictionBank, npt.NDArray[np.intp]]], ids: pd.Index) -> Member:
+    parts = []
+    for bank, aligned in pieces:
+        stored = pd.Index(bank.index["row_id"]).get_indexer(ids[aligned])
+        if (stored < 0).any():
+            raise BankError(f"the truth {bank.path} lacks row {ids[aligned][int(np.argmax(stored < 0))]!r} that the models predict")
+        first = int(aligned.min())
+        local = np.full(int(aligned.max()) - first + 1, -1, dtype=np.int32)
+        local[aligned - first] = stored
+        parts.append(Part(str(bank.path), ArrayRows(bank.predictions), first, local))
+    return Member("truth", parts)
+
+
+def _check_same_truth(stack: Stack, other: Member, source: Source) -> None:
+    assert stack.truth is not None
+    step = max(1, 2**22 // stack.width)
+    for start in range(0, len(stack.rows), step):
+        stop = min(start + step, len(stack.rows))
+        same = (stack.truth.read(start, stop, stack.width) == other.read(start, stop, stack.width)).all(axis=1)
+        if not same.all():
+            row = start + int(np.argmin(same))
+            raise BankError(
+                f"{source.path} answers to other true values: {other.where(row)} and {stack.truth.where(row)} differ in row "
+                f"{stack.rows['row_id'].iloc[row]!r}; were the data sets prepared differently?"
+            )
+
+
+def _to_common_scale(sources: Sequence[Source], members: Sequence[Member], stack: Stack) -> None:
+    """Multiply into the units of the truth (of the first model, where there is none)."""
+    common = np.broadcast_to(stack.scale, stack.shape).reshape(-1) if stack.shape else np.asarray(stack.scale).reshape(1)
+    for source, member in zip(sources, members, strict=True):
+        for part, bank in zip(member.parts, source.banks, strict=True):
+            own = np.broadcast_to(bank.scale, stack.shape).reshape(-1) if stack.shape else np.asarray(bank.scale).reshape(1)
+            if not np.array_equal(own, common):
+                part.factor = own / common

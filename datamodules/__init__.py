@@ -1,0 +1,1 @@
+"""Raw files to validated rows with ids, to folds, to batches."""

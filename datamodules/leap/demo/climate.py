@@ -1,0 +1,75 @@
+"""Real climate statistics of ClimSim's low-resolution set: the table that the synthetic states are shaped by.
+
+Derived from ClimSim (Yu et al. 2023, arXiv:2306.08754; CC BY 4.0) by ``make_climate.py``, which says what is in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+
+import numpy as np
+
+P0 = 1e5
+"""Reference pressure of the hybrid coordinate, Pa."""
+
+
+@dataclass(frozen=True)
+class Climate:
+    """Statistics per variable and level, and the horizontal grid (all columns or an even subset).
+
+    Attributes:
+        table: arrays keyed ``<variable>/<mean|std|min|max>`` (60 values for profiles, a scalar otherwise), in the
+            units of :data:`datamodules.leap.schema.UNITS`; tendencies and fluxes have ``std`` only.
+        lat: latitude of the columns, degrees north, (columns,).
+        lon: longitude, degrees east, (columns,).
+        surface_pressure: time-mean surface pressure, Pa, (columns,).
+    """
+
+    table: dict[str, np.ndarray]
+    lat: np.ndarray
+    lon: np.ndarray
+    surface_pressure: np.ndarray
+
+    def mean(self, name: str) -> np.ndarray:
+        """Mean over time and columns."""
+        return self.table[f"{name}/mean"]
+
+    def std(self, name: str) -> np.ndarray:
+        """Standard deviation over time and columns."""
+        return self.table[f"{name}/std"]
+
+    def clip(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Values limited to the range that the real variable takes at each level."""
+        return np.clip(values, self.table[f"{name}/min"], self.table[f"{name}/max"])
+
+    def mid_pressure(self, surface_pressure: np.ndarray) -> np.ndarray:
+        """Pressure in the middle of the layers, Pa, (columns, 60)."""
+        return self.table["grid/hyam"] * P0 + self.table["grid/hybm"] * surface_pressure[:, None]
+
+    def interface_pressure(self, surface_pressure: np.ndarray) -> np.ndarray:
+        """Pressure at the layer interfaces, Pa, (columns, 61)."""
+        return self.table["grid/hyai"] * P0 + self.table["grid/hybi"] * surface_pressure[:, None]
+
+    @cached_property
+    def distance(self) -> np.ndarray:
+        """Great-circle distance between the columns, km, (columns, columns)."""
+        lat, lon = np.deg2rad(self.lat), np.deg2rad(self.lon)
+        cosine = np.sin(lat)[:, None] * np.sin(lat) + np.cos(lat)[:, None] * np.cos(lat) * np.cos(lon[:, None] - lon)
+        return 6371.0 * np.arccos(np.clip(cosine, -1.0, 1.0))
+
+
+def load_climate(columns: int) -> Climate:
+    """Read the packaged table and keep ``columns`` grid columns, evenly spread over the file's order.
+
+    Raises:
+        ValueError: ``columns`` is not between 1 and the size of the grid.
+    """
+    with resources.files(__package__).joinpath("climate.npz").open("rb") as file, np.load(file) as archive:
+        table = {name: archive[name] for name in archive.files}
+    available = len(table["grid/lat"])
+    if not 1 <= columns <= available:
+        raise ValueError(f"columns={columns}: the grid has {available} columns, give a number from 1 to {available}.")
+    kept = np.arange(columns) * available // columns
+    return Climate(table, table["grid/lat"][kept], table["grid/lon"][kept], table["grid/PS"][kept])

@@ -1,0 +1,244 @@
+"""Raw ClimSim files: pairs of what the climate model held before (``mli``) and after (``mlo``) its column physics.
+
+``.../YYYY-MM/E3SM-MMF.{mli,mlo}.YYYY-MM-DD-SSSSS.nc``, one pair per 1200 s step, every file with all grid columns.
+Source: the data set ``LEAP/ClimSim_low-res`` (Yu et al. 2023, arXiv:2306.08754).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from datamodules.errors import DataError
+from datamodules.leap import cdf5
+from datamodules.leap.calendar import stamp_to_step
+from datamodules.leap.schema import (
+    FLUXES,
+    GRID_COLUMNS,
+    LEVELS,
+    N_PROFILES,
+    N_SCALARS,
+    N_TARGETS,
+    PROFILES,
+    SCALARS,
+    STEP_SECONDS,
+    TENDENCIES,
+)
+
+_FILE_NAME = re.compile(r".*\.(mli|mlo)\.(\d{4}-\d{2}-\d{2}-\d{5})\.nc")
+_CLOCK = ("ymd", "tod")
+_INPUT_NAMES = (*_CLOCK, *PROFILES, *SCALARS)
+_STATE_AFTER = tuple(name.replace("ptend_", "state_") for name in TENDENCIES)
+_OUTPUT_NAMES = (*_CLOCK, *_STATE_AFTER, *FLUXES)
+
+
+class Pair(NamedTuple):
+    """The two files of a time step.
+
+    Args:
+        step: Time-step number, see :mod:`datamodules.leap.calendar`.
+        stamp: ``YYYY-MM-DD-SSSSS``.
+        mli: File with the state before the physics.
+        mlo: File with the state after it.
+    """
+
+    step: int
+    stamp: str
+    mli: str
+    mlo: str
+
+
+def find_pairs(root: str | Path) -> list[Pair]:
+    """All pairs below a folder, at any depth, in time order.
+
+    Raises:
+        DataError: No such folder, no raw file below it, a file without its partner, a stamp found twice, or a file
+            name whose stamp the calendar does not have.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"no such folder: {root}")
+    files: dict[str, dict[str, str]] = {"mli": {}, "mlo": {}}
+    for folder, _, names in os.walk(root, followlinks=True):
+        for name in names:
+            match = _FILE_NAME.fullmatch(name)
+            if match is None:
+                continue
+            kind, stamp = match.groups()
+            path = os.path.join(folder, name)  # noqa: PTH118 - hundreds of thousands of files
+            if stamp in files[kind]:
+                raise DataError(f"two {kind} files of {stamp}: {files[kind][stamp]} and {path}: keep one")
+            files[kind][stamp] = path
+    _check_partners(root, files["mli"], files["mlo"])
+    pairs = [Pair(_step_of(path, stamp), stamp, path, files["mlo"][stamp]) for stamp, path in files["mli"].items()]
+    return sorted(pairs)
+
+
+def _check_partners(root: Path, before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    if not before and not after:
+        raise DataError(f"no ClimSim file (E3SM-MMF.mli.YYYY-MM-DD-SSSSS.nc) below {root}")
+    for kind, partner, have, other in (("mli", "mlo", before, after), ("mlo", "mli", after, before)):
+        lonely = sorted(set(have) - set(other))
+        if lonely:
+            more = f" (and {len(lonely) - 1} more like it)" if len(lonely) > 1 else ""
+            raise DataError(
+                f"{have[lonely[0]]} has no .{partner} file{more}: fetch its partner or remove the .{kind} file"
+            )
+
+
+def _step_of(path: str, stamp: str) -> int:
+    try:
+        return stamp_to_step(stamp)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+class Inputs(NamedTuple):
+    """The state before the physics, in model order: profiles (columns, 9, 60) and scalars (columns, 16), float64."""
+
+    profiles: np.ndarray
+    scalars: np.ndarray
+
+
+class Rows(NamedTuple):
+    """All rows of a pair: :class:`Inputs` and targets (columns, 368), float64."""
+
+    profiles: np.ndarray
+    scalars: np.ndarray
+    targets: np.ndarray
+
+    @classmethod
+    def empty(cls, columns: int) -> Rows:
+        """Uninitialised memory for the rows of a pair, for :func:`read_pair` to fill."""
+        shapes = ((columns, N_PROFILES, LEVELS), (columns, N_SCALARS), (columns, N_TARGETS))
+        return cls(*(np.empty(shape) for shape in shapes))
+
+
+def read_inputs(path: str | Path, columns: int = GRID_COLUMNS, out: Inputs | Rows | None = None) -> Inputs:
+    """Read an ``mli`` file.
+
+    Args:
+        path: The file. If its name carries a time stamp, the time in the file must be the same.
+        columns: Grid columns the file must have.
+        out: Where to put the result, by default new arrays.
+
+    Raises:
+        DataError: Names the file and what is wrong: truncated, not netCDF, a variable missing or renamed, another
+            grid size or number of levels, another time than the name says.
+    """
+    variables = _read_variables(path, _INPUT_NAMES, columns)
+    profiles, scalars = (out or Rows.empty(columns))[:2]
+    for i, name in enumerate(PROFILES):
+        profiles[:, i] = variables[name].T
+    for i, name in enumerate(SCALARS):
+        scalars[:, i] = variables[name]
+    return Inputs(profiles, scalars)
+
+
+def read_pair(pair: Pair, columns: int = GRID_COLUMNS, out: Rows | None = None) -> Rows:
+    """Read both files of a step and form the targets.
+
+    Tendencies are ``(after - before) / 1200`` in float64, per second, as ClimSim's own tools compute them; the eight
+    fluxes are copied.
+
+    Args:
+        pair: The two files.
+        columns: Grid columns the files must have.
+        out: Where to put the result. Using the same memory for every pair of a loop saves a third of its time or more:
+            fresh pages are dear.
+
+    Raises:
+        DataError: As :func:`read_inputs`, for either file.
+    """
+    out = out or Rows.empty(columns)
+    profiles, scalars = read_inputs(pair.mli, columns, out)
+    variables = _read_variables(pair.mlo, _OUTPUT_NAMES, columns)
+    targets = out.targets
+    for i, name in enumerate(_STATE_AFTER):
+        tendency = targets[:, i * LEVELS : (i + 1) * LEVELS]
+        np.subtract(variables[name].T, profiles[:, PROFILES.index(name)], out=tendency)
+        tendency /= STEP_SECONDS
+    for i, name in enumerate(FLUXES, start=len(_STATE_AFTER) * LEVELS):
+        targets[:, i] = variables[name]
+    return Rows(profiles, scalars, targets)
+
+
+# --- One file -----------------------------------------------------------------------------------------------------
+
+
+def _read_variables(path: str | Path, names: Collection[str], columns: int) -> dict[str, np.ndarray]:
+    """The named variables, checked: profiles (60, columns), others (columns,); possibly big-endian and read-only."""
+    try:
+        variables = _read_classic(path, names)
+    except cdf5.UnsupportedError:
+        variables = _read_with_netcdf(path, names)
+    except cdf5.TruncatedError as error:
+        raise DataError(f"{path} is truncated ({error}): fetch it again") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    _check_time(path, variables)
+    for name in names:
+        if name not in _CLOCK:
+            _check_shape(path, name, variables[name], columns)
+    return variables
+
+
+def _read_classic(path: str | Path, names: Collection[str]) -> dict[str, np.ndarray]:
+    content, header = cdf5.read(path)
+    _check_names(path, names, header)
+    return {name: cdf5.values(content, header[name]) for name in names}
+
+
+def _read_with_netcdf(path: str | Path, names: Collection[str]) -> dict[str, np.ndarray]:
+    """The same through the netCDF library, which knows the other formats (netCDF-4 on HDF5) as well."""
+    import netCDF4
+
+    try:
+        with netCDF4.Dataset(os.fspath(path)) as file:
+            file.set_auto_maskandscale(False)
+            _check_names(path, names, file.variables)
+            return {name: file.variables[name][...] for name in names}
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{path} is not a netCDF file, or a damaged one ({error}): fetch it again") from error
+
+
+def _check_names(path: str | Path, names: Iterable[str], present: Collection[str]) -> None:
+    for name in names:
+        if name not in present:
+            near = difflib.get_close_matches(name, present, n=1)
+            hint = f": the nearest name in it is '{near[0]}'" if near else ""
+            raise DataError(f"{path} has no variable '{name}'{hint}")
+
+
+def _check_time(path: str | Path, variables: Mapping[str, np.ndarray]) -> None:
+    match = _FILE_NAME.fullmatch(os.path.basename(path))  # noqa: PTH119 - called for every file
+    if match is None:
+        return
+    stamp = match[2]
+    date, second = (int(variables[name].reshape(-1)[0]) for name in _CLOCK)
+    inside = f"{date // 10_000:04d}-{date // 100 % 100:02d}-{date % 100:02d}-{second:05d}"
+    if inside != stamp:
+        raise DataError(f"{path} holds the time {inside} (ymd, tod), its name says {stamp}: one of the two is wrong")
+
+
+def _check_shape(path: str | Path, name: str, values: np.ndarray, columns: int) -> None:
+    expected = (LEVELS, columns) if name in _PROFILE_NAMES else (columns,)
+    shape = values.shape
+    if shape == expected:
+        return
+    if len(shape) != len(expected) or shape == expected[::-1] != expected:
+        raise DataError(f"{path}: '{name}' has shape {shape}, expected {expected} (level, grid column)")
+    if shape[-1] != columns:
+        raise DataError(
+            f"{path}: '{name}' has {shape[-1]} grid columns, expected {columns}: is this another resolution of ClimSim?"
+        )
+    raise DataError(f"{path}: '{name}' has {shape[0]} levels, expected {LEVELS}")
+
+
+_PROFILE_NAMES = frozenset(PROFILES)

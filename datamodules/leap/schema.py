@@ -1,0 +1,137 @@
+"""Names, orders and units of ClimSim's low-resolution set (the ``v2`` variables of the LEAP competition).
+
+One row is one atmospheric column at one time step. Level 0 is the model top (about 0.08 hPa), level 59 lies next to
+the surface (about 993 hPa). Two orders exist for the 556 inputs and are never mixed: the *CSV order* of the
+competition files (six state profiles, sixteen scalars, three gas profiles) and the *model order* of this project
+(nine profiles, then sixteen scalars). All permutations below are built from names.
+
+Source: ClimSim (Yu et al. 2023, arXiv:2306.08754) and the competition ``leap-atmospheric-physics-ai-climsim``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+LEVELS = 60
+GRID_COLUMNS = 384  # ne4pg2, low resolution
+HIGH_RES_GRID_COLUMNS = 21_600
+STEP_SECONDS = 1200  # the climate model's time step
+STEPS_PER_DAY = 72
+
+STATE_PROFILES = ("state_t", "state_q0001", "state_q0002", "state_q0003", "state_u", "state_v")
+GAS_PROFILES = ("pbuf_ozone", "pbuf_CH4", "pbuf_N2O")
+PROFILES = STATE_PROFILES + GAS_PROFILES
+SCALARS = (
+    "state_ps",
+    "pbuf_SOLIN",
+    "pbuf_LHFLX",
+    "pbuf_SHFLX",
+    "pbuf_TAUX",
+    "pbuf_TAUY",
+    "pbuf_COSZRS",
+    "cam_in_ALDIF",
+    "cam_in_ALDIR",
+    "cam_in_ASDIF",
+    "cam_in_ASDIR",
+    "cam_in_LWUP",
+    "cam_in_ICEFRAC",
+    "cam_in_LANDFRAC",
+    "cam_in_OCNFRAC",
+    "cam_in_SNOWHLAND",
+)
+TENDENCIES = ("ptend_t", "ptend_q0001", "ptend_q0002", "ptend_q0003", "ptend_u", "ptend_v")
+FLUXES = (
+    "cam_out_NETSW",
+    "cam_out_FLWDS",
+    "cam_out_PRECSC",
+    "cam_out_PRECC",
+    "cam_out_SOLS",
+    "cam_out_SOLL",
+    "cam_out_SOLSD",
+    "cam_out_SOLLD",
+)
+
+UNITS = {
+    "state_t": "K",
+    "state_q0001": "kg/kg",
+    "state_q0002": "kg/kg",
+    "state_q0003": "kg/kg",
+    "state_u": "m/s",
+    "state_v": "m/s",
+    "pbuf_ozone": "mol/mol",
+    "pbuf_CH4": "mol/mol",
+    "pbuf_N2O": "mol/mol",
+    "state_ps": "Pa",
+    "pbuf_SOLIN": "W/m2",
+    "pbuf_LHFLX": "W/m2",
+    "pbuf_SHFLX": "W/m2",
+    "pbuf_TAUX": "N/m2",
+    "pbuf_TAUY": "N/m2",
+    "pbuf_COSZRS": "1",
+    "cam_in_ALDIF": "1",
+    "cam_in_ALDIR": "1",
+    "cam_in_ASDIF": "1",
+    "cam_in_ASDIR": "1",
+    "cam_in_LWUP": "W/m2",
+    "cam_in_ICEFRAC": "1",
+    "cam_in_LANDFRAC": "1",
+    "cam_in_OCNFRAC": "1",
+    "cam_in_SNOWHLAND": "m",
+    "ptend_t": "K/s",
+    "ptend_q0001": "kg/kg/s",
+    "ptend_q0002": "kg/kg/s",
+    "ptend_q0003": "kg/kg/s",
+    "ptend_u": "m/s2",
+    "ptend_v": "m/s2",
+    "cam_out_NETSW": "W/m2",
+    "cam_out_FLWDS": "W/m2",
+    "cam_out_PRECSC": "m/s",
+    "cam_out_PRECC": "m/s",
+    "cam_out_SOLS": "W/m2",
+    "cam_out_SOLL": "W/m2",
+    "cam_out_SOLSD": "W/m2",
+    "cam_out_SOLLD": "W/m2",
+}
+
+N_PROFILES = len(PROFILES)  # 9
+N_SCALARS = len(SCALARS)  # 16
+N_INPUTS = N_PROFILES * LEVELS + N_SCALARS  # 556
+N_TARGETS = len(TENDENCIES) * LEVELS + len(FLUXES)  # 368
+
+
+def level_names(variables: tuple[str, ...]) -> list[str]:
+    """Column names ``<variable>_<level>`` in variable-major order."""
+    return [f"{name}_{level}" for name in variables for level in range(LEVELS)]
+
+
+MODEL_INPUT_NAMES = level_names(PROFILES) + list(SCALARS)
+CSV_INPUT_NAMES = level_names(STATE_PROFILES) + list(SCALARS) + level_names(GAS_PROFILES)
+TARGET_NAMES = level_names(TENDENCIES) + list(FLUXES)
+
+_csv_position = {name: i for i, name in enumerate(CSV_INPUT_NAMES)}
+CSV_TO_MODEL = np.array([_csv_position[name] for name in MODEL_INPUT_NAMES])
+"""``csv_row[CSV_TO_MODEL]`` is the row in model order. Not its own inverse."""
+MODEL_TO_CSV = np.argsort(CSV_TO_MODEL)
+"""``model_row[MODEL_TO_CSV]`` is the row in CSV order."""
+
+TARGET_GROUPS: dict[str, slice] = {
+    **{name.removeprefix("ptend_"): slice(i * LEVELS, (i + 1) * LEVELS) for i, name in enumerate(TENDENCIES)},
+    "surface": slice(len(TENDENCIES) * LEVELS, N_TARGETS),
+}
+"""Variable groups of the score tables: t, q0001, q0002, q0003, u, v, surface."""
+
+_ABLATED_LEVELS = 12  # the host set the tendencies of moisture and wind to zero above this level
+
+
+def zero_weight_mask() -> np.ndarray:
+    """Boolean (368,): the 60 targets that the judge weighs 0 (levels 0-11 of q0001, q0002, q0003, u, v)."""
+    mask = np.zeros(N_TARGETS, dtype=bool)
+    for name in ("q0001", "q0002", "q0003", "u", "v"):
+        start = TARGET_GROUPS[name].start
+        mask[start : start + _ABLATED_LEVELS] = True
+    return mask
+
+
+PTEND_TRICK_LEVELS = range(12, 28)
+"""Levels where one step removes all cloud liquid, so that ``ptend_q0002 = -state_q0002 / 1200`` holds (discussion 502484)."""
+PTEND_TRICK_TARGETS = np.array([TARGET_GROUPS["q0002"].start + level for level in PTEND_TRICK_LEVELS])

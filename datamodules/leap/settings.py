@@ -1,0 +1,60 @@
+"""Typed settings of the LEAP data (no torch here: ``--help`` reads this file)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass
+class LeapData:
+    """Which ClimSim rows are read, and how they are split and fed.
+
+    Args:
+        train_months: months to train on, such as ``0001-02:0008-06`` (inclusive) or a comma list.
+        val_months: months to validate on.
+        split: ``months`` = the two ranges above, ``blocks`` = contiguous time blocks as folds (fold 0 is the latest),
+            ``auto`` = months where the data hold both ranges, else blocks.
+        n_folds: number of time blocks.
+        gap_days: days without training on either side of the validation time (24 h of weather are correlated).
+        val_rows: validation rows are sampled at random (seed 42) down to this number, the size of the judge's test set;
+            0 keeps all.
+        stride: read every n-th time step (Kaggle's train.csv: 7).
+        drop_last_file: leave out the last file, as Kaggle's slice ``[0:-1:stride]`` does.
+        columns: grid columns of a file: 384 for the low-resolution grid, 21600 for the high one.
+        on_bad_row: what to do with rows that hold NaN or infinite values.
+        store_dtype: ``float64`` keeps the cloud-liquid columns, which reach 1e-58; ``float32`` halves the disk.
+        shuffle: ``full`` permutes all rows, ``block`` mixes blocks in a buffer (for stores larger than memory), ``auto``
+            = full below five million rows.
+        block_rows: rows of a block.
+        mix_blocks: blocks that are mixed together; block_rows times mix_blocks rows are in memory.
+        threads: read-ahead threads; 0 reads in the training thread.
+        processes: processes of the conversion to the memory-mapped store; default: all cores.
+        cache_dir: where the store is kept; default: ``cache`` in the output folder.
+    """
+
+    train_months: str = "0001-02:0008-06"
+    val_months: str = "0008-07:0009-01"
+    split: Literal["auto", "months", "blocks"] = "auto"
+    n_folds: int = 5
+    gap_days: float = 1.0
+    val_rows: int = 625_000
+    stride: int = 1
+    drop_last_file: bool = False
+    columns: int = 384
+    on_bad_row: Literal["error", "drop"] = "error"
+    store_dtype: Literal["float64", "float32"] = "float64"
+    shuffle: Literal["auto", "full", "block"] = "auto"
+    block_rows: int = 1024
+    mix_blocks: int = 256
+    threads: int = 2
+    processes: int | None = None
+    cache_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("n_folds", "stride", "columns", "block_rows", "mix_blocks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"data.{name} must be at least 1, got {getattr(self, name)}")
+        if self.gap_days < 0:
+            raise ValueError(f"data.gap_days must not be negative, got {self.gap_days}")

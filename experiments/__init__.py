@@ -1,0 +1,1 @@
+"""What a person runs: one short file per trained system, and the runner behind them."""

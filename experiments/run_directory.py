@@ -1,0 +1,118 @@
+"""A run's folder: a function of experiment, variant, seed and fold, the same on every process and after a restart."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from datamodules.errors import DataError
+from datamodules.files import read_json, write_json
+
+_PACKAGES = ("podium", "torch", "lightning", "torchmetrics", "timm", "numpy", "pandas", "optuna", "wandb")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of one run and its record ``run.json``.
+
+    Args:
+        path: ``<out>/<experiment>/<variant>/seed<S>/fold<F>``.
+    """
+
+    path: Path
+
+    @classmethod
+    def of(cls, out: Path, experiment: str, variant: str, seed: int, fold: int | str) -> RunDirectory:
+        """The folder of a run."""
+        return cls(Path(out) / experiment / variant / f"seed{seed}" / f"fold{fold}")
+
+    @property
+    def config(self) -> Path:
+        """Resolved settings."""
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of ``last.ckpt`` and ``best.ckpt``."""
+        return self.path / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        """Newest checkpoint."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """Best checkpoint by the monitored score."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def bank(self) -> Path:
+        """Out-of-fold predictions."""
+        return self.path / "bank"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of PNG files."""
+        return self.path / "figures"
+
+    def inference_checkpoint(self) -> Path:
+        """The best checkpoint, or the newest where there was no validation.
+
+        Raises:
+            DataError: the run has none.
+        """
+        for path in (self.best, self.last):
+            if path.is_file():
+                return path
+        raise DataError(f"{self.path} has no checkpoint yet; train it first")
+
+    def record(self) -> dict[str, Any]:
+        """``run.json``, empty before the run began."""
+        path = self.path / "run.json"
+        return dict(read_json(path)) if path.is_file() else {}
+
+    def update_record(self, **values: Any) -> None:
+        """Change some entries of ``run.json``, atomically."""
+        write_json(self.path / "run.json", {**self.record(), **values})
+
+    def set_aside(self) -> None:
+        """Rename the folder to the next free ``<name>.replaced-N``; nothing is deleted."""
+        if self.path.exists():
+            number = 1
+            while (target := self.path.with_name(f"{self.path.name}.replaced-{number}")).exists():
+                number += 1
+            self.path.rename(target)
+
+
+def provenance() -> dict[str, Any]:
+    """What made this run: commit, versions, machine, time."""
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "machine": platform.platform(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        result = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

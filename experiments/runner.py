@@ -1,0 +1,40 @@
+"""From a declaration and a command line to a finished run; torch is imported only after the arguments are right."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from experiments.cli import Settings, parse
+from experiments.declare import Experiment
+
+
+def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
+    """Run an experiment file: what ``python experiments/<name>.py ...`` does.
+
+    Args:
+        experiment: the declaration.
+        argv: arguments instead of the command line's.
+    """
+    settings = parse(experiment, argv)
+    if settings.demo:
+        print(f"DEMO: {experiment.domain.demo_announcement}", flush=True)
+    from datamodules.errors import DataError
+
+    try:
+        execute(settings, list(sys.argv[1:] if argv is None else argv))
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def execute(settings: Settings, arguments: list[str]) -> None:
+    """Train the one fold, or one process for each of all folds."""
+    if settings.daily.fold == "all":
+        from experiments.cv import run_folds
+
+        run_folds(settings, arguments)
+    else:
+        from experiments.training import train
+
+        train(settings)

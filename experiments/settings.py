@@ -1,0 +1,94 @@
+"""Typed settings of a run: the flat daily flags and the ``--train.*`` group (no torch here: ``--help`` reads this file)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass
+class Daily:
+    """The flags of every day.
+
+    Args:
+        data_dir: folder of the raw files; without it a synthetic demo data set is made and a smaller net trained.
+        devices: GPUs (or CPU processes) to train on: a number, or auto for all GPUs. Changes speed, not results.
+        num_nodes: machines, with torchrun or SLURM.
+        accelerator: auto takes CUDA GPUs where there are any, else the CPU (float64 rules out Apple's MPS).
+        precision: auto = bf16-mixed on GPUs that have it, else 32-true.
+        fold: number of the fold to hold out, all (one process per fold) or full (train on every row).
+        seed: of weights, shuffling and dropout.
+        epochs: passes over the training rows.
+        batch_size: rows of one optimiser step, all devices and accumulated micro-batches together.
+        lr: peak learning rate.
+        resume: auto = go on from the newest checkpoint of this run or start; never = start anew (the old run is set
+            aside); or the path of a checkpoint of the same settings.
+        init_from: checkpoint or run directory whose weights this new run starts from (recorded as its parent).
+        wandb: offline keeps a W&B run on disk without a key; online sends it; disabled.
+        variant: name of these settings in the run directory; default: demo or default, plus a short hash of the
+            settings that differ from the declaration.
+        out: folder of runs, predictions and cached data.
+    """
+
+    data_dir: Path | None = None
+    devices: int | Literal["auto"] = "auto"
+    num_nodes: int = 1
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    fold: int | Literal["all", "full"] = 0
+    seed: int = 0
+    epochs: int = 1
+    batch_size: int = 1024
+    lr: float = 1e-3
+    resume: str = "auto"
+    init_from: Path | None = None
+    wandb: Literal["online", "offline", "disabled"] = "offline"
+    variant: str | None = None
+    out: Path = Path("runs")
+
+    def __post_init__(self) -> None:
+        for name in ("num_nodes", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        if self.devices != "auto" and self.devices < 1:
+            raise ValueError(f"--devices must be at least 1, got {self.devices}")
+        if self.lr <= 0:
+            raise ValueError(f"--lr must be above 0, got {self.lr}")
+
+
+@dataclass
+class Train:
+    """How the training loop runs.
+
+    Args:
+        accumulate: micro-batches of one optimiser step; saves memory, keeps the effective batch.
+        grad_clip: largest gradient norm; 0 = no clipping.
+        patience: stop after so many validations without a better score; 0 = never.
+        ema_decay: decay of an exponential moving average of the weights, such as 0.999; 0 = off.
+        compile: compile the net in place (torch.compile).
+        checkpoint_every: optimiser steps between checkpoints inside an epoch; 0 = only at the end of an epoch.
+        validate_every: validations per epoch happen after this share of it (1 = at its end).
+        sync_batchnorm: BatchNorm over all GPUs.
+        deterministic: only deterministic algorithms.
+        progress: show progress bars.
+        log_every: optimiser steps between logged training losses.
+    """
+
+    accumulate: int = 1
+    grad_clip: float = 0.0
+    patience: int = 0
+    ema_decay: float = 0.0
+    compile: bool = False
+    checkpoint_every: int = 500
+    validate_every: float = 1.0
+    sync_batchnorm: bool = True
+    deterministic: bool = False
+    progress: bool = True
+    log_every: int = 20
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"train.ema_decay must lie in [0, 1), got {self.ema_decay}")
+        if not 0 < self.validate_every <= 1:
+            raise ValueError(f"train.validate_every is a share of an epoch in (0, 1], got {self.validate_every}")

@@ -1,0 +1,1 @@
+"""LightningModules (loss, metrics, optimiser, schedule) and the plain nets they train."""

@@ -1,0 +1,182 @@
+"""The LightningModule that all domains share: what differs between them is declared in five hooks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from datamodules.errors import DataError
+from lit_modules.optim import build_optimizer, build_scheduler, tie_weight_decay
+from lit_modules.settings import Optim
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Batch = dict[str, Tensor]
+IDENTITY_KEY = "podium"
+
+
+class BaseTask(LightningModule, ABC):
+    """One supervised task: a net, its loss, the judge's metric, an optimiser.
+
+    A sub-class implements the hooks :meth:`configure_models`, :meth:`configure_metrics`, :meth:`compute_loss`,
+    :meth:`update_metrics`, :meth:`metric_table` and :meth:`predict_step`. Everything that inference needs
+    (normalisers, encoders, target scales) is a buffer of the module, so it travels in the checkpoint.
+
+    Args:
+        model: the experiment's ``--model.*`` settings.
+        optim: optimiser and schedule settings.
+        lr: peak learning rate.
+        statistics: arrays fitted on the training fold, or None when a checkpoint will bring them.
+
+    Attributes:
+        net: the plain ``nn.Module`` that is trained.
+        monitor: metric name that selects the best checkpoint.
+        mode: ``max`` or ``min``.
+        identity: plain values that a checkpoint carries to be rebuilt without its run (set by the runner).
+    """
+
+    monitor: ClassVar[str]
+    mode: ClassVar[str]
+    net: nn.Module
+
+    def __init__(self, model: Any, optim: Optim, lr: float, statistics: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.model_settings = model
+        self.optim_settings = optim
+        self.lr = lr
+        self.identity: dict[str, Any] = {}
+        self.configure_models(statistics)
+        self.configure_metrics()
+        self.val_loss = MeanMetric()
+
+    @abstractmethod
+    def configure_models(self, statistics: Mapping[str, Any] | None) -> None:
+        """Make ``self.net`` and the modules that hold the statistics."""
+
+    @abstractmethod
+    def configure_metrics(self) -> None:
+        """Make the metric objects of validation."""
+
+    @abstractmethod
+    def compute_loss(self, batch: Batch) -> Tensor:
+        """Training loss of a batch, a scalar."""
+
+    @abstractmethod
+    def update_metrics(self, batch: Batch) -> Tensor:
+        """Add a validation batch to the metrics; return its mean loss."""
+
+    @abstractmethod
+    def metric_table(self) -> dict[str, float]:
+        """Scores of the validation rows seen, named without prefix. A collective call; must hold ``monitor``'s name."""
+
+    @abstractmethod
+    def reset_metrics(self) -> None:
+        """Forget the validation rows seen."""
+
+    @abstractmethod
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
+        """``row_id`` ``(batch,)`` and ``predictions`` ``(batch, *shape)`` in bank units, plus any extras."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step; logs ``train_loss`` of this process."""
+        loss = self.compute_loss(batch)
+        self.log("train_loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=False)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Feed the sum-state metrics; nothing is averaged over batches or processes here."""
+        self.val_loss.update(self.update_metrics(batch), weight=len(batch["row_id"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log every score of the metric table; the values are the same on every process."""
+        scores = self.metric_table() | {"loss": float(self.val_loss.compute())}
+        self.reset_metrics()
+        self.val_loss.reset()
+        for name, value in scores.items():
+            # synchronised already: the tables are computed from all-reduced states
+            self.log(f"val_{name}", value, prog_bar=f"val_{name}" == self.monitor, rank_zero_only=False)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Optimiser and per-step schedule of the settings."""
+        optimizer = build_optimizer(self, self.optim_settings, self.lr)
+        total = int(self.trainer.estimated_stepping_batches)
+        epochs = max(1, self.trainer.max_epochs or 1)
+        scheduler = build_scheduler(optimizer, self.optim_settings, self.lr, total, max(1, total // epochs))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the weight decay tied to the learning rate where the settings say so."""
+        if self.optim_settings.weight_decay_per_lr > 0:
+            tie_weight_decay(self.trainer.optimizers[0], self.optim_settings.weight_decay_per_lr)
+
+    @property
+    def target_names(self) -> Sequence[str]:
+        """Names of the targets in order, empty for maps."""
+        return ()
+
+    @property
+    def target_groups(self) -> Mapping[str, slice]:
+        """Named target ranges of the score tables."""
+        return {}
+
+    @property
+    def bank_scale(self) -> Tensor:
+        """What turns predictions into the judge's units."""
+        return torch.ones(())
+
+    def figures(self) -> dict[str, Figure]:
+        """Pictures of the last validation, by file name."""
+        return {}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write who this is beside the weights, in plain values."""
+        checkpoint[IDENTITY_KEY] = self.identity
+
+    def count_parameters(self) -> int:
+        """Trainable parameters of the net."""
+        return sum(p.numel() for p in self.net.parameters() if p.requires_grad)
+
+
+def load_weights(task: BaseTask, checkpoint: Mapping[str, Any]) -> None:
+    """Load a checkpoint's weights and statistics into a task built without statistics.
+
+    Raises:
+        DataError: the checkpoint belongs to another architecture; the first differing key is named.
+    """
+    state = checkpoint["state_dict"]
+    own = task.state_dict()
+    wrong = sorted(set(own) ^ set(state)) + [k for k in own if k in state and own[k].shape != state[k].shape]
+    if wrong:
+        raise DataError(
+            f"the checkpoint does not fit this net: {len(wrong)} of its entries differ, first {wrong[0]!r}; "
+            "it was trained with other --model settings or by another experiment"
+        )
+    task.load_state_dict(state)
+
+
+def read_checkpoint(path: Any) -> dict[str, Any]:
+    """Read a checkpoint on the CPU, plain tensors and values only (pickled code is refused by torch).
+
+    Raises:
+        DataError: the file is missing, damaged, or not a checkpoint of this project.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; give a checkpoint file or a run directory") from None
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"{path} cannot be read as a checkpoint ({reason}); it is damaged or not from this project"
+        ) from None
+    if not isinstance(checkpoint, dict) or IDENTITY_KEY not in checkpoint:
+        raise DataError(f"{path} is not a checkpoint of this project: it does not say which experiment made it")
+    return checkpoint

@@ -1,0 +1,1 @@
+"""LEAP: input representations, losses and LightningModules of the two winning systems."""

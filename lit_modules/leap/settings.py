@@ -1,0 +1,69 @@
+"""Typed settings of the LEAP nets (no torch here: ``--help`` reads this file)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal
+
+
+@dataclass
+class LeapModel:
+    """What every LEAP net shares: input channels, loss, post-processing.
+
+    Args:
+        loss: pointwise loss on the scaled targets.
+        loss_beta: where ``smooth_l1`` and ``huber`` turn from quadratic to linear, in scaled units.
+        difference_weight: weight of the loss on differences between adjacent levels (2nd and 3rd place; 0 = off).
+        second_difference_weight: weight of the loss on second differences (3rd place; 0 = off).
+        relative_humidity: add relative humidity as an input channel (3rd, 4th and 10th place).
+        vertical_difference: add differences between adjacent levels as input channels (7th place).
+        target_scale: divide a weighted target by its ``rms`` (8th place) or its ``std``.
+        clamp_water: no step may leave negative water (5th place).
+    """
+
+    # module:class of the net; a plain string, because this file is read before torch is imported
+    net: ClassVar[str] = ""
+
+    loss: Literal["smooth_l1", "huber", "mae", "mse"] = "smooth_l1"
+    loss_beta: float = 1.0
+    difference_weight: float = 0.0
+    second_difference_weight: float = 0.0
+    relative_humidity: bool = False
+    vertical_difference: bool = False
+    target_scale: Literal["rms", "std"] = "rms"
+    clamp_water: bool = False
+
+    def net_arguments(self) -> dict[str, Any]:
+        """The settings that belong to the net itself."""
+        shared = {field.name for field in fields(LeapModel)}
+        return {name: value for name, value in asdict(self).items() if name not in shared}
+
+
+@dataclass
+class BiLSTM(LeapModel):
+    """Bidirectional LSTM over the levels and an MLP at every level.
+
+    Args:
+        hidden: width of one direction.
+        layers: stacked recurrent layers.
+        dropout: between recurrent layers and in the head.
+    """
+
+    net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTM"
+
+    hidden: int = 256
+    layers: int = 6
+    dropout: float = 0.1
+
+
+@dataclass
+class BiLSTMTCN(BiLSTM):
+    """BiLSTM, squeeze-excite gate, dilated convolutions, linear head.
+
+    Args:
+        dilations: dilation of each convolution.
+    """
+
+    net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTMTCN"
+
+    dilations: tuple[int, ...] = (1, 2, 4, 8)

@@ -1,0 +1,1 @@
+"""Plain ``nn.Module`` architectures; nothing here knows of Lightning."""

@@ -1,0 +1,1 @@
+"""Small building blocks, one to a file, each naming the paper or write-up it comes from."""

@@ -1,0 +1,93 @@
+"""Optimisers and learning-rate schedules that count optimiser steps, so that ``--devices`` does not change them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+from lit_modules.settings import Optim
+
+_OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "radam": torch.optim.RAdam,
+}
+
+
+def parameter_groups(modules: Iterable[nn.Module], optim: Optim) -> list[dict[str, Any]]:
+    """Trainable parameters, biases and normalisation weights apart where they are not to decay."""
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    if optim.decay_norm_and_bias:
+        return [{"params": parameters}]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def build_optimizer(module: nn.Module, optim: Optim, lr: float) -> torch.optim.Optimizer:
+    """The optimiser of the settings over all trainable parameters of ``module``."""
+    return _OPTIMIZERS[optim.optimizer](
+        parameter_groups([module], optim),
+        lr=lr,
+        betas=(optim.beta1, optim.beta2),  # type: ignore[call-arg]
+        weight_decay=optim.weight_decay_per_lr * lr if optim.weight_decay_per_lr > 0 else optim.weight_decay,
+    )
+
+
+def cosine_factor(step: int, total: int, warmup: int = 0, hold: int = 1) -> float:
+    """Half cosine from 1 at ``step`` 0 (or the end of the warm-up) to 0 at ``total``.
+
+    Args:
+        step: optimiser steps taken.
+        total: optimiser steps of the whole training.
+        warmup: steps of a linear rise from 0.
+        hold: the factor stays constant for so many steps (a sub-epoch).
+    """
+    if step < warmup:
+        return step / warmup
+    held = step - step % max(1, hold)
+    progress = min(1.0, max(0.0, (held - warmup) / max(1, total - warmup)))
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def build_scheduler(
+    optimizer: torch.optim.Optimizer, optim: Optim, lr: float, total_steps: int, steps_per_epoch: int
+) -> LRScheduler:
+    """The schedule of the settings, to be stepped once an optimiser step.
+
+    Args:
+        optimizer: the optimiser to drive.
+        optim: the settings.
+        lr: peak learning rate.
+        total_steps: optimiser steps of the whole training (``trainer.estimated_stepping_batches``).
+        steps_per_epoch: optimiser steps of one epoch.
+    """
+    if optim.schedule == "one_cycle":
+        return OneCycleLR(
+            optimizer,
+            max_lr=lr,
+            total_steps=total_steps + 1,  # the scheduler is stepped once more after the last optimiser step
+            pct_start=optim.pct_start,
+            div_factor=optim.div_factor,
+            final_div_factor=optim.final_div_factor,
+            cycle_momentum=False,
+        )
+    warmup = round(optim.warmup * total_steps)
+    if optim.schedule == "constant":
+        return LambdaLR(optimizer, lambda step: step / warmup if step < warmup else 1.0)
+    hold = max(1, steps_per_epoch // optim.sub_epochs) if optim.sub_epochs else 1
+    return LambdaLR(optimizer, lambda step: cosine_factor(step, total_steps, warmup, hold))
+
+
+def tie_weight_decay(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group's weight decay to ``factor`` times its current learning rate (groups without decay stay so)."""
+    for group in optimizer.param_groups:
+        if group["weight_decay"] > 0 or group.get("tied", False):
+            group["tied"] = True
+            group["weight_decay"] = factor * group["lr"]

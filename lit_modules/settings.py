@@ -1,0 +1,43 @@
+"""Typed settings of optimisation, shared by all domains (no torch here: ``--help`` reads this file)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass
+class Optim:
+    """Optimiser and learning-rate schedule.
+
+    Args:
+        optimizer: ``adamw``, ``adam`` or ``radam``.
+        weight_decay: decoupled weight decay (L2 penalty for ``adam``).
+        weight_decay_per_lr: if above 0, the weight decay is this factor times the current learning rate (LEAP 1st place: 4).
+        beta1: decay of the first moment.
+        beta2: decay of the second moment.
+        decay_norm_and_bias: apply weight decay to biases and normalisation weights too (torch's default).
+        schedule: ``cosine`` = half cosine to zero, ``one_cycle`` = OneCycleLR, ``constant``.
+        warmup: share of all optimiser steps that rise linearly from zero (0 to 1).
+        sub_epochs: if above 0, the learning rate changes this many times an epoch (LEAP 1st place: 10).
+        pct_start: share of the steps in which ``one_cycle`` rises.
+        div_factor: ``one_cycle`` starts at lr / div_factor.
+        final_div_factor: ``one_cycle`` ends at lr / (div_factor * final_div_factor).
+    """
+
+    optimizer: Literal["adamw", "adam", "radam"] = "adamw"
+    weight_decay: float = 0.01
+    weight_decay_per_lr: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    decay_norm_and_bias: bool = True
+    schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
+    warmup: float = 0.0
+    sub_epochs: int = 0
+    pct_start: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"optim.warmup is a share of the optimiser steps in [0, 1), got {self.warmup}")

@@ -1,0 +1,50 @@
+import torch
+from torch import nn
+
+from lit_modules.nets.blocks.attention import AttentionOverAxis, SelfAttention
+from lit_modules.nets.blocks.transformer import EncoderLayer
+
+
+def copy_attention(source: nn.MultiheadAttention, ours: SelfAttention) -> None:
+    ours.qkv.weight.data.copy_(source.in_proj_weight)
+    ours.qkv.bias.data.copy_(source.in_proj_bias)
+    ours.out.load_state_dict(source.out_proj.state_dict())
+
+
+def test_computes_what_torch_computes() -> None:
+    torch.manual_seed(0)
+    reference = nn.MultiheadAttention(16, 4, batch_first=True)
+    nn.init.normal_(reference.in_proj_bias)
+    ours = SelfAttention(16, 4)
+    copy_attention(reference, ours)
+    x = torch.randn(3, 7, 16)
+    torch.testing.assert_close(ours(x), reference(x, x, x)[0])
+
+
+def test_starts_from_torch_s_distribution() -> None:
+    torch.manual_seed(0)
+    reference, ours = nn.MultiheadAttention(128, 4), SelfAttention(128, 4)
+    assert abs(reference.in_proj_weight.std() / ours.qkv.weight.std() - 1) < 0.05
+    assert abs(reference.out_proj.weight.std() / ours.out.weight.std() - 1) < 0.05
+    assert not ours.qkv.bias.any()
+    assert not ours.out.bias.any()
+
+
+def test_encoder_layer_computes_what_torch_computes() -> None:
+    torch.manual_seed(0)
+    reference = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+    ours = EncoderLayer(16, 4, 32)
+    copy_attention(reference.self_attn, ours.attention)
+    for mine, theirs in (("norm1", "norm1"), ("norm2", "norm2"), ("expand", "linear1"), ("project", "linear2")):
+        getattr(ours, mine).load_state_dict(getattr(reference, theirs).state_dict())
+    x = torch.randn(3, 7, 16)
+    torch.testing.assert_close(ours.eval()(x), reference.eval()(x), rtol=1e-4, atol=1e-5)
+
+
+def test_batch_axis_attends_over_the_rows() -> None:
+    torch.manual_seed(0)
+    attention = SelfAttention(8, 2)
+    x = torch.randn(5, 7, 8)
+    over_batch = AttentionOverAxis(attention, "batch").train()(x)
+    for level in range(7):
+        torch.testing.assert_close(over_batch[:, level], attention(x[None, :, level])[0])

@@ -1,0 +1,83 @@
+import pytest
+import torch
+from torch import nn
+
+from lit_modules.nets.blocks.attention import batch_axis_evaluation
+from lit_modules.nets.recurrent import (
+    BiGRU,
+    BiLSTM,
+    BiLSTMAttention,
+    BiLSTMCNN,
+    BiLSTMTCN,
+    BiLSTMTransformer,
+)
+from tests.lit_modules.nets.test_column_nets import BATCH_AXIS_NETS
+
+
+@pytest.mark.parametrize(
+    ("build", "published"),
+    [
+        (BiLSTM, 8_734_478),
+        (BiGRU, 8_983_822),
+        (BiLSTMTransformer, 11_886_862),
+        (BiLSTMAttention, 9_785_102),
+        (BiLSTMTCN, 11_755_150),
+        (BiLSTMCNN, 10_179_214),
+    ],
+)
+def test_parameter_counts_of_the_write_up(build: type[nn.Module], published: int) -> None:
+    with torch.device("meta"):
+        assert sum(p.numel() for p in build().parameters()) == published
+
+
+@pytest.fixture(params=BATCH_AXIS_NETS)
+def batch_axis_net(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    return BATCH_AXIS_NETS[request.param]()
+
+
+def test_batch_axis_attention_is_refused_in_prediction(batch_axis_net: nn.Module) -> None:
+    x = torch.randn(2, 60, 25)
+    batch_axis_net.train()(x)
+    with pytest.raises(RuntimeError, match="attention_axis='batch'.*refused for prediction"):
+        batch_axis_net.eval()(x)
+
+
+def test_batch_axis_attention_validates_only_where_it_is_allowed(batch_axis_net: nn.Module) -> None:
+    x = torch.randn(3, 60, 25)
+    batch_axis_net.eval()
+    with torch.no_grad(), batch_axis_evaluation(batch_axis_net):
+        together, alone = batch_axis_net(x), batch_axis_net(x[:1])
+    assert not torch.allclose(together[0], alone[0], rtol=1e-4)  # the quirk itself
+    with pytest.raises(RuntimeError, match="refused"):
+        batch_axis_net(x)
+
+
+def test_permission_ends_with_an_error_too() -> None:
+    net = BiLSTMAttention(hidden=8, layers=1, attention_axis="batch").eval()
+    with pytest.raises(ZeroDivisionError), batch_axis_evaluation(net):
+        raise ZeroDivisionError
+    with pytest.raises(RuntimeError, match="refused"):
+        net(torch.randn(2, 60, 25))
+
+
+def test_an_unknown_axis_is_an_error() -> None:
+    with pytest.raises(ValueError, match="'level' or 'batch', got 'time'"):
+        BiLSTMAttention(hidden=8, layers=1, attention_axis="time")  # type: ignore[arg-type]
+
+
+def test_both_ends_of_the_column_reach_every_level() -> None:
+    """Bidirectional: the surface influences the model top and the other way round."""
+    torch.manual_seed(0)
+    net = BiLSTM(hidden=8, layers=1, dropout=0.0).eval()
+    x = torch.randn(1, 60, 25, requires_grad=True)
+    net.head(net.body(x))[0, 0].sum().backward()
+    assert x.grad is not None
+    assert (x.grad[0].abs().sum(dim=1) > 0).all()
+
+
+def test_dropout_and_widths_reach_the_layers() -> None:
+    net = BiLSTMTCN(in_channels=26, hidden=4, layers=3, dropout=0.25, n_level_targets=2, n_scalar_targets=1)
+    assert net.body.rnn.dropout == net.head[0].p == 0.25
+    assert net.body.rnn.num_layers == 3
+    assert net(torch.randn(2, 30, 26)).shape == (2, 2 * 30 + 1)
