@@ -47,6 +47,14 @@ class TableBank(PredictionBank):
         if repeated.any():
             raise BankError(f"{path}: row id {self.index['row_id'][repeated].iloc[0]!r} is repeated")
 
+    def truth(self) -> PredictionBank:
+        """Tables name no truth.
+
+        Raises:
+            BankError: always.
+        """
+        raise BankError(f"{self.path} is a table and names no true values; give them with --truth FILE")
+
 
 def table_name(path: Path) -> str:
     """Model name of a table: the file's name without its suffix and a closing ``_oof`` or ``_test``."""

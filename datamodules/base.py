@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ class BaseDataModule(LightningDataModule, ABC):
     def train_dataloader(self) -> BatchLoader:
         """Shuffled training batches of this process."""
         rank, world = self._processes()
-        return self._loader(self.train_order(self.rows(TRAIN), rank, world))
+        return self._loader(self.train_order(self.rows(TRAIN), rank, world), self._batches_done)
 
     def val_dataloader(self) -> BatchLoader | list[Any]:
         """Every validation row exactly once over all processes."""
@@ -132,8 +133,12 @@ class BaseDataModule(LightningDataModule, ABC):
         """Batches of one epoch; a domain with other sampling overrides it."""
         return ShuffledBatches(rows, self.micro_batch, self.seed, rank, world)
 
-    def _loader(self, order: BatchOrder) -> BatchLoader:
-        return BatchLoader(self.read, order, threads=self.threads, pin=torch.cuda.is_available())
+    def _loader(self, order: BatchOrder, first: Callable[[], int] = int) -> BatchLoader:
+        return BatchLoader(self.read, order, threads=self.threads, pin=torch.cuda.is_available(), first=first)
+
+    def _batches_done(self) -> int:
+        """Batches of this epoch that were trained on already; above 0 only after going on in mid-epoch."""
+        return 0 if self.trainer is None else int(self.trainer.fit_loop.epoch_loop.batch_idx) + 1
 
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

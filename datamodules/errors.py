@@ -1,4 +1,9 @@
-"""The exception of everything that reads data."""
+"""The exception of everything that reads data, and a helper for its sentences."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class DataError(ValueError):
@@ -7,3 +12,10 @@ class DataError(ValueError):
     The message is one sentence for the person who started the program: it names the file (row, column, key) and says
     what to do, so that a command may print it without a traceback.
     """
+
+
+def nearest_name(name: str, candidates: Iterable[str]) -> str | None:
+    """The candidate that looks most like ``name`` (whatever its case), for a hint at a renamed variable; None if none does."""
+    lower = {candidate.lower(): candidate for candidate in candidates}
+    near = difflib.get_close_matches(name.lower(), lower, n=1)
+    return lower[near[0]] if near else None

@@ -34,11 +34,11 @@ class LastCheckpoint(Checkpoint):
         step = trainer.global_step
         if self.every and step % self.every == 0 and step != self._saved_at:
             self._saved_at = step
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the epoch and its validation."""
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Do not save the step again that was loaded."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
 
 from datamodules.files import atomic_path
+from experiments.processes import is_first_process
 
 
 class MetricsCsv(Logger):
@@ -44,7 +44,7 @@ class MetricsCsv(Logger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Keep a row; it is written by :meth:`save`."""
-        if rank_zero_only.rank != 0:
+        if not is_first_process():
             return
         row = {name: float(value) for name, value in metrics.items()}
         step = int(step or 0)
@@ -58,7 +58,7 @@ class MetricsCsv(Logger):
 
     def save(self) -> None:
         """Write the file, whole."""
-        if not self._rows or rank_zero_only.rank != 0:
+        if not self._rows or not is_first_process():
             return
         names = list(dict.fromkeys(name for row in self._rows for name in row))
         with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
@@ -91,13 +91,14 @@ def wandb_logger(mode: str, folder: Path, project: str, name: str, group: str, c
         group: of runs that belong together (folds and seeds).
         config: plain settings.
     """
-    if mode == "disabled" or rank_zero_only.rank != 0:
+    if mode == "disabled" or not is_first_process():
         return None
     import wandb
     from lightning.pytorch.loggers import WandbLogger
+    from wandb.sdk.lib.runid import generate_id
 
     id_file = folder / "wandb.json"
-    run_id = json.loads(id_file.read_text())["id"] if id_file.is_file() else wandb.util.generate_id()
+    run_id = json.loads(id_file.read_text())["id"] if id_file.is_file() else generate_id()
     id_file.write_text(json.dumps({"id": run_id}))
     return WandbLogger(
         project=project, name=name, group=group, id=run_id, save_dir=folder, offline=mode == "offline", config=config,

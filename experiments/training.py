@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import yaml
 from filelock import FileLock, Timeout
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities import rank_zero_only
 
 from blend.bank import Manifest, PredictionBank
 from datamodules.base import BaseDataModule
@@ -29,9 +30,13 @@ from experiments.cli import Settings
 from experiments.declare import load
 from experiments.loggers import MetricsCsv, wandb_logger
 from experiments.oof import merge_out_of_fold, predict_rows
+from experiments.processes import is_first_process
 from experiments.run_directory import RunDirectory, provenance
 from lit_modules.base import BaseTask, load_weights, read_checkpoint
 from lit_modules.callbacks import Ema, StepSeed, refuse_other_averaging
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FINISHED = "finished"
 
@@ -46,6 +51,7 @@ class FinishedRun:
         data: prepared data.
         task: with the weights that predicted.
         bank: out-of-fold predictions, None with ``--fold full``.
+        loggers: of the trainer, for pictures.
     """
 
     settings: Settings
@@ -53,6 +59,13 @@ class FinishedRun:
     data: BaseDataModule
     task: BaseTask
     bank: PredictionBank | None
+    loggers: list[Logger]
+
+    def log_image(self, name: str, figure: Figure) -> None:
+        """Send a picture to W&B where it is on."""
+        for logger in self.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(name, [figure])
 
 
 def train(settings: Settings) -> RunDirectory:
@@ -66,7 +79,7 @@ def train(settings: Settings) -> RunDirectory:
     directory = RunDirectory.of(daily.out, settings.experiment.name, settings.variant, daily.seed, daily.fold)
     data = prepare_data(settings)
     with _alone(directory):
-        if daily.resume == "never" and rank_zero_only.rank == 0:
+        if daily.resume == "never" and is_first_process():
             directory.set_aside()
         if _is_finished(directory, settings, data):
             print(f"{directory.path} is finished: nothing to do (--resume never starts anew)")
@@ -74,7 +87,7 @@ def train(settings: Settings) -> RunDirectory:
         resume = resume_checkpoint(directory, settings, data)
         task = build_task(settings, data)
         parent = _start_from(task, daily.init_from) if resume is None else None
-        if rank_zero_only.rank == 0:
+        if is_first_process():
             _open_record(directory, settings, data, task, parent)
         trainer, csv = build_trainer(settings, directory, task)
         if resume is not None:
@@ -88,7 +101,9 @@ def train(settings: Settings) -> RunDirectory:
         bank = _predict_fold(trainer, task, data, settings, directory)
         if trainer.is_global_zero:
             _close_record(directory, trainer, bank, time.monotonic() - started)
-            settings.experiment.domain.part("report")(FinishedRun(settings, directory, data, task, bank))
+            settings.experiment.domain.part("report")(
+                FinishedRun(settings, directory, data, task, bank, trainer.loggers)
+            )
             directory.update_record(status=FINISHED)
             print(f"run directory: {directory.path}")
         trainer.strategy.barrier("end")
@@ -127,6 +142,7 @@ def build_task(settings: Settings, data: BaseDataModule) -> BaseTask:
         "folds_hash": data.folds.hash,
         "fold": settings.daily.fold,
         "seed": settings.daily.seed,
+        "variant": settings.variant,
     }
     return task
 
@@ -256,6 +272,7 @@ def quiet_libraries() -> None:
         ".*isinstance\\(treespec, LeafSpec\\).*",
         ".*The number of training batches.*is smaller than the logging interval.*",
         ".*lr_scheduler.step\\(\\).*before.*optimizer.step\\(\\).*",
+        ".*your dataloader is not resumable.*",  # it is: datamodules/base.py asks the trainer where to begin
         ".*The `srun` command is available.*",
     ):
         warnings.filterwarnings("ignore", message)
@@ -268,7 +285,7 @@ def _alone(directory: RunDirectory) -> Iterator[None]:
     Raises:
         DataError: another program trains the same run.
     """
-    if rank_zero_only.rank != 0:
+    if not is_first_process():
         yield
         return
     lock = directory.path.with_name(f".{directory.path.name}.lock")

@@ -181,7 +181,7 @@ class KaggleSource:
         file: str | Path,
         dtype: StoreDtype = "float64",
         time_stride: int = KAGGLE_TIME_STRIDE,
-        unit_bytes: int = 64 << 20,
+        unit_bytes: int = 32 << 20,
     ) -> None:
         self.table = kaggle.open_table(file)
         self.dtype, self.time_stride, self.unit_bytes = dtype, time_stride, unit_bytes
@@ -252,9 +252,16 @@ def row_names(store: Store, rows: np.ndarray | slice) -> np.ndarray:
         store: A store of this module.
         rows: Row numbers, mask or slice.
     """
-    ids = store.arrays["row_id"][rows]
+    ids = np.asarray(store.arrays["row_id"][rows])
     if store.info["row_id_kind"] == "kaggle":
         return np.strings.add(store.info["id_prefix"], ids.astype(str))
+    return raw_row_names(ids)
+
+
+def raw_row_names(ids: np.ndarray) -> np.ndarray:
+    """Names of raw rows, ``0008-01-01-62400_017``, from their int64 ids."""
+    if not ids.size:
+        return np.empty(ids.shape, "U20")
     dates, rest = np.divmod(ids, _DATE_FACTOR)
     seconds, columns = np.divmod(rest, _SECOND_FACTOR)
     parts = ((dates // 10_000, 4, "-"), (dates // 100 % 100, 2, "-"), (dates % 100, 2, "-"), (seconds, 5, "_"))

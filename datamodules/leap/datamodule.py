@@ -15,7 +15,7 @@ from datamodules.base import BaseDataModule
 from datamodules.batches import BatchOrder, Rows, ShuffledBatches
 from datamodules.errors import DataError
 from datamodules.folds import TRAIN, VALID
-from datamodules.leap.convert import convert, row_names
+from datamodules.leap.convert import convert, describe_bad_rows, row_names
 from datamodules.leap.settings import LeapData
 from datamodules.leap.split import split_steps
 from datamodules.leap.statistics import training_statistics
@@ -59,12 +59,9 @@ class LeapDataModule(BaseDataModule):
 
     def _check_bad_rows(self) -> npt.NDArray[np.bool_]:
         bad = np.asarray(self.store.arrays["bad"])
-        count = int(bad.sum())
-        if count and self.settings.on_bad_row == "error":
-            row = int(np.argmax(bad))
+        if bad.any() and self.settings.on_bad_row == "error":
             raise DataError(
-                f"{self.data_dir}: {count} of {len(bad)} rows hold NaN or infinite values, first {row_names(self.store, np.array([row]))[0]} "
-                f"({self.store.manifest.get('first_bad', 'see the store manifest')}); mend the file or pass --data.on_bad_row drop"
+                f"{self.data_dir}: {describe_bad_rows(self.store)}; mend the file or pass --data.on_bad_row drop"
             )
         return ~bad
 

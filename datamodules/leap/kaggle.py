@@ -6,7 +6,6 @@ Source: competition ``leap-atmospheric-physics-ai-climsim``; one row is one grid
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Collection, Iterator
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datamodules.errors import DataError
+from datamodules.errors import DataError, nearest_name
 from datamodules.leap.schema import LEVELS, MODEL_INPUT_NAMES, N_PROFILES, TARGET_NAMES
 from datamodules.store import Unit
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 ID_COLUMN = "sample_id"
 _BATCH_ROWS = 1024
-_CSV_BLOCK_BYTES = 16 << 20  # about 900 rows of train.csv
+_CSV_BLOCK_BYTES = 8 << 20  # about 450 rows of train.csv
 _SAMPLE_ID = re.compile(r"(.*?)(0|[1-9]\d*)")
 
 
@@ -105,8 +104,8 @@ def _check_columns(path: Path, columns: Collection[str]) -> bool:
     missing = [name for name in expected if name not in present]
     unexpected = sorted(present.difference(expected))
     if missing:
-        near = difflib.get_close_matches(missing[0], unexpected or present, n=1)
-        hint = f": the nearest name is '{near[0]}'" if near else ""
+        near = nearest_name(missing[0], unexpected)
+        hint = f": the nearest name in it is '{near}'" if near else ""
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(f"{path} lacks the column '{missing[0]}'{more}{hint}")
     if unexpected:
@@ -117,7 +116,7 @@ def _check_columns(path: Path, columns: Collection[str]) -> bool:
 # --- Units of work ------------------------------------------------------------------------------------------------
 
 
-def csv_units(table: Table, unit_bytes: int = 64 << 20) -> list[Unit]:
+def csv_units(table: Table, unit_bytes: int = 32 << 20) -> list[Unit]:
     """Cut a CSV file at line ends into pieces of about ``unit_bytes``, and count the rows of each.
 
     The lines are counted with one pass over the bytes, in threads. ``meta`` holds the byte range.

@@ -6,16 +6,15 @@ Source: the data set ``LEAP/ClimSim_low-res`` (Yu et al. 2023, arXiv:2306.08754)
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from datamodules.errors import DataError
+from datamodules.errors import DataError, nearest_name
 from datamodules.leap import cdf5
 from datamodules.leap.calendar import stamp_to_step
 from datamodules.leap.schema import (
@@ -208,11 +207,11 @@ def _read_with_netcdf(path: str | Path, names: Collection[str]) -> dict[str, np.
         raise DataError(f"{path} is not a netCDF file, or a damaged one ({error}): fetch it again") from error
 
 
-def _check_names(path: str | Path, names: Iterable[str], present: Collection[str]) -> None:
+def _check_names(path: str | Path, names: Collection[str], present: Collection[str]) -> None:
     for name in names:
         if name not in present:
-            near = difflib.get_close_matches(name, present, n=1)
-            hint = f": the nearest name in it is '{near[0]}'" if near else ""
+            near = nearest_name(name, set(present).difference(names))
+            hint = f": the nearest name in it is '{near}'" if near else ""
             raise DataError(f"{path} has no variable '{name}'{hint}")
 
 

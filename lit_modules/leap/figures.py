@@ -33,7 +33,9 @@ def r2_by_level(per_target: npt.NDArray[np.float64]) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 6), width_ratios=(2, 1), layout="constrained")
     image = left.imshow(np.clip(levels, 0, 1), aspect="auto", vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
     left.set_xticks(range(len(TENDENCIES)), [name.removeprefix("ptend_") for name in TENDENCIES])
-    left.set(xlabel="tendency", ylabel="level (0 = model top)", title=f"mean R2 {per_target.mean():.4f} (below 0 drawn as 0)")
+    left.set(
+        xlabel="tendency", ylabel="level (0 = model top)", title=f"mean R2 {per_target.mean():.4f} (below 0 drawn as 0)"
+    )
     figure.colorbar(image, ax=left, label="R2")
     fluxes = per_target[TARGET_GROUPS["surface"]]
     right.barh(range(len(FLUXES)), np.clip(fluxes, 0, 1), color="tab:blue")

@@ -11,14 +11,15 @@ Sources: write-ups of the 8th place (jackhuntcn, discussion 523223) and of the 1
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from datamodules.leap.schema import LEVELS, N_PROFILES, N_SCALARS, PROFILES, SCALARS
 from lit_modules.leap.humidity import level_pressure, relative_humidity
+from lit_modules.precision import KeepFloat64
 
 _T, _Q, _U, _V = (PROFILES.index(name) for name in ("state_t", "state_q0001", "state_u", "state_v"))
 _PS = SCALARS.index("state_ps")
@@ -27,7 +28,6 @@ _SHAPES: dict[str, tuple[int, ...]] = {
     "profile_mean": (N_PROFILES, LEVELS),
     "profile_std": (N_PROFILES, LEVELS),
     "profile_min": (N_PROFILES, LEVELS),
-    "profile_max": (N_PROFILES, LEVELS),
     "profile_total_mean": (N_PROFILES,),
     "profile_total_std": (N_PROFILES,),
     "profile_constant": (N_PROFILES, LEVELS),
@@ -37,7 +37,7 @@ _SHAPES: dict[str, tuple[int, ...]] = {
 }
 
 
-class ColumnStatistics(nn.Module):
+class ColumnStatistics(KeepFloat64):
     """Base of the representations: named statistics of the training rows as buffers that stay float64.
 
     Args:
@@ -58,16 +58,6 @@ class ColumnStatistics(nn.Module):
         for kind in ("profile", "scalar"):
             if statistics is not None and f"{kind}_std" in names:
                 _require_positive_std(kind, getattr(self, f"{kind}_std"), getattr(self, f"{kind}_constant"))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Follow the module to another device, but keep float64 where a whole model is cast to half precision."""
-        before = dict(self._buffers)
-        super()._apply(fn, recurse)
-        for name, old in before.items():
-            new = self._buffers[name]
-            if old is not None and new is not None and new.dtype != old.dtype:
-                self._buffers[name] = old.to(new.device)
-        return self
 
 
 class StandardColumns(ColumnStatistics):

@@ -67,3 +67,10 @@ class BiLSTMTCN(BiLSTM):
     net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTMTCN"
 
     dilations: tuple[int, ...] = (1, 2, 4, 8)
+
+
+@dataclass
+class Ridge(LeapModel):
+    """Ridge regression on the standardised inputs; its penalty is chosen on the latest training rows."""
+
+    net: ClassVar[str] = "lit_modules.leap.ridge:ColumnLinear"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,8 @@ class LeapTask(BaseTask):
         s = self.model_settings
         scaled = scaled.float()
         loss = pointwise_loss(scaled, truth, s.loss, s.loss_beta)
-        for order, weight in ((1, s.difference_weight), (2, s.second_difference_weight)):
+        weights: dict[Literal[1, 2], float] = {1: s.difference_weight, 2: s.second_difference_weight}
+        for order, weight in weights.items():
             if weight > 0:
                 loss = loss + weight * vertical_difference_loss(scaled, truth, order, s.loss, s.loss_beta)
         return loss

@@ -9,7 +9,7 @@ import numpy as np
 from datamodules.leap.demo import thermo
 from datamodules.leap.demo.climate import Climate
 from datamodules.leap.demo.weather import correlated_levels
-from datamodules.leap.schema import LEVELS, STEP_SECONDS
+from datamodules.leap.schema import STEP_SECONDS
 
 DT = float(STEP_SECONDS)
 
@@ -110,8 +110,8 @@ def draw_unresolved(random: np.random.Generator, columns: int, sigma: float) -> 
         return np.exp(share * sigma * normal - 0.5 * (share * sigma) ** 2)
 
     return Unresolved(
-        convection=factor(1.0, 0.7),
-        turbulence=factor(0.6, 0.3),
-        clouds=factor(0.7, 0.5),
-        optics=factor(0.5, 0.8) * np.ones(LEVELS),
+        convection=factor(0.92, 0.7),
+        turbulence=factor(0.4, 0.3),
+        clouds=factor(0.6, 0.5),
+        optics=factor(0.45, 0.8),
     )

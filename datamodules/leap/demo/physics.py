@@ -58,7 +58,7 @@ def finish_step(state: State, changes: State, fluxes: State, gains: State) -> St
         state: before physics.
         changes: from :func:`raw_step`.
         fluxes: from :func:`raw_step`.
-        gains: factor per profile, (60,), and per ``cam_out`` variable, ().
+        gains: factor per level, (60,), by profile name.
 
     Returns:
         All variables of the ``.mlo`` file except ``ymd`` and ``tod``.
@@ -72,10 +72,4 @@ def finish_step(state: State, changes: State, fluxes: State, gains: State) -> St
     for name in schema.STATE_PROFILES:
         if name != "state_t":
             after[name][:, ablated] = state[name][:, ablated]
-    return {**after, **{name: gains[name] * values for name, values in fluxes.items()}}
-
-
-def targets(state: State, after: State) -> np.ndarray:
-    """The 368 targets in schema order, (columns, 368): tendencies per second, then the surface fluxes."""
-    tendencies = [(after[name] - state[name]) / schema.STEP_SECONDS for name in schema.STATE_PROFILES]
-    return np.concatenate([*tendencies, *(after[name][:, None] for name in schema.FLUXES)], axis=1)
+    return {**after, **fluxes}

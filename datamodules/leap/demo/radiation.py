@@ -7,6 +7,7 @@ import numpy as np
 from datamodules.leap.demo.column import DT, Column, Unresolved
 from datamodules.leap.demo.thermo import HEAT_CAPACITY, STEFAN_BOLTZMANN
 
+_OZONE_ABSORPTION = 2.57  # per kg/m2 of air times mole fraction
 _CO2_DEPTH = 1.6  # grey optical depth of the well-mixed gases over the whole column
 
 
@@ -31,7 +32,7 @@ def _cloud_depth(column: Column, unresolved: Unresolved) -> np.ndarray:
 def _long_wave(column: Column, cloud_depth: np.ndarray) -> np.ndarray:
     """Emissivity form of the grey transfer equation, downward then upward; returns the flux at the ground."""
     relative = column.pressure / 1e5
-    vapour = 0.22 * (column.mass * column.q) ** 0.7
+    vapour = 0.17 * (column.mass * column.q) ** 0.7
     gases = _CO2_DEPTH * column.mass / column.mass.sum(axis=1, keepdims=True) * (0.3 + relative) + vapour
     gases = gases + 0.02 * np.minimum(1.0, relative * 300.0)  # keeps the thin top layers radiating
     transmitted = np.exp(-gases - 0.5 * cloud_depth)
@@ -62,8 +63,8 @@ def _short_wave(column: Column, cloud_depth: np.ndarray) -> dict[str, np.ndarray
     result = {}
     net = np.zeros(len(cosine))
     absorbers = {
-        "S": 0.9 * 47.6 * column.mass * column.ozone / 1e-1 * 1e-1 * 0.06,
-        "L": 0.012 * np.sqrt(column.mass * column.q + 1e-12) + 0.03 * cloud_depth / (1.0 + 0.1 * cloud_depth),
+        "S": _OZONE_ABSORPTION * column.mass * column.ozone,
+        "L": 0.004 * np.sqrt(column.mass * column.q + 1e-12) + 0.02 * cloud_depth / (1.0 + 0.1 * cloud_depth),
     }
     total = cloud_depth.sum(axis=1)
     cover = total / (total + 12.0)  # share of the sky that cloud covers

@@ -1,4 +1,4 @@
-"""What a demo data set is keyed by: its specification, the generator's version, and its calendar of time steps."""
+"""What a demo data set is keyed by: its specification, the generator's version, and the time steps it holds."""
 
 from __future__ import annotations
 
@@ -6,58 +6,47 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datamodules.leap.schema import GRID_COLUMNS, STEP_SECONDS, STEPS_PER_DAY
+from datamodules.errors import DataError
+from datamodules.leap.calendar import MONTH_DAYS, YEAR_DAYS, month_index, month_name, stamp_to_step, step_to_stamp
+from datamodules.leap.schema import GRID_COLUMNS, STEPS_PER_DAY
 
 GENERATOR_VERSION: int = 1
-"""Raised whenever the same specification would give other numbers, so that old caches are never taken for new ones."""
+"""Raised whenever the same specification would give other numbers, so that an old cache is never taken for a new one."""
 
-MONTH_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-"""Days of the months; the climate model's calendar has no leap years."""
-
-DAYS_PER_YEAR = 365
 _CALENDAR_STREAM = 1
 
 
 @dataclass(frozen=True)
 class Step:
-    """One time step of the climate model.
+    """One time step of a data set.
 
     Attributes:
         index: position in the data set, from 0.
-        year, month, day: date (no leap years).
-        second: seconds of the day, a multiple of 1,200.
+        number: time-step number as in :mod:`datamodules.leap.calendar`.
     """
 
     index: int
-    year: int
-    month: int
-    day: int
-    second: int
-
-    @property
-    def day_of_year(self) -> float:
-        """Days since 1 January 00:00, with the fraction of the day."""
-        return sum(MONTH_DAYS[: self.month - 1]) + self.day - 1 + self.second / 86_400
-
-    @property
-    def days(self) -> float:
-        """Days since the start of year 0, with the fraction of the day."""
-        return self.year * DAYS_PER_YEAR + self.day_of_year
-
-    @property
-    def ymd(self) -> int:
-        """The date as the files spell it, e.g. 80215 for 0008-02-15."""
-        return self.year * 10_000 + self.month * 100 + self.day
-
-    @property
-    def month_name(self) -> str:
-        """``YYYY-MM``."""
-        return f"{self.year:04d}-{self.month:02d}"
+    number: int
 
     @property
     def stamp(self) -> str:
-        """``YYYY-MM-DD-SSSSS``, the time stamp in file names."""
-        return f"{self.month_name}-{self.day:02d}-{self.second:05d}"
+        """``YYYY-MM-DD-SSSSS``."""
+        return step_to_stamp(self.number)
+
+    @property
+    def days(self) -> float:
+        """Days since 0001-01-01 00:00."""
+        return self.number / STEPS_PER_DAY
+
+    @property
+    def day_of_year(self) -> float:
+        """Days since 1 January 00:00."""
+        return self.days % YEAR_DAYS
+
+    @property
+    def day_fraction(self) -> float:
+        """Universal time as a fraction of the day."""
+        return self.days % 1.0
 
 
 @dataclass(frozen=True)
@@ -65,18 +54,18 @@ class DemoSpec:
     """Size and seed of a synthetic ClimSim data set.
 
     The defaults give 55,680 rows up to 0008-06 and 13,440 rows in 0008-07 to 0009-01, the months that the published
-    solution validates on.
+    solutions validate on.
 
     Attributes:
-        seed: weather and unresolved noise.
+        seed: of weather and unresolved variability.
         first_month: ``YYYY-MM``.
         months: number of consecutive months.
-        steps_per_month: time steps per month, spread irregularly over its days and over the hours.
+        steps_per_month: time steps per month, spread irregularly over its days and hours.
         columns: grid columns in each file; fewer than 384 take an even subset of the grid.
         noise_sigma: log-standard deviation of the unresolved variability; it sets how far below 1 the best R2 lies.
 
     Raises:
-        ValueError: a value is out of range.
+        DataError: a value is out of range.
     """
 
     seed: int = 0
@@ -87,25 +76,19 @@ class DemoSpec:
     noise_sigma: float = 0.7
 
     def __post_init__(self) -> None:
-        self._first_month()
+        month_index(self.first_month)
         if not 1 <= self.columns <= GRID_COLUMNS:
-            raise ValueError(f"columns={self.columns}: the grid has {GRID_COLUMNS} columns, give 1 to {GRID_COLUMNS}.")
-        if self.months < 1 or not 1 <= self.steps_per_month <= 20:
-            raise ValueError(
-                f"months={self.months}, steps_per_month={self.steps_per_month}: give at least one month and 1 to 20 steps."
+            raise DataError(f"columns={self.columns}: the grid has {GRID_COLUMNS} columns, give 1 to {GRID_COLUMNS}")
+        if self.months < 1 or not 1 <= self.steps_per_month <= 10:
+            raise DataError(
+                f"months={self.months}, steps_per_month={self.steps_per_month}: give one month or more and 1 to 10 steps"
             )
         if self.seed < 0 or self.noise_sigma < 0:
-            raise ValueError(f"seed={self.seed}, noise_sigma={self.noise_sigma}: neither may be negative.")
-
-    def _first_month(self) -> tuple[int, int]:
-        year, _, month = self.first_month.partition("-")
-        if not (year.isdigit() and month.isdigit() and len(year) == 4 and 1 <= int(month) <= 12):
-            raise ValueError(f"first_month={self.first_month!r} is not a month written YYYY-MM, such as '0006-02'.")
-        return int(year), int(month)
+            raise DataError(f"seed={self.seed}, noise_sigma={self.noise_sigma}: neither may be negative")
 
     @property
     def name(self) -> str:
-        """Folder name: every field that changes the numbers, and the generator's version."""
+        """Folder name: every field, and the generator's version."""
         return (
             f"climsim-demo-v{GENERATOR_VERSION}-seed{self.seed}-{self.first_month}-{self.months}x{self.steps_per_month}"
             f"-{self.columns}columns-sigma{self.noise_sigma:g}"
@@ -114,18 +97,15 @@ class DemoSpec:
     def steps(self) -> list[Step]:
         """All time steps in order.
 
-        A month is cut into ``steps_per_month`` equal spans and one step is drawn in each, at least half a day away
-        from either end, so that two steps (of one month or of neighbouring ones) are at least a day apart.
+        A month is cut into ``steps_per_month`` equal spans and one step is drawn in each, half a day or more from either
+        end, so that any two steps are at least a day apart.
         """
-        year, month = self._first_month()
-        steps = []
-        for offset in range(self.months):
-            y, m = year + (month - 1 + offset) // 12, (month - 1 + offset) % 12 + 1
-            random = np.random.default_rng([self.seed, _CALENDAR_STREAM, y, m])
-            span = MONTH_DAYS[m - 1] * STEPS_PER_DAY // self.steps_per_month
-            margin = STEPS_PER_DAY // 2
+        margin = STEPS_PER_DAY // 2
+        steps: list[Step] = []
+        for month in range(month_index(self.first_month), month_index(self.first_month) + self.months):
+            start = stamp_to_step(f"{month_name(month)}-01-00000")
+            span = MONTH_DAYS[month % 12] * STEPS_PER_DAY // self.steps_per_month
+            random = np.random.default_rng([self.seed, _CALENDAR_STREAM, month])
             for part in range(self.steps_per_month):
-                drawn = part * span + int(random.integers(margin, span - margin))
-                day, tick = divmod(drawn, STEPS_PER_DAY)
-                steps.append(Step(len(steps), y, m, day + 1, tick * STEP_SECONDS))
+                steps.append(Step(len(steps), start + part * span + int(random.integers(margin, span - margin))))
         return steps

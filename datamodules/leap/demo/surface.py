@@ -25,7 +25,7 @@ NO_ICE = 1e30
 def sun(climate: Climate, step: Step) -> tuple[float, np.ndarray, np.ndarray]:
     """Declination (radians), cosine of the zenith angle (0 at night) and insolation at the top (W/m2)."""
     declination = np.deg2rad(23.45) * np.sin(2 * np.pi * (step.day_of_year - 80) / 365)
-    hour_angle = 2 * np.pi * step.second / 86_400 + np.deg2rad(climate.lon) - np.pi
+    hour_angle = 2 * np.pi * step.day_fraction + np.deg2rad(climate.lon) - np.pi
     latitude = np.deg2rad(climate.lat)
     cosine = np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(declination) * np.cos(hour_angle)
     cosine = np.maximum(cosine, 0.0)

@@ -88,11 +88,11 @@ def drag_waves(column: Column, unresolved: Unresolved) -> None:
     low_u, low_v = column.u[:, 48:].mean(axis=1), column.v[:, 48:].mean(axis=1)
     speed = np.hypot(low_u, low_v) + 1e-3
     along_u, along_v = low_u / speed, low_v / speed
-    flux = 0.004 * (0.15 + land) * speed**2 * unresolved.turbulence[:, 45]
+    flux = 4e-4 * (0.15 + land) * speed**2 * unresolved.turbulence[:, 45]
     for level in _WAVE_LEVELS:
         wind = np.maximum(along_u * column.u[:, level] + along_v * column.v[:, level], 0.0)
-        limit = 0.0015 * column.pressure[:, level] / 1e4 * wind**2 * unresolved.turbulence[:, level]
-        passed = flux / (1.0 + (flux / (limit + 1e-5)) ** 2) ** 0.5
+        limit = 1.5e-4 * (column.pressure[:, level] / 1e4) ** 4 * wind**2 * unresolved.turbulence[:, level]
+        passed = flux / np.sqrt(1.0 + (flux / (limit + 1e-9)) ** 2)
         force = (flux - passed) / column.mass[:, level] * DT
         column.u[:, level] -= force * along_u
         column.v[:, level] -= force * along_v

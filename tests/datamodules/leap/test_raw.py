@@ -43,7 +43,7 @@ def test_pairs_are_found_at_any_depth_in_time_order(tmp_path):
 def test_no_files(tmp_path):
     with pytest.raises(DataError, match=r"no ClimSim file \(E3SM-MMF.mli.YYYY-MM-DD-SSSSS.nc\) below"):
         find_pairs(tmp_path)
-    with pytest.raises(DataError, match="no such folder: .*nowhere"):
+    with pytest.raises(DataError, match=r"no such folder: .*nowhere"):
         find_pairs(tmp_path / "nowhere")
 
 
@@ -146,8 +146,9 @@ def test_the_header_parser_knows_every_type(tmp_path):
 @pytest.mark.parametrize(
     ("tamper", "message"),
     [
-        ({"drop": ("state_q0002",)}, r"no variable 'state_q0002': the nearest name in it is 'state_q000\d'"),
+        ({"drop": ("state_q0002",)}, "no variable 'state_q0002'$"),
         ({"rename": {"state_u": "state_U"}}, "no variable 'state_u': the nearest name in it is 'state_U'"),
+        ({"rename": {"state_q0002": "q0002"}}, "no variable 'state_q0002': the nearest name in it is 'q0002'"),
         ({"levels": 72}, "has 72 levels, expected 60"),
         ({"clock": "0008-02-10-43200"}, "holds the time 0008-02-10-43200 .* its name says 0008-02-10-42000"),
         ({"drop": ("state_t",), "file_format": "NETCDF4"}, "no variable 'state_t'"),
@@ -181,7 +182,7 @@ def test_a_profile_lying_the_other_way_is_named(tmp_path):
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.5, 0.999])
 def test_a_truncated_file_is_named(tmp_path, file_format, share):
     pair = write_pair(tmp_path, STAMP, file_format=file_format)
-    os.truncate(pair.mli, int(os.path.getsize(pair.mli) * share))
+    os.truncate(pair.mli, int(Path(pair.mli).stat().st_size * share))
     with pytest.raises(DataError, match=r"mli\.0008-02-10-42000\.nc is (truncated|not a netCDF file).*fetch it again"):
         read_pair(pair, columns=6)
 
@@ -196,7 +197,7 @@ def test_a_file_of_something_else_is_named(tmp_path):
 def test_a_file_that_vanished_is_named(tmp_path):
     pair = write_pair(tmp_path, STAMP)
     Path(pair.mlo).unlink()
-    with pytest.raises(DataError, match="cannot read .*mlo.*: No such file"):
+    with pytest.raises(DataError, match=r"cannot read .*mlo.*: No such file"):
         read_pair(pair, columns=6)
 
 

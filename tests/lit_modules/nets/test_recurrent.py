@@ -39,7 +39,7 @@ def batch_axis_net(request: pytest.FixtureRequest) -> nn.Module:
 def test_batch_axis_attention_is_refused_in_prediction(batch_axis_net: nn.Module) -> None:
     x = torch.randn(2, 60, 25)
     batch_axis_net.train()(x)
-    with pytest.raises(RuntimeError, match="attention_axis='batch'.*refused for prediction"):
+    with pytest.raises(RuntimeError, match=r"attention_axis='batch'.*refused for prediction"):
         batch_axis_net.eval()(x)
 
 

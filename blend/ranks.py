@@ -1,0 +1,57 @@
+"""Means of ranks.
+
+Models of different calibration may order rows alike. A rank mean averages, for every target, the rank of each row over
+the models (weighted), and reads the value of that rank from the weighted mean of the models' sorted predictions. The
+blend of one model, or of equal models, is that model. Ranks are taken inside a fold, since each fold has its own nets;
+for test predictions over the whole test set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass
+class RankTable:
+    """Ranks and sorted values of one fold.
+
+    Attributes:
+        ranks: ``(models, rows, targets)`` float32 from 0 to rows - 1, ties take their mean.
+        ordered: ``(models, rows, targets)`` float32, sorted over rows.
+    """
+
+    ranks: npt.NDArray[np.float32]
+    ordered: npt.NDArray[np.float32]
+
+    def blend(self, w: Array) -> Array:
+        """Rank mean ``(rows, targets)`` with weights ``(models,)``."""
+        mean = np.tensordot(w, self.ranks, axes=1)
+        values = np.tensordot(w, self.ordered, axes=1)
+        last = len(mean) - 1
+        below = np.clip(np.floor(mean).astype(np.int64), 0, last)
+        above = np.minimum(below + 1, last)
+        share = mean - below
+        low, high = np.take_along_axis(values, below, axis=0), np.take_along_axis(values, above, axis=0)
+        return low + share * (high - low)
+
+
+def rank_table(predictions: npt.NDArray[np.float32]) -> RankTable:
+    """Rank the rows of ``(models, rows, targets)`` predictions."""
+    order = np.argsort(predictions, axis=1, kind="stable")
+    ordered = np.take_along_axis(predictions, order, axis=1)
+    rows = predictions.shape[1]
+    new = np.ones(ordered.shape, dtype=bool)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    places = np.broadcast_to(np.arange(rows)[None, :, None], ordered.shape)
+    first = np.maximum.accumulate(np.where(new, places, 0), axis=1)
+    ends = np.ones(ordered.shape, dtype=bool)
+    ends[:, :-1] = new[:, 1:]
+    last = np.minimum.accumulate(np.where(ends, places, rows)[:, ::-1], axis=1)[:, ::-1]
+    ranks = np.empty(predictions.shape, dtype=np.float32)
+    np.put_along_axis(ranks, order, (0.5 * (first + last)).astype(np.float32), axis=1)
+    return RankTable(ranks, ordered)

@@ -1,0 +1,98 @@
+"""The interface of all solvers, and the registry that lists them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
+
+from blend.bank import BankError
+from blend.problem import BlendProblem
+from blend.weights import Kind, Weights
+
+
+@dataclass
+class Solver(ABC):
+    """Finds weights.
+
+    Attributes:
+        name: on the command line.
+        complexity: rank from simple to flexible, for choosing among blends of about equal score.
+        quick: cheap enough to be fitted again without each model, to tell what each one adds.
+        metrics: metrics it works for; empty for all.
+        summary: one line for ``--help`` and the docs.
+    """
+
+    name: ClassVar[str] = ""
+    complexity: ClassVar[int] = 0
+    quick: ClassVar[bool] = True
+    metrics: ClassVar[tuple[str, ...]] = ()
+    summary: ClassVar[str] = ""
+
+    @abstractmethod
+    def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
+        """Weights fitted on the rows of some nested folds (None: all)."""
+
+    def refusal(self, problem: BlendProblem) -> str | None:
+        """Why it cannot work on a problem, None if it can."""
+        if self.metrics and problem.metric.name not in self.metrics:
+            return f"method {self.name} is for {' and '.join(self.metrics)}, not for {problem.metric.name}"
+        return None
+
+    def check(self, problem: BlendProblem) -> None:
+        """Refuse a problem it cannot work on.
+
+        Raises:
+            BankError: with the reason.
+        """
+        reason = self.refusal(problem)
+        if reason:
+            raise BankError(reason)
+
+
+@dataclass
+class MeanSolver(Solver):
+    """A solver whose blend can be a mean of predictions, logits or ranks.
+
+    Attributes:
+        kind: of the mean.
+        clip: probabilities are clipped to ``[clip, 1 - clip]`` first.
+    """
+
+    kind: Kind = "arithmetic"
+    clip: float = 0.0
+
+    def weights(self, problem: BlendProblem, values: Any, **more: Any) -> Weights:
+        """The result, with this solver's kind of mean."""
+        from blend.weights import LOGIT_CLIP
+
+        clip = self.clip or (LOGIT_CLIP if self.kind == "logit" else 0.0)
+        return Weights(self.name, list(problem.names), values, kind=self.kind, clip=clip, **more)
+
+
+_REGISTRY: dict[str, type[Solver]] = {}
+S = TypeVar("S", bound=type[Solver])
+
+
+def register(solver: S) -> S:
+    """Class decorator: make a solver known by its name."""
+    _REGISTRY[solver.name] = solver
+    return solver
+
+
+def list_solvers() -> dict[str, type[Solver]]:
+    """All solvers by name, from simple to flexible."""
+    return dict(sorted(_REGISTRY.items(), key=lambda item: (item[1].complexity, item[0])))
+
+
+def make_solver(name: str, options: dict[str, Any]) -> Solver:
+    """A solver by name with those of the options that it knows.
+
+    Raises:
+        BankError: there is no such solver.
+    """
+    if name not in _REGISTRY:
+        raise BankError(f"there is no method {name!r}; the methods are {', '.join(list_solvers())}")
+    known = {field.name for field in fields(_REGISTRY[name])}
+    return _REGISTRY[name](**{key: value for key, value in options.items() if key in known})

@@ -1,0 +1,186 @@
+"""Demo data sets on disk, in the layout and format of the real ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datamodules.errors import DataError
+from datamodules.files import read_json, write_json
+from datamodules.leap import schema
+from datamodules.leap.calendar import steps_to_dates
+from datamodules.leap.demo import scene
+from datamodules.leap.demo.calibration import Mapper, calibrate, noise_ceiling
+from datamodules.leap.demo.spec import GENERATOR_VERSION, DemoSpec, Step
+from datamodules.leap.demo.state import State
+
+INFO_FILE = "demo.json"
+_FORMAT = "NETCDF3_64BIT_DATA"  # CDF-5, as the climate model writes
+_ATTRIBUTES = {"ne": np.int32(4), "fv_nphys": np.int32(2), "calendar": "NO_LEAP"}
+# variables in the order of the real files
+_SURFACE = sorted([*schema.SCALARS, "cam_in_SNOWHICE"])
+_SURFACE.remove("state_ps")
+_ORDER = {
+    "mli": [*_SURFACE, "state_pmid", "state_ps", *schema.STATE_PROFILES, *sorted(schema.GAS_PROFILES)],
+    "mlo": [*sorted(schema.FLUXES), *schema.STATE_PROFILES],
+}
+
+
+def generate(root: Path, spec: DemoSpec | None = None, processes: int | None = None, progress: bool = True) -> Path:
+    """Make a synthetic ClimSim data set below ``root``, or find it there.
+
+    ``<root>/<name>/train/YYYY-MM/E3SM-MMF.{mli,mlo}.YYYY-MM-DD-SSSSS.nc`` holds the rows; ``demo.json`` beside ``train``
+    holds the specification and the noise ceiling (see :func:`calibration.noise_ceiling`). States follow real climate
+    statistics; weather and physics are invented, so R2 on them is not comparable with any leaderboard.
+
+    The files depend on ``spec`` alone, not on the number of processes. Work is done in ``<name>.partial``, which takes
+    its name when all is written; what a killed run left is made anew. Several processes may call this at once: one
+    works, the others wait.
+
+    Args:
+        root: folder of generated data sets.
+        spec: size and seed; the defaults if absent.
+        processes: worker processes; by default one per core this process may use, 1 works in this process.
+        progress: show a progress bar.
+
+    Returns:
+        The folder of the data set.
+
+    Raises:
+        DataError: a folder that is no demo data set has its name.
+        OSError: the disk is full.
+    """
+    from filelock import FileLock
+
+    spec = spec or DemoSpec()
+    folder = Path(root) / spec.name
+    if _finished(folder):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not _finished(folder):
+            partial = folder.with_name(f"{folder.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            _make(partial, spec, processes, progress)
+            partial.rename(folder)
+    return folder
+
+
+def _finished(folder: Path) -> bool:
+    if not folder.exists():
+        return False
+    if not (folder / INFO_FILE).is_file():
+        raise DataError(f"{folder} has the name of a demo data set but no {INFO_FILE}: move it away or delete it")
+    return True
+
+
+def read_info(folder: Path) -> dict[str, Any] | None:
+    """``demo.json`` of a data set (keys ``generator_version``, ``spec``, ``rows``, ``ceiling``); None if it is no demo."""
+    path = Path(folder) / INFO_FILE
+    return dict(read_json(path)) if path.is_file() else None
+
+
+def _make(partial: Path, spec: DemoSpec, processes: int | None, progress: bool) -> None:
+    from tqdm import tqdm
+
+    steps = spec.steps()
+    with _workers(min(processes or _usable_cores(), len(steps))) as mapper:
+        gains = calibrate(spec, mapper)
+        ceiling = noise_ceiling(spec, gains, mapper)
+        count = len(steps)
+        written = mapper(_write_step, [partial] * count, [spec] * count, steps, [gains] * count)
+        with tqdm(total=count, unit=" steps", desc="generating demo files", disable=not progress) as bar:
+            for _ in written:
+                bar.update()
+    info = {
+        "what": "synthetic ClimSim files; scores on them are not comparable with any leaderboard",
+        "generator_version": GENERATOR_VERSION,
+        "spec": asdict(spec),
+        "rows": count * spec.columns,
+        "ceiling": ceiling,
+    }
+    write_json(partial / INFO_FILE, info)
+
+
+# --- Processes ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _workers(processes: int) -> Iterator[Mapper]:
+    """``map`` in this process, or in others; either way numerical libraries use one thread."""
+    from threadpoolctl import threadpool_limits
+
+    if processes <= 1:
+        with threadpool_limits(1):
+            yield map
+        return
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker)
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    """End this worker when its parent is gone: a killed parent never says so."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _usable_cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+# --- Files ----------------------------------------------------------------------------------------------------------
+
+
+def _write_step(partial: Path, spec: DemoSpec, step: Step, gains: State) -> None:
+    state = scene.before(spec, step)
+    outcome = scene.after(spec, step, state, gains)
+    folder = partial / "train" / step.stamp[:7]
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, variables in (("mli", state), ("mlo", outcome)):
+        _write_file(
+            folder / f"E3SM-MMF.{kind}.{step.stamp}.nc", step, {name: variables[name] for name in _ORDER[kind]}
+        )
+
+
+def _write_file(path: Path, step: Step, variables: State) -> None:
+    """One raw file: profiles as (lev, ncol), everything else as (ncol,), float64."""
+    import netCDF4
+
+    date, second = steps_to_dates(np.array([step.number]))
+    temporary = path.with_name(f".{path.name}.tmp")
+    with netCDF4.Dataset(temporary, "w", format=_FORMAT) as dataset:
+        dataset.setncatts(_ATTRIBUTES)
+        dataset.createDimension("ncol", len(variables["state_t"]))
+        dataset.createDimension("lev", schema.LEVELS)
+        for name, value in (("ymd", date[0]), ("tod", second[0])):
+            dataset.createVariable(name, "i4", ())[...] = value
+        for name, values in variables.items():
+            dimensions = ("lev", "ncol") if values.ndim == 2 else ("ncol",)
+            dataset.createVariable(name, "f8", dimensions, fill_value=False)
+        dataset.set_fill_off()
+        for name, values in variables.items():
+            dataset[name][...] = values.T
+    temporary.replace(path)

@@ -1,0 +1,148 @@
+"""LEAP submissions: physical predictions times the judge's weights, in the rows and columns that the judge asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.errors import DataError
+from datamodules.files import atomic_path
+from datamodules.leap.schema import TARGET_NAMES, zero_weight_mask
+
+ID_COLUMN = "sample_id"
+
+
+class SubmissionForm:
+    """What the judge's file looks like: column order, weights, and the ids row by row.
+
+    Args:
+        weights_file: ``sample_submission.csv`` of the competition, old (1 / std) or new (0 or 1): every row holds the
+            weights of the columns. None: the new rule in this project's column order, ids as they come.
+
+    Raises:
+        DataError: the file is missing, or its columns are not ``sample_id`` and the 368 targets.
+    """
+
+    def __init__(self, weights_file: Path | None = None) -> None:
+        self.file = weights_file
+        if weights_file is None:
+            self.columns = list(TARGET_NAMES)
+            self.weights = np.where(zero_weight_mask(), 0.0, 1.0)
+            self.ids: npt.NDArray[Any] | None = None
+            return
+        if not Path(weights_file).is_file():
+            raise DataError(f"{weights_file} does not exist; give the competition's sample_submission.csv")
+        with Path(weights_file).open() as file:
+            self.columns = file.readline().rstrip("\r\n").split(",")[1:]
+            first = file.readline().rstrip("\r\n").split(",")
+        _check_columns(weights_file, self.columns)
+        self.weights = np.array([float(value) for value in first[1:]])
+        self.ids = _read_ids(weights_file)
+
+    def ordered(self, physical: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Predictions ``(rows, 368)`` in target order to submission values in the file's column order."""
+        if self.file is None:
+            return physical * self.weights
+        position = {name: i for i, name in enumerate(TARGET_NAMES)}
+        return physical[:, [position[name] for name in self.columns]] * self.weights
+
+    def check_ids(self, ids: npt.NDArray[Any], start: int) -> None:
+        """Refuse ids that are not the file's at these rows.
+
+        Raises:
+            DataError: names the first row that differs.
+        """
+        if self.ids is None:
+            return
+        expected = self.ids[start : start + len(ids)]
+        if len(expected) == len(ids) and (expected == ids).all():
+            return
+        differs = np.flatnonzero(expected != ids[: len(expected)])
+        row = start + (int(differs[0]) if len(differs) else len(expected))
+        there = self.ids[row] if row < len(self.ids) else "nothing"
+        raise DataError(
+            f"row {row} is {ids[row - start]!r} in the input but {there!r} in {self.file}; both files must list the same ids in order"
+        )
+
+    def check_complete(self, rows: int) -> None:
+        """Refuse to end before the file's last id.
+
+        Raises:
+            DataError: names the first id that was not predicted.
+        """
+        if self.ids is not None and rows < len(self.ids):
+            raise DataError(
+                f"{self.file} asks for {len(self.ids)} rows but the input has {rows}; first missing {self.ids[rows]!r}"
+            )
+
+
+class SubmissionWriter:
+    """Rows of one submission, streamed; see :func:`open_submission`."""
+
+    def __init__(self, path: Path, form: SubmissionForm) -> None:
+        import pyarrow as pa
+        import pyarrow.csv
+
+        self.form = form
+        self.rows = 0
+        self._schema = pa.schema([(ID_COLUMN, pa.string()), *((name, pa.float64()) for name in form.columns)])
+        options = pyarrow.csv.WriteOptions(quoting_style="none")
+        self._writer = pyarrow.csv.CSVWriter(path, self._schema, write_options=options)
+
+    def append(self, ids: npt.NDArray[Any], physical: npt.NDArray[np.float64]) -> None:
+        """Add predictions in SI units, ``(rows, 368)``, in target order."""
+        import pyarrow as pa
+
+        self.form.check_ids(ids, self.rows)
+        values = self.form.ordered(physical)
+        if not np.isfinite(values).all():
+            row, column = np.argwhere(~np.isfinite(values))[0]
+            raise DataError(
+                f"the prediction of {ids[row]!r}, {self.form.columns[column]}, is not finite; nothing was written"
+            )
+        arrays = [pa.array(ids.astype(str)), *(pa.array(column) for column in values.T)]
+        self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+        self.rows += len(ids)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()
+
+
+@contextmanager
+def open_submission(path: Path, form: SubmissionForm) -> Iterator[SubmissionWriter]:
+    """A submission that appears under its name only when it is complete."""
+    with atomic_path(Path(path)) as temporary:
+        writer = SubmissionWriter(temporary, form)
+        try:
+            yield writer
+            form.check_complete(writer.rows)
+        finally:
+            writer.close()
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    for problem, names in (
+        ("misses", [name for name in TARGET_NAMES if name not in set(columns)]),
+        ("has unknown", [name for name in columns if name not in set(TARGET_NAMES)]),
+    ):
+        if names:
+            raise DataError(
+                f"{path} {problem} column {names[0]!r} ({len(names)} in all); give the competition's sample_submission.csv"
+            )
+
+
+def _read_ids(path: Path) -> npt.NDArray[Any]:
+    import pyarrow.csv
+
+    options = pyarrow.csv.ConvertOptions(include_columns=[ID_COLUMN])
+    ids = pyarrow.csv.read_csv(path, convert_options=options)[ID_COLUMN].to_numpy()
+    unique, counts = np.unique(ids.astype(str), return_counts=True)
+    if len(unique) != len(ids):
+        raise DataError(f"{path}: {ID_COLUMN} {unique[np.argmax(counts)]!r} stands {counts.max()} times")
+    return np.asarray(ids.astype(str))

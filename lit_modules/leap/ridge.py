@@ -1,0 +1,134 @@
+"""Ridge regression on the 556 standardised inputs: what a net must beat to be worth training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.folds import TRAIN
+from datamodules.leap.schema import N_INPUTS, N_PROFILES, N_TARGETS
+from lit_modules.base import Batch
+from lit_modules.leap.task import LeapTask
+
+ALPHAS = tuple(10.0**power for power in range(-6, 2))
+_HELD_OUT_SHARE = 0.2
+
+
+class ColumnLinear(nn.Module):
+    """One linear map from a standardised column ``(B, 60, 25)`` to the scaled targets.
+
+    Args:
+        in_channels: channels of the column; the last 16 are the scalars.
+    """
+
+    def __init__(self, in_channels: int = 25) -> None:
+        super().__init__()
+        if in_channels != N_PROFILES + 16:
+            raise ValueError(f"ridge reads the plain 25 channels, not {in_channels}; switch the extra channels off")
+        self.linear = nn.Linear(N_INPUTS, N_TARGETS, dtype=torch.float64)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    @staticmethod
+    def flat(x: Tensor) -> Tensor:
+        """Column to its 556 distinct values, float64."""
+        return torch.cat([x[..., :N_PROFILES].flatten(1), x[:, 0, N_PROFILES:]], dim=1).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scaled targets, ``(B, 368)``."""
+        out: Tensor = self.linear(self.flat(x))
+        return out
+
+
+class RidgeTask(LeapTask):
+    """Closed-form fit in one pass: normal equations are summed over the batches and solved before validation.
+
+    The penalty is chosen on the latest fifth of the training rows (by store position, which is time), then all
+    training rows are fitted with it.
+    """
+
+    net: ColumnLinear
+    gram: Tensor
+    moment: Tensor
+    square: Tensor
+
+    def configure_models(self, statistics: Any) -> None:
+        """The linear map, and the sums of the early and the late training rows."""
+        super().configure_models(statistics)
+        self.automatic_optimization = False
+        n = N_INPUTS + 1
+        # index 0: early rows, 1: late rows; not part of a checkpoint, the solution is
+        self.register_buffer("gram", torch.zeros(2, n, n, dtype=torch.float64), persistent=False)
+        self.register_buffer("moment", torch.zeros(2, n, N_TARGETS, dtype=torch.float64), persistent=False)
+        self.register_buffer("square", torch.zeros(2, N_TARGETS, dtype=torch.float64), persistent=False)
+        self.first_late_row = 0
+        self.alpha: float | None = None
+
+    def on_fit_start(self) -> None:
+        """Find where the late rows begin."""
+        rows = self.trainer.datamodule.rows(TRAIN)  # type: ignore[attr-defined]
+        self.first_late_row = int(rows[int(len(rows) * (1 - _HELD_OUT_SHARE))])
+
+    @torch.no_grad()
+    def accumulate(self, batch: Batch) -> None:
+        """Add a batch to the normal equations."""
+        x = self.net.flat(self.features(batch["profiles"].double(), batch["scalars"].double()))
+        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+        y = self.targets.encode(batch["targets"]).double()
+        late = batch["row_id"] >= self.first_late_row
+        for part, where in enumerate((~late, late)):
+            if where.any():
+                self.gram[part] += x[where].T @ x[where]
+                self.moment[part] += x[where].T @ y[where]
+                self.square[part] += y[where].square().sum(dim=0)
+
+    @torch.no_grad()
+    def solve(self) -> None:
+        """Choose the penalty, fit, and set the net's weights; all processes' sums are joined first."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized() and self._trainer is not None:
+            for sums in (self.gram, self.moment, self.square):
+                torch.distributed.all_reduce(sums)
+        errors = [self._late_error(_ridge(self.gram[0], self.moment[0], alpha)) for alpha in ALPHAS]
+        self.alpha = ALPHAS[int(torch.stack(errors).argmin())]
+        weights = _ridge(self.gram.sum(dim=0), self.moment.sum(dim=0), self.alpha)
+        self.net.linear.weight.copy_(weights[:-1].T)
+        self.net.linear.bias.copy_(weights[-1])
+
+    def _late_error(self, weights: Tensor) -> Tensor:
+        """Mean over the targets of the squared error on the late rows, over their spread."""
+        rss = (
+            self.square[1] - 2 * (weights * self.moment[1]).sum(dim=0) + (weights * (self.gram[1] @ weights)).sum(dim=0)
+        )
+        count = self.gram[1, -1, -1].clamp(min=1)
+        sst = self.square[1] - self.moment[1, -1].square() / count
+        live = sst > 1e-9 * count
+        return (rss[live] / sst[live]).clamp(max=2).mean()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:  # type: ignore[override]
+        """Add the batch; the optimiser has nothing to do but is stepped, so that steps are counted."""
+        self.accumulate(batch)
+        self.optimizers().step()  # type: ignore[union-attr]
+
+    def on_validation_start(self) -> None:
+        """Solve before the rows are scored."""
+        if self.trainer.state.fn == "fit":
+            self.solve()
+
+    def on_train_epoch_end(self) -> None:
+        """Solve where no validation did."""
+        if self.alpha is None:
+            self.solve()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:  # type: ignore[override]
+        """An optimiser that changes nothing; Lightning counts its steps."""
+        return torch.optim.SGD(self.net.parameters(), lr=0.0)
+
+
+def _ridge(gram: Tensor, moment: Tensor, alpha: float) -> Tensor:
+    """Weights ``(inputs + 1, targets)`` with penalty ``alpha * rows`` on everything but the bias."""
+    rows = gram[-1, -1].clamp(min=1)
+    penalty = torch.full((len(gram),), alpha, dtype=gram.dtype, device=gram.device) * rows
+    penalty[-1] = 0.0
+    return torch.linalg.solve(gram + torch.diag(penalty + 1e-12 * rows), moment)
