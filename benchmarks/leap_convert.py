@@ -43,7 +43,7 @@ def climsim_loop(pairs: list[Pair], _: Path) -> tuple[int, float]:
     import xarray
 
     def to_matrix(data: xarray.Dataset, names: tuple[str, ...]) -> np.ndarray:
-        return data[list(names)].stack(batch=["ncol"]).to_stacked_array("variable", sample_dims=["batch"]).values
+        return data[list(names)].stack(batch=["ncol"]).to_stacked_array("mlvar", sample_dims=["batch"]).values
 
     def read(pair: Pair) -> int:
         with xarray.open_dataset(pair.mli) as before, xarray.open_dataset(pair.mlo) as after:
@@ -100,6 +100,7 @@ def measure(name: str, contestant: str, pairs: list[Pair], folder: Path, **optio
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=contend, args=(contestant, pairs, folder, options, sender))
         process.start()
+        sender.close()  # so that a contestant that dies ends the wait below
         with peak_memory(process.pid or 0) as peak:
             rows, seconds = receiver.recv()
             process.join()

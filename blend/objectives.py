@@ -78,7 +78,7 @@ class QuadraticLoss(Objective):
         excess = W.sum(axis=1, keepdims=True) - 1.0
         excess[np.abs(excess) < 1e-12] = 0.0
         v = np.concatenate([W, excess], axis=1)
-        return np.einsum("mk,kl,ml->m", v, self.form, v, optimize=True) + self.constant
+        return ((v @ self.form) * v).sum(axis=1) + self.constant
 
     def derivatives(self, w: Array) -> tuple[float, Array, Array]:
         inner = self.form[:-1, :-1]
@@ -100,16 +100,15 @@ class CellLoss(Objective):
     Args:
         parts: disjoint cells.
         models: number of models.
-        error: bound of the polynomial's error per cell.
     """
 
-    def __init__(self, parts: Sequence[Part], models: int, error: float = 0.0) -> None:
+    def __init__(self, parts: Sequence[Part], models: int) -> None:
         self.size, self.parts = models, parts
         self.cells = sum(part.cells for part in parts)
         self.polynomial = Polynomial.zero(models, cubic=False)
         for part in parts:
             self.polynomial.add(part.polynomial)
-        self.error = error * self.polynomial.cells / max(1, self.cells)
+        self.error = self.polynomial.error / max(1, self.cells)
 
     def losses(self, W: Array) -> Array:
         total = self.polynomial.losses(W)
@@ -137,52 +136,65 @@ class CellLoss(Objective):
         raise NotImplementedError
 
 
-class LogLoss(CellLoss):
-    """Log loss of the weighted mean of probabilities (convex)."""
+class ProbabilityLoss(CellLoss):
+    """Log loss of a blend of probabilities."""
 
     def _span_losses(self, W: Array, values: Array, truth: npt.NDArray[np.float32]) -> Array:
-        q = np.abs(np.subtract(1.0, truth, dtype=np.float64) - W @ values)
-        return -sum_log(np.clip(q, PROBABILITY_FLOOR, 1.0, out=q))
+        return -sum_log(self._true_label(W @ values, truth))
 
-    def shrunk_losses(self, W: Array, shrink: float) -> Array:
-        """Losses of ``p (1 - 2 c) + c`` (cells must not be reduced)."""
-        total = np.zeros(len(W))
+    @staticmethod
+    @abstractmethod
+    def _true_label(mean: Array, truth: npt.NDArray[np.float32]) -> Array:
+        """Probability given to the true label, clipped, from the mean of what was kept."""
+
+    def shrunk_losses(self, W: Array, shrinks: Array) -> Array:
+        """Losses ``(candidates,)`` of ``p (1 - 2 c) + c`` at the best ``c`` of an ascending list that begins with 0.
+
+        The loss is convex in ``c``: where it does not fall at 0, the other values need not be tried. Cells must not be
+        reduced.
+        """
+        total, slope = np.zeros((len(shrinks), len(W))), np.zeros(len(W))
         for part in self.parts:
             for values, truth in part.spans():
-                q = np.abs(np.subtract(1.0, truth, dtype=np.float64) - W @ values)
-                total -= sum_log(np.clip(q * (1 - 2 * shrink) + shrink, PROBABILITY_FLOOR, 1.0))
-        return total / self.cells
+                q = self._true_label(W @ values, truth)
+                slope += (2.0 - 1.0 / q).sum(axis=1)
+                total[0] -= sum_log(q)
+        falling = np.flatnonzero(slope < 0)
+        for part in self.parts if len(falling) else []:
+            for values, truth in part.spans():
+                q = self._true_label(W[falling] @ values, truth)
+                for i, c in enumerate(shrinks[1:], start=1):
+                    total[i, falling] -= sum_log(q * (1 - 2 * c) + c)
+        total[1:, slope >= 0] = np.inf
+        return total.min(axis=0) / self.cells
+
+
+class LogLoss(ProbabilityLoss):
+    """Log loss of the weighted mean of probabilities (convex)."""
+
+    @staticmethod
+    def _true_label(mean: Array, truth: npt.NDArray[np.float32]) -> Array:
+        q = np.abs(np.subtract(1.0, truth, dtype=np.float64) - mean)
+        return np.clip(q, PROBABILITY_FLOOR, 1.0, out=q)
 
     def _span_derivatives(self, w: Array, values: Array, truth: npt.NDArray[np.float32]) -> tuple[float, Array, Array]:
-        q = np.clip(np.abs(np.subtract(1.0, truth, dtype=np.float64) - w @ values), PROBABILITY_FLOOR, 1.0)
+        q = self._true_label(w @ values, truth)
         inverse = 1.0 / q
         scaled = values * inverse
         return -float(sum_log(q)), scaled @ (1.0 - 2.0 * truth.astype(np.float64)), scaled @ scaled.T
 
 
-class LogitLoss(CellLoss):
+class LogitLoss(ProbabilityLoss):
     """Log loss of the weighted mean of logits (convex as well): ``log(1 + exp(z)) - y z``."""
 
-    def _span_losses(self, W: Array, values: Array, truth: npt.NDArray[np.float32]) -> Array:
-        return -sum_log(self._probability(W @ values, truth))
-
-    def shrunk_losses(self, W: Array, shrink: float) -> Array:
-        """Losses of ``p (1 - 2 c) + c``."""
-        total = np.zeros(len(W))
-        for part in self.parts:
-            for values, truth in part.spans():
-                total -= sum_log(self._probability(W @ values, truth) * (1 - 2 * shrink) + shrink)
-        return total / self.cells
-
     @staticmethod
-    def _probability(z: Array, truth: npt.NDArray[np.float32]) -> Array:
-        """Probability of the true label."""
-        signed = z * (1.0 - 2.0 * truth.astype(np.float64))
+    def _true_label(mean: Array, truth: npt.NDArray[np.float32]) -> Array:
+        signed = mean * (1.0 - 2.0 * truth.astype(np.float64))
         return np.maximum(1.0 / (1.0 + np.exp(np.minimum(signed, 700.0))), PROBABILITY_FLOOR)
 
     def _span_derivatives(self, w: Array, values: Array, truth: npt.NDArray[np.float32]) -> tuple[float, Array, Array]:
         sign = 1.0 - 2.0 * truth.astype(np.float64)
-        miss = 1.0 - self._probability(w @ values, truth)
+        miss = 1.0 - self._true_label(w @ values, truth)
         scaled = values * (miss * (1.0 - miss))
         return -float(sum_log(1.0 - miss)), values @ (sign * miss), scaled @ values.T
 
@@ -312,8 +324,8 @@ class WithPrior(Objective):
 
     def __init__(self, inner: Objective, center: Array, strength: float) -> None:
         self.inner, self.center, self.size = inner, center, inner.size
-        self._dirichlet = isinstance(inner, LogLoss | LogitLoss)
-        if isinstance(inner, LogLoss | LogitLoss):
+        self._dirichlet = isinstance(inner, ProbabilityLoss)
+        if isinstance(inner, ProbabilityLoss):
             self._strength = strength / inner.cells
         elif isinstance(inner, QuadraticLoss):
             self._strength = 2 * strength * float(np.trace(inner.form[:-1, :-1])) / inner.size

@@ -163,7 +163,7 @@ class Problem:
         ]
         if cell_kind == "mae":
             return AbsoluteLoss(parts, self.models)
-        return (LogitLoss if cell_kind == "logit" else LogLoss)(parts, self.models, cells.error)
+        return (LogitLoss if cell_kind == "logit" else LogLoss)(parts, self.models)
 
     def _function_objective(self, folds: list[int], kind: Kind, clip: float) -> FunctionLoss:
         held = np.isin(self.stack.rows["nested"].to_numpy(), folds)

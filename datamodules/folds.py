@@ -36,15 +36,15 @@ class FoldTable:
         unique, counts = np.unique(self.keys, return_counts=True)
         if len(unique) != len(self.keys):
             raise DataError(
-                f"fold table: key {unique[np.argmax(counts)]!r} stands {counts.max()} times; keys must be unique"
+                f"fold table: key {str(unique[np.argmax(counts)])!r} stands {counts.max()} times; keys must be unique"
             )
         unknown = set(np.unique(self.roles)) - {TRAIN, VALID, UNUSED}
         if unknown:
-            raise DataError(f"fold table: unknown role {sorted(unknown)[0]!r}; roles are {TRAIN}, {VALID} and {UNUSED}")
+            raise DataError(f"fold table: unknown role {str(sorted(unknown)[0])!r}; roles are {TRAIN}, {VALID} and {UNUSED}")
         for fold in range(self.n_folds):
             for role in (TRAIN, VALID):
                 if not (self.roles[:, fold] == role).any():
-                    raise DataError(f"fold {fold} has no row to {role} on; choose other folds or give more data")
+                    raise DataError(f"fold {fold} has no {role} row; choose other folds or give more data")
 
     @property
     def n_folds(self) -> int:

@@ -22,7 +22,7 @@ from lit_modules.leap.task import LeapTask
 from lit_modules.metrics import StreamingR2
 from lit_modules.settings import Optim
 
-VERSION = 1
+VERSION = 2
 _BATCH = 4096
 
 
@@ -63,6 +63,7 @@ def _score(task: LeapTask, data: LeapDataModule, rows: Rows) -> list[float]:
 
 
 def group_means(per_target: npt.ArrayLike) -> dict[str, float]:
-    """Mean R2 in all and per variable group."""
+    """Mean R2 in all (the judge's score), with targets held to [-1, 1], and per variable group."""
     values = np.asarray(per_target)
-    return {"all": float(values.mean())} | {name: float(values[where].mean()) for name, where in TARGET_GROUPS.items()}
+    means = {"all": float(values.mean()), "clipped": float(values.clip(-1, 1).mean())}
+    return means | {name: float(values[where].mean()) for name, where in TARGET_GROUPS.items()}

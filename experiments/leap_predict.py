@@ -90,7 +90,7 @@ def _batch(source: Any, held: list[dict[str, npt.NDArray[Any]]]) -> tuple[npt.ND
         ids = raw_row_names(rows["row_id"])
     if rows["bad"].any():
         raise DataError(
-            f"row {ids[np.argmax(rows['bad'])]!r} of the input holds NaN or infinite values ({int(rows['bad'].sum())} such rows in this batch); mend the file"
+            f"row {str(ids[np.argmax(rows['bad'])])!r} of the input holds NaN or infinite values ({int(rows['bad'].sum())} such rows in this batch); mend the file"
         )
     return ids, {name: torch.from_numpy(rows[name]) for name in ("profiles", "scalars", "row_id")}
 

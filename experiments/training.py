@@ -265,7 +265,8 @@ def resolve_hardware(accelerator: str, devices: int | str, precision: str) -> tu
 
 def quiet_libraries() -> None:
     """Keep the libraries' hints off the screen; their errors still come."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists and is not empty.*",
@@ -273,6 +274,7 @@ def quiet_libraries() -> None:
         ".*The number of training batches.*is smaller than the logging interval.*",
         ".*lr_scheduler.step\\(\\).*before.*optimizer.step\\(\\).*",
         ".*your dataloader is not resumable.*",  # it is: datamodules/base.py asks the trainer where to begin
+        ".*It is recommended to use `self.log.*sync_dist=True.*",  # the logged scores are synchronised already
         ".*The `srun` command is available.*",
     ):
         warnings.filterwarnings("ignore", message)

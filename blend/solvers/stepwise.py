@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blend.bank import BankError
-from blend.objectives import LogitLoss, LogLoss
+from blend.objectives import ProbabilityLoss
 from blend.problem import BlendProblem
 from blend.solvers.base import MeanSolver, register
 from blend.weights import Weights
@@ -40,9 +40,9 @@ class Stepwise(MeanSolver):
         objective = problem.objective(folds, self.kind, self.clip, reduce=not self.shrink)
         if not self.shrink:
             return objective.losses
-        if not isinstance(objective, LogLoss | LogitLoss):
+        if not isinstance(objective, ProbabilityLoss):
             raise BankError(f"--shrink shrinks probabilities; metric {problem.metric.name} has none")
-        return lambda W: np.min([objective.shrunk_losses(W, c) for c in SHRINKS], axis=0)
+        return lambda W: objective.shrunk_losses(W, SHRINKS)
 
     def _result(self, problem: BlendProblem, chosen: list[int], path: list[dict[str, Any]]) -> Weights:
         values = np.zeros(len(problem.names))

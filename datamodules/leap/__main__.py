@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from datamodules.errors import DataError
+from datamodules.leap.demo.command import demo_main
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -51,7 +52,7 @@ def convert(
     print(conversion.describe(store))
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"convert": convert}
+COMMANDS: dict[str, Callable[..., None]] = {"convert": convert, "demo": demo_main}
 """Every command is a typed function: its signature is the command line, its docstring the help."""
 
 

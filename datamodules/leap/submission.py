@@ -64,9 +64,9 @@ class SubmissionForm:
             return
         differs = np.flatnonzero(expected != ids[: len(expected)])
         row = start + (int(differs[0]) if len(differs) else len(expected))
-        there = self.ids[row] if row < len(self.ids) else "nothing"
+        there = str(self.ids[row]) if row < len(self.ids) else "nothing"
         raise DataError(
-            f"row {row} is {ids[row - start]!r} in the input but {there!r} in {self.file}; both files must list the same ids in order"
+            f"row {row} is {str(ids[row - start])!r} in the input but {there!r} in {self.file}; both files must list the same ids in order"
         )
 
     def check_complete(self, rows: int) -> None:
@@ -77,7 +77,7 @@ class SubmissionForm:
         """
         if self.ids is not None and rows < len(self.ids):
             raise DataError(
-                f"{self.file} asks for {len(self.ids)} rows but the input has {rows}; first missing {self.ids[rows]!r}"
+                f"{self.file} asks for {len(self.ids)} rows but the input has {rows}; first missing {str(self.ids[rows])!r}"
             )
 
 
@@ -103,7 +103,7 @@ class SubmissionWriter:
         if not np.isfinite(values).all():
             row, column = np.argwhere(~np.isfinite(values))[0]
             raise DataError(
-                f"the prediction of {ids[row]!r}, {self.form.columns[column]}, is not finite; nothing was written"
+                f"the prediction of {str(ids[row])!r}, {self.form.columns[column]}, is not finite; nothing was written"
             )
         arrays = [pa.array(ids.astype(str)), *(pa.array(column) for column in values.T)]
         self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
@@ -144,5 +144,5 @@ def _read_ids(path: Path) -> npt.NDArray[Any]:
     ids = pyarrow.csv.read_csv(path, convert_options=options)[ID_COLUMN].to_numpy()
     unique, counts = np.unique(ids.astype(str), return_counts=True)
     if len(unique) != len(ids):
-        raise DataError(f"{path}: {ID_COLUMN} {unique[np.argmax(counts)]!r} stands {counts.max()} times")
+        raise DataError(f"{path}: {ID_COLUMN} {str(unique[np.argmax(counts)])!r} stands {counts.max()} times")
     return np.asarray(ids.astype(str))

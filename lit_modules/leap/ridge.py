@@ -12,7 +12,7 @@ from datamodules.leap.schema import N_INPUTS, N_PROFILES, N_TARGETS
 from lit_modules.base import Batch
 from lit_modules.leap.task import LeapTask
 
-ALPHAS = tuple(10.0**power for power in range(-6, 2))
+ALPHAS = (*(10.0**power for power in range(-6, 3)), 1e9)
 _HELD_OUT_SHARE = 0.2
 
 
@@ -45,8 +45,8 @@ class ColumnLinear(nn.Module):
 class RidgeTask(LeapTask):
     """Closed-form fit in one pass: normal equations are summed over the batches and solved before validation.
 
-    The penalty is chosen on the latest fifth of the training rows (by store position, which is time), then all
-    training rows are fitted with it.
+    Each target's penalty is chosen on the latest fifth of the training rows (by store position, which is time), then
+    all training rows are fitted with it. The largest penalty leaves the training mean.
     """
 
     net: ColumnLinear
@@ -64,7 +64,7 @@ class RidgeTask(LeapTask):
         self.register_buffer("moment", torch.zeros(2, n, N_TARGETS, dtype=torch.float64), persistent=False)
         self.register_buffer("square", torch.zeros(2, N_TARGETS, dtype=torch.float64), persistent=False)
         self.first_late_row = 0
-        self.alpha: float | None = None
+        self.alphas: list[float] | None = None
 
     def on_fit_start(self) -> None:
         """Find where the late rows begin."""
@@ -90,21 +90,20 @@ class RidgeTask(LeapTask):
         if torch.distributed.is_available() and torch.distributed.is_initialized() and self._trainer is not None:
             for sums in (self.gram, self.moment, self.square):
                 torch.distributed.all_reduce(sums)
-        errors = [self._late_error(_ridge(self.gram[0], self.moment[0], alpha)) for alpha in ALPHAS]
-        self.alpha = ALPHAS[int(torch.stack(errors).argmin())]
-        weights = _ridge(self.gram.sum(dim=0), self.moment.sum(dim=0), self.alpha)
+        errors = torch.stack([self._late_error(_ridge(self.gram[0], self.moment[0], alpha)) for alpha in ALPHAS])
+        choice = errors.argmin(dim=0)
+        gram, moment = self.gram.sum(dim=0), self.moment.sum(dim=0)
+        weights = torch.zeros_like(moment)
+        for i, alpha in enumerate(ALPHAS):
+            weights[:, choice == i] = _ridge(gram, moment[:, choice == i], alpha)
+        self.alphas = [ALPHAS[i] for i in choice.tolist()]
         self.net.linear.weight.copy_(weights[:-1].T)
         self.net.linear.bias.copy_(weights[-1])
 
     def _late_error(self, weights: Tensor) -> Tensor:
-        """Mean over the targets of the squared error on the late rows, over their spread."""
-        rss = (
-            self.square[1] - 2 * (weights * self.moment[1]).sum(dim=0) + (weights * (self.gram[1] @ weights)).sum(dim=0)
-        )
-        count = self.gram[1, -1, -1].clamp(min=1)
-        sst = self.square[1] - self.moment[1, -1].square() / count
-        live = sst > 1e-9 * count
-        return (rss[live] / sst[live]).clamp(max=2).mean()
+        """Squared error of each target on the late rows."""
+        fitted = (weights * (self.gram[1] @ weights)).sum(dim=0)
+        return self.square[1] - 2 * (weights * self.moment[1]).sum(dim=0) + fitted
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:  # type: ignore[override]
         """Add the batch; the optimiser has nothing to do but is stepped, so that steps are counted."""
@@ -118,7 +117,7 @@ class RidgeTask(LeapTask):
 
     def on_train_epoch_end(self) -> None:
         """Solve where no validation did."""
-        if self.alpha is None:
+        if self.alphas is None:
             self.solve()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:  # type: ignore[override]

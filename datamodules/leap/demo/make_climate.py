@@ -12,7 +12,6 @@ Credit: derived from ClimSim (Yu et al. 2023, arXiv:2306.08754), data set licens
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import netCDF4
@@ -47,7 +46,7 @@ def main() -> None:
     target = Path(__file__).with_name("climate.npz")
     partial = target.with_name("climate.partial.npz")
     np.savez_compressed(partial, allow_pickle=False, **collect(folder))
-    os.replace(partial, target)
+    partial.replace(target)
     print(f"{target.name}: {target.stat().st_size} bytes")
 
 

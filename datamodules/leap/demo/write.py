@@ -25,7 +25,6 @@ from datamodules.leap.demo.spec import GENERATOR_VERSION, DemoSpec, Step
 from datamodules.leap.demo.state import State
 
 INFO_FILE = "demo.json"
-_FORMAT = "NETCDF3_64BIT_DATA"  # CDF-5, as the climate model writes
 _ATTRIBUTES = {"ne": np.int32(4), "fv_nphys": np.int32(2), "calendar": "NO_LEAP"}
 # variables in the order of the real files
 _SURFACE = sorted([*schema.SCALARS, "cam_in_SNOWHICE"])
@@ -118,7 +117,7 @@ def _make(partial: Path, spec: DemoSpec, processes: int | None, progress: bool) 
 @contextmanager
 def _workers(processes: int) -> Iterator[Mapper]:
     """``map`` in this process, or in others; either way numerical libraries use one thread."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     if processes <= 1:
         with threadpool_limits(1):
@@ -160,9 +159,7 @@ def _write_step(partial: Path, spec: DemoSpec, step: Step, gains: State) -> None
     folder = partial / "train" / step.stamp[:7]
     folder.mkdir(parents=True, exist_ok=True)
     for kind, variables in (("mli", state), ("mlo", outcome)):
-        _write_file(
-            folder / f"E3SM-MMF.{kind}.{step.stamp}.nc", step, {name: variables[name] for name in _ORDER[kind]}
-        )
+        _write_file(folder / f"E3SM-MMF.{kind}.{step.stamp}.nc", step, {name: variables[name] for name in _ORDER[kind]})
 
 
 def _write_file(path: Path, step: Step, variables: State) -> None:
@@ -171,7 +168,7 @@ def _write_file(path: Path, step: Step, variables: State) -> None:
 
     date, second = steps_to_dates(np.array([step.number]))
     temporary = path.with_name(f".{path.name}.tmp")
-    with netCDF4.Dataset(temporary, "w", format=_FORMAT) as dataset:
+    with netCDF4.Dataset(temporary, "w", format="NETCDF3_64BIT_DATA") as dataset:  # CDF-5
         dataset.setncatts(_ATTRIBUTES)
         dataset.createDimension("ncol", len(variables["state_t"]))
         dataset.createDimension("lev", schema.LEVELS)
