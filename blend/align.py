@@ -38,6 +38,7 @@ def align(
     groups: Path | None = None,
     clip_predictions: bool = False,
     allow_fold_mismatch: bool = False,
+    with_truth: bool = True,
 ) -> Stack:
     """Join models by row id.
 
@@ -48,6 +49,7 @@ def align(
         groups: table with the columns ``row_id`` and ``group`` in place of the banks' own groups.
         clip_predictions: clip probabilities to [0, 1] instead of refusing others.
         allow_fold_mismatch: do not compare the hashes of fold tables (row ids and fold numbers must still agree).
+        with_truth: attach the true values of out-of-fold predictions.
 
     Raises:
         BankError: rows, folds, targets, shapes or conventions differ; the sentence names the bank and the row.
@@ -60,7 +62,11 @@ def align(
     frame, note = _nested_folds(frame, sources[0].banks[0].manifest.domain, test)
     if row_groups and "group" not in frame:
         raise BankError(f"{sources[0].path} has no row groups; give them with --groups FILE (columns row_id, group)")
-    order = np.lexsort((frame["group"].to_numpy(), frame["nested"])) if row_groups else np.argsort(frame["nested"], kind="stable")
+    order = (
+        np.lexsort((frame["group"].to_numpy(), frame["nested"]))
+        if row_groups
+        else np.argsort(frame["nested"], kind="stable")
+    )
     rows = frame.iloc[order].reset_index(drop=True)
     ids = pd.Index(rows["row_id"])
     members = [_member(source, ids, rows, test) for source in sources]
@@ -75,7 +81,7 @@ def align(
         row_groups=row_groups,
         clip_predictions=clip_predictions,
     )
-    if not test:
+    if with_truth and not test:
         _attach_truth(stack, sources, truth, ids)
     _to_common_scale(sources, members, stack)
     return stack
@@ -87,12 +93,16 @@ def _check_manifests(sources: Sequence[Source], allow_fold_mismatch: bool) -> No
     reference = sources[0].banks[0]
     for bank in (bank for source in sources for bank in source.banks):
         if bank.manifest.kind != reference.manifest.kind:
-            raise BankError(f"{bank.path} holds {bank.manifest.kind} predictions but {reference.path} {reference.manifest.kind}")
+            raise BankError(
+                f"{bank.path} holds {bank.manifest.kind} predictions but {reference.path} {reference.manifest.kind}"
+            )
         for name in _AGREE:
             ours, theirs = getattr(reference.manifest, name), getattr(bank.manifest, name)
             silent = (isinstance(bank, TableBank) and not theirs) or (isinstance(reference, TableBank) and not ours)
             if ours != theirs and not silent:  # a table need not say what it holds
-                raise BankError(f"{bank.path} and {reference.path} have different {name} ({_differ(theirs, ours)}): {_WHY[name]}")
+                raise BankError(
+                    f"{bank.path} and {reference.path} have different {name} ({_differ(theirs, ours)}): {_WHY[name]}"
+                )
         if bank.shape != reference.shape:
             raise BankError(f"{bank.path} predicts shape {bank.shape} per row but {reference.path} {reference.shape}")
         ours, theirs = reference.manifest.hashes.get("folds"), bank.manifest.hashes.get("folds")
@@ -105,7 +115,9 @@ def _check_manifests(sources: Sequence[Source], allow_fold_mismatch: bool) -> No
 
 def _differ(theirs: Any, ours: Any) -> str:
     if isinstance(theirs, list):
-        where = next((i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b), min(len(theirs), len(ours)))
+        where = next(
+            (i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b), min(len(theirs), len(ours))
+        )
         return f"target {where}: {theirs[where : where + 1]} and {ours[where : where + 1]}"
     return f"{theirs!r} and {ours!r}"
 
@@ -132,7 +144,9 @@ def _nested_folds(frame: pd.DataFrame, domain: str, test: bool) -> tuple[pd.Data
     if test:
         return frame.assign(nested=0), ""
     if "fold" in frame and frame["fold"].nunique() > 1:
-        return frame.assign(nested=frame["fold"].astype(np.int64)), f"nested over the {frame['fold'].nunique()} folds of the banks"
+        return frame.assign(
+            nested=frame["fold"].astype(np.int64)
+        ), f"nested over the {frame['fold'].nunique()} folds of the banks"
     blocks = min(NESTED_BLOCKS, len(frame))
     months = frame["group"].astype(str) if "group" in frame else pd.Series(dtype=str)
     if domain == "leap" and months.nunique() >= blocks and months.map(_MONTH.fullmatch).notna().all():
@@ -143,7 +157,9 @@ def _nested_folds(frame: pd.DataFrame, domain: str, test: bool) -> tuple[pd.Data
     nested = np.empty(len(frame), dtype=np.int64)
     for i, part in enumerate(np.array_split(np.argsort(frame["row_id"].to_numpy(dtype=str), kind="stable"), blocks)):
         nested[part] = i
-    return frame.assign(nested=nested), f"the banks hold one fold; nested over {blocks} contiguous blocks of sorted row ids"
+    return frame.assign(
+        nested=nested
+    ), f"the banks hold one fold; nested over {blocks} contiguous blocks of sorted row ids"
 
 
 def _member(source: Source, ids: pd.Index, rows: pd.DataFrame, test: bool) -> Member:
@@ -157,7 +173,9 @@ def _member(source: Source, ids: pd.Index, rows: pd.DataFrame, test: bool) -> Me
     return Member(source.name, parts)
 
 
-def _parts(banks: Sequence[PredictionBank], ids: pd.Index, folds: pd.Series | None, weight: float, name: str) -> list[Part]:
+def _parts(
+    banks: Sequence[PredictionBank], ids: pd.Index, folds: pd.Series | None, weight: float, name: str
+) -> list[Part]:
     """Parts that together hold every aligned row once."""
     held = np.zeros(len(ids), dtype=np.int8)
     parts = []
@@ -165,10 +183,14 @@ def _parts(banks: Sequence[PredictionBank], ids: pd.Index, folds: pd.Series | No
         positions = ids.get_indexer(pd.Index(bank.index["row_id"]))
         if (positions < 0).any():
             extra = bank.index["row_id"].iloc[int(np.argmax(positions < 0))]
-            raise BankError(f"{bank.path}: row {extra!r} is not among the rows of the other models ({int((positions < 0).sum())} such rows)")
+            raise BankError(
+                f"{bank.path}: row {extra!r} is not among the rows of the other models ({int((positions < 0).sum())} such rows)"
+            )
         if held[positions].any():
             twice = ids[positions[int(np.argmax(held[positions]))]]
-            raise BankError(f"{bank.path}: row {twice!r} is already predicted by another fold of {name}; folds must not overlap")
+            raise BankError(
+                f"{bank.path}: row {twice!r} is already predicted by another fold of {name}; folds must not overlap"
+            )
         held[positions] = 1
         if folds is not None and "fold" in bank.index:
             _check_folds(bank, positions, folds, ids)
@@ -229,7 +251,9 @@ def _truth_member(pieces: list[tuple[PredictionBank, npt.NDArray[np.intp]]], ids
     for bank, aligned in pieces:
         stored = pd.Index(bank.index["row_id"]).get_indexer(ids[aligned])
         if (stored < 0).any():
-            raise BankError(f"the truth {bank.path} lacks row {ids[aligned][int(np.argmax(stored < 0))]!r} that the models predict")
+            raise BankError(
+                f"the truth {bank.path} lacks row {ids[aligned][int(np.argmax(stored < 0))]!r} that the models predict"
+            )
         first = int(aligned.min())
         local = np.full(int(aligned.max()) - first + 1, -1, dtype=np.int32)
         local[aligned - first] = stored
@@ -253,9 +277,15 @@ def _check_same_truth(stack: Stack, other: Member, source: Source) -> None:
 
 def _to_common_scale(sources: Sequence[Source], members: Sequence[Member], stack: Stack) -> None:
     """Multiply into the units of the truth (of the first model, where there is none)."""
-    common = np.broadcast_to(stack.scale, stack.shape).reshape(-1) if stack.shape else np.asarray(stack.scale).reshape(1)
+    common = (
+        np.broadcast_to(stack.scale, stack.shape).reshape(-1) if stack.shape else np.asarray(stack.scale).reshape(1)
+    )
     for source, member in zip(sources, members, strict=True):
         for part, bank in zip(member.parts, source.banks, strict=True):
-            own = np.broadcast_to(bank.scale, stack.shape).reshape(-1) if stack.shape else np.asarray(bank.scale).reshape(1)
+            own = (
+                np.broadcast_to(bank.scale, stack.shape).reshape(-1)
+                if stack.shape
+                else np.asarray(bank.scale).reshape(1)
+            )
             if not np.array_equal(own, common):
                 part.factor = own / common

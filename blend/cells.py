@@ -195,7 +195,11 @@ def gather_cells(stack: Stack, kind: Kind, clip: float, by_target: bool, limit: 
 
 
 def _pieces(
-    predictions: npt.NDArray[np.float32], truth: npt.NDArray[np.float32], by_target: bool, scale: Array | None, span: int
+    predictions: npt.NDArray[np.float32],
+    truth: npt.NDArray[np.float32],
+    by_target: bool,
+    scale: Array | None,
+    span: int,
 ) -> Iterator[tuple[int, npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
     """Flat cells of a chunk, whole or target by target."""
     if scale is not None and not (scale == 1.0).all():
@@ -230,14 +234,19 @@ def _reduce_log_loss(part: Part, P: npt.NDArray[np.float32], y: npt.NDArray[np.f
     """Sum up the cells on which the models agree: with ``d_k = Q_k / mean(Q) - 1``, ``-log(w.Q) = -log mean(Q) - log(1 + w.d)``."""
     mean = P.mean(axis=0, dtype=np.float64)
     q = true_label_probability(y, mean)
+    models = len(P)
     d = np.subtract(P, mean, dtype=np.float64)
     d *= (2.0 * y.astype(np.float64) - 1.0) / q
     spread = np.maximum(d.max(axis=0), -d.min(axis=0))
     agree = spread <= AGREEMENT
     d *= agree
-    first, second = np.triu_indices(len(P))
-    pairs = d[first] * d[second]
-    third = np.empty((len(P), len(P), len(P)))
+    first, second = np.triu_indices(models)
+    pairs = np.empty((len(first), d.shape[1]))
+    start = 0
+    for k in range(models):  # d[first] * d[second] without its copies
+        np.multiply(d[k], d[k:], out=pairs[start : start + models - k])
+        start += models - k
+    third = np.empty((models, models, models))
     third[first, second] = third[second, first] = pairs @ d.T
     polynomial = part.polynomial
     polynomial.constant -= float(sum_log(np.where(agree, q, 1.0)))

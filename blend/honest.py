@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from blend.problem import Problem, Steps, Subset
+from blend.problem import Problem, Steps, subset
 from blend.scores import Judged
 from blend.solvers.base import Solver
 from blend.stack import CHUNK_VALUES
@@ -123,16 +123,18 @@ def what_each_adds(problem: Problem, solver: Solver, fitted: Fitted) -> tuple[di
         assert fitted.in_sample is not None
         base = fitted.in_sample
     sign = problem.metric.sign
-    return {name: sign * (without.score() - base.score()) for name, without in zip(problem.names, judged, strict=True)}, how
+    return {
+        name: sign * (without.score() - base.score()) for name, without in zip(problem.names, judged, strict=True)
+    }, how
 
 
 def _without(problem: Problem, solver: Solver, left_out: int) -> dict[int, Weights]:
     keep = [k for k in range(problem.models) if k != left_out]
-    subset = Subset(problem, keep)
+    rest = subset(problem, keep)
     folds = problem.folds
     if len(folds) == 1:
-        return {folds[0]: solver.fit(subset).restore(problem.names, keep)}
-    return {f: solver.fit(subset, [g for g in folds if g != f]).restore(problem.names, keep) for f in folds}
+        return {folds[0]: solver.fit(rest).restore(problem.names, keep)}
+    return {f: solver.fit(rest, [g for g in folds if g != f]).restore(problem.names, keep) for f in folds}
 
 
 def _renormalised(weights: Weights, left_out: int) -> Weights:

@@ -75,6 +75,7 @@ class Problem:
         self.row_groups = stack.group_names
         stack.probabilities = metric.name == "column_log_loss"
         self._moments: ResidualMoments | None = None
+        self._pools: dict[tuple[tuple[int, ...], int | None], tuple[Array, Array]] = {}
         self._cells: dict[tuple[CellKind, float, bool, bool], Cells] = {}
         self._ranks: dict[int, RankTable] | None = None
         self._truth_sums: TruthSums | None = None
@@ -117,7 +118,9 @@ class Problem:
             raise BankError(f"--clip clips probabilities; metric {name} has none")
         if self.metric.function is not None or kind == "rank":
             if group is not None or targets is not None:
-                raise BankError(f"weights per group or target need r2, column_log_loss or mae with another mean than {kind}")
+                raise BankError(
+                    f"weights per group or target need r2, column_log_loss or mae with another mean than {kind}"
+                )
             return self._function_objective(chosen, kind, clip)
         if name == "r2":
             return self._quadratic(chosen, group, targets)
@@ -130,15 +133,10 @@ class Problem:
         return int(blocks.counts[held].sum())
 
     def _quadratic(self, folds: list[int], group: int | None, targets: tuple[int, int] | None) -> QuadraticLoss:
-        moments = self.moments()
-        blocks = self.stack.blocks
-        in_folds = np.isin(blocks.fold, folds)
-        chosen = in_folds if group is None else in_folds & (blocks.group == group)
+        pooled, total = self._pooled(tuple(sorted(folds)), group)
         span = slice(None) if targets is None else slice(*targets)
-        sst = moments.truth_sums().pooled(in_folds[None, :].astype(np.float64)).total_squares()[0, span]
-        gram = moments.gram[chosen][:, span].sum(axis=0)
+        gram, sst, shift = pooled[span], total[span], self.moments().shift[span]
         live = sst > 0
-        shift = moments.shift[span]
         # v = [w, s, s c]: fold the last two together
         folded = gram[:, :-1, :-1].copy()
         folded[:, :, -1] += shift[:, None] * gram[:, :-1, -1]
@@ -148,8 +146,24 @@ class Problem:
         inexact = (np.einsum("tkk->tk", gram[~live])[:, : self.models] > 0).any(axis=1)
         return QuadraticLoss(form, float(inexact.sum()) / len(sst))
 
+    def _pooled(self, folds: tuple[int, ...], group: int | None) -> tuple[Array, Array]:
+        """Residual moments of some rows ``(targets, ...)``, and the total squares of all groups of these folds."""
+        if (folds, group) not in self._pools:
+            moments, blocks = self.moments(), self.stack.blocks
+            in_folds = np.isin(blocks.fold, folds)
+            chosen = in_folds if group is None else in_folds & (blocks.group == group)
+            total = moments.truth_sums().pooled(in_folds[None, :].astype(np.float64)).total_squares()[0]
+            self._pools[folds, group] = moments.gram[chosen].sum(axis=0), total
+        return self._pools[folds, group]
+
     def _cell_objective(
-        self, folds: list[int], kind: Kind, clip: float, group: int | None, targets: tuple[int, int] | None, reduce: bool
+        self,
+        folds: list[int],
+        kind: Kind,
+        clip: float,
+        group: int | None,
+        targets: tuple[int, int] | None,
+        reduce: bool,
     ) -> Objective:
         cell_kind: CellKind = "mae" if self.metric.name == "mae" else "logit" if kind == "logit" else "log_loss"
         clip = clip or LOGIT_CLIP if cell_kind == "logit" else clip
@@ -185,7 +199,9 @@ class Problem:
         mean = truth.mean(axis=0, dtype=np.float64)
         constant = truth.min(axis=0) == truth.max(axis=0)
         shifted = truth - np.where(constant, truth[0], mean)
-        sums = TruthSums(np.array([len(truth)], dtype=np.float64), shifted.sum(axis=0)[None], (shifted**2).sum(axis=0)[None])
+        sums = TruthSums(
+            np.array([len(truth)], dtype=np.float64), shifted.sum(axis=0)[None], (shifted**2).sum(axis=0)[None]
+        )
         errors = self.metric.error_sums(truth, blended, self.stack.target_scale)[None]
         score = float(self.metric.per_target(errors, sums).mean())
         return 1.0 - score if self.metric.name == "r2" else score
@@ -202,7 +218,9 @@ class Problem:
         """Reduced cells (log loss, MAE)."""
         key = (kind, clip, by_target, reduce)
         if by_target and self.width > MOST_TARGET_PARTS:
-            raise BankError(f"{self.width} targets are too many for weights per target; use --method per_group or a global one")
+            raise BankError(
+                f"{self.width} targets are too many for weights per target; use --method per_group or a global one"
+            )
         if key not in self._cells:
             self._cells[key] = gather_cells(self.stack, kind, clip, by_target, self.memory, reduce)
         return self._cells[key]
@@ -269,7 +287,10 @@ class Problem:
         by_fold = [self._by_fold(assignment) for assignment in assignments]
         blocks, scale = self.stack.blocks, self.stack.target_scale
         errors = np.zeros((len(assignments), len(blocks), self.width))
-        ranked = {fold: {i: self._blend_fold(w[fold], fold) for i, w in enumerate(by_fold) if w[fold].kind == "rank"} for fold in self.folds}
+        ranked = {
+            fold: {i: self._blend_fold(w[fold], fold) for i, w in enumerate(by_fold) if w[fold].kind == "rank"}
+            for fold in self.folds
+        }
         first_row = {int(f): int(blocks.start[blocks.fold == f].min()) for f in self.folds}
         sums = self._gather_truth()
         groups = self.stack.rows["group"].to_numpy(dtype=str) if "group" in self.stack.rows else None
@@ -302,28 +323,32 @@ class Problem:
         return {fold: assignment[fold] for fold in self.folds}
 
 
-class Subset:
-    """A problem of some of the models, sharing the passes of the whole one.
+class Projected:
+    """A problem whose models are blends of another's models, sharing its passes.
 
     Args:
         problem: the whole.
-        keep: positions of the models.
+        basis: ``(new models, models)`` weights of each new model.
+        names: of the new models.
     """
 
-    def __init__(self, problem: BlendProblem, keep: Sequence[int]) -> None:
-        self._problem, self.keep = problem, list(keep)
-        self.names = [problem.names[k] for k in keep]
+    def __init__(self, problem: BlendProblem, basis: Array, names: Sequence[str]) -> None:
+        self._problem, self._basis, self.names = problem, basis, list(names)
         self.folds, self.metric, self.width = problem.folds, problem.metric, problem.width
         self.target_groups, self.row_groups = problem.target_groups, problem.row_groups
-        self._basis = np.eye(len(problem.names))[self.keep]
 
     def objective(self, *args: Any, **kwargs: Any) -> Objective:
-        """As :meth:`Problem.objective`, over the kept models."""
+        """As :meth:`Problem.objective`, over the new models."""
         return Composed(self._problem.objective(*args, **kwargs), self._basis)
 
     def count(self, folds: Sequence[int] | None, group: int) -> int:
         """As :meth:`Problem.count`."""
         return self._problem.count(folds, group)
+
+
+def subset(problem: BlendProblem, keep: Sequence[int]) -> Projected:
+    """A problem of some of the models."""
+    return Projected(problem, np.eye(len(problem.names))[list(keep)], [problem.names[k] for k in keep])
 
 
 def _plain(assignment: Assignment) -> bool:

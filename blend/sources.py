@@ -7,7 +7,6 @@ these, or ``NAME=BANK`` to name a model.
 
 from __future__ import annotations
 
-import glob
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,8 +64,9 @@ def resolve(arguments: Sequence[str], part: str = OUT_OF_FOLD) -> list[Source]:
     """
     sources = []
     for argument in arguments:
-        name, _, location = argument.rpartition("=")
-        paths = _expand(location)
+        name, _, location = ("", "", argument) if Path(argument).exists() else argument.partition("=")
+        paths = _expand(location or name)
+        name = name if location else ""
         if name and len(paths) > 1:
             raise BankError(f"{argument}: one name for {len(paths)} models; give each model its own NAME=BANK")
         sources += [_source(path, part, name) for path in paths]
@@ -77,7 +77,9 @@ def resolve(arguments: Sequence[str], part: str = OUT_OF_FOLD) -> list[Source]:
 def _expand(location: str) -> list[Path]:
     if Path(location).exists():
         return [Path(location)]
-    paths = [Path(p) for p in sorted(glob.glob(location)) if Path(p).is_dir() or Path(p).suffix in SUFFIXES]
+    anchor = Path(location).anchor
+    matches = sorted(Path(anchor or ".").glob(location[len(anchor) :]))
+    paths = [p for p in matches if p.is_dir() or p.suffix in SUFFIXES]
     if not paths:
         raise BankError(f"{location}: there is no such run, bank or table; is the run finished, is the path right?")
     return paths
@@ -87,12 +89,12 @@ def _source(path: Path, part: str, name: str) -> Source:
     if path.is_file():
         if path.suffix not in SUFFIXES:
             raise BankError(f"{path} is not a bank: give a run directory, a bank folder, an .npz or a .csv file")
-        bank = TableBank(path, "out_of_fold" if part == OUT_OF_FOLD else "test")
+        bank: PredictionBank = TableBank(path, "out_of_fold" if part == OUT_OF_FOLD else "test")
         return Source(name or bank.manifest.experiment, path, [[bank]])
     seeds = [[PredictionBank(folder) for folder in folders] for folders in _folders(path, part)]
-    for bank in (bank for banks in seeds for bank in banks):
-        if bank.manifest.kind == "truth":
-            raise BankError(f"{bank.path} holds true values, not predictions; name the model's run instead")
+    for held in (bank for banks in seeds for bank in banks):
+        if held.manifest.kind == "truth":
+            raise BankError(f"{held.path} holds true values, not predictions; name the model's run instead")
     return Source(name or seeds[0][0].name, path, seeds)
 
 
@@ -114,7 +116,9 @@ def _folders(path: Path, part: str) -> list[list[Path]]:
         return _folders(variants[0], part)
     if variants:
         raise BankError(f"{path} holds the variants {', '.join(v.name for v in variants)}; name one of them")
-    raise BankError(f"{path} holds no {part}; give a run directory (with seed<S>/fold<F>/{part}), a bank folder or a table")
+    raise BankError(
+        f"{path} holds no {part}; give a run directory (with seed<S>/fold<F>/{part}), a bank folder or a table"
+    )
 
 
 def _fold_banks(path: Path, folds: list[Path], part: str) -> list[Path]:

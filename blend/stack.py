@@ -126,7 +126,9 @@ class Stack:
         ours, theirs = self.manifest.targets, bank.manifest.targets
         if ours and theirs and ours != theirs:
             where = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), len(ours))
-            raise BankError(f"the truth {bank.path} has other targets than the predictions, the first one at column {where}")
+            raise BankError(
+                f"the truth {bank.path} has other targets than the predictions, the first one at column {where}"
+            )
         for part in member.parts:
             own = np.broadcast_to(bank.scale, self.shape).reshape(-1)
             if not np.array_equal(own, self.target_scale):
@@ -162,7 +164,9 @@ class Stack:
         low, high = values.min(initial=np.inf), values.max(initial=-np.inf)  # a NaN survives both
         if not (np.isfinite(low) and np.isfinite(high)) and values.size:
             position = start + int(np.argmin(np.isfinite(values).all(axis=1)))
-            raise BankError(f"{member.where(position)}: row {self._id(position)!r} has a value that is not finite; predict it again")
+            raise BankError(
+                f"{member.where(position)}: row {self._id(position)!r} has a value that is not finite; predict it again"
+            )
         if self.probabilities and (low < 0 or high > 1) and not (self.clip_predictions and member is not self.truth):
             outside = ((values < 0) | (values > 1)).any(axis=1)
             position = start + int(np.argmax(outside))

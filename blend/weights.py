@@ -77,7 +77,9 @@ class Weights:
         codes = {name: i for i, name in enumerate(self.segments)}
         unknown = sorted(set(np.unique(groups)) - set(codes))
         if unknown:
-            raise BankError(f"there are no weights for row group {unknown[0]!r}; they were fitted for {', '.join(codes)}")
+            raise BankError(
+                f"there are no weights for row group {unknown[0]!r}; they were fitted for {', '.join(codes)}"
+            )
         return self.values[[codes[str(group)] for group in groups]]
 
     def with_values(self, values: Array) -> Weights:
@@ -91,7 +93,9 @@ class Weights:
         return replace(self, models=models, values=values)
 
 
-def blend_rows(weights: Weights, predictions: npt.NDArray[np.float32], groups: npt.NDArray[np.str_] | None = None) -> Array:
+def blend_rows(
+    weights: Weights, predictions: npt.NDArray[np.float32], groups: npt.NDArray[np.str_] | None = None
+) -> Array:
     """Blend some rows with arithmetic or logit means.
 
     Args:

@@ -34,10 +34,14 @@ class LastCheckpoint(Checkpoint):
         step = trainer.global_step
         if self.every and step % self.every == 0 and step != self._saved_at:
             self._saved_at = step
-            trainer.save_checkpoint(self.path, weights_only=False)
+            self.save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the epoch and its validation."""
+        self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write the checkpoint; a collective call."""
         trainer.save_checkpoint(self.path, weights_only=False)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -89,6 +89,10 @@ def _print(run: FinishedRun, table: dict[str, dict[str, float]]) -> None:
     for name in columns:
         out.add_column(name, justify="right")
     for predictor, scores in table.items():
-        out.add_row(predictor, *(f"{scores[name]:.4f}" if name in scores else "" for name in columns))
+        out.add_row(predictor, *(_cell(scores[name]) if name in scores else "" for name in columns))
     out.caption = "clipped: mean with every target's R2 held to [-1, 1], which few rows do not upset"
     Console(width=120).print(out)
+
+
+def _cell(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.1e}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class Convex(MeanSolver):
 
     name = "convex"
     complexity = 3
-    metrics = ("r2", "column_log_loss", "mae")
+    metrics: ClassVar[tuple[str, ...]] = ("r2", "column_log_loss", "mae")
     summary = "exact weights on the simplex with a printed optimality gap"
     min_weight: float = 0.0
 
@@ -75,7 +76,7 @@ class Mae(Convex):
     """The exact optimum for mean absolute error."""
 
     name = "mae"
-    metrics = ("mae",)
+    metrics: ClassVar[tuple[str, ...]] = ("mae",)
     summary = "exact weights for mean absolute error with a printed duality gap"
 
 

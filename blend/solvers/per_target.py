@@ -97,10 +97,14 @@ class PerTarget(Solver):
             whole = problem.objective(folds)
             free = self.free_sum and isinstance(whole, QuadraticLoss)
             center = whole.nonnegative_minimum() if free else exact_minimum(whole)[0]
-            self._fitted[key] = np.array([self._one(problem, folds, t, center, strength, free) for t in range(problem.width)])
+            self._fitted[key] = np.array(
+                [self._one(problem, folds, t, center, strength, free) for t in range(problem.width)]
+            )
         return self._fitted[key]
 
-    def _one(self, problem: BlendProblem, folds: list[int], target: int, center: Array, strength: float, free: bool) -> Array:
+    def _one(
+        self, problem: BlendProblem, folds: list[int], target: int, center: Array, strength: float, free: bool
+    ) -> Array:
         objective = problem.objective(folds, targets=(target, target + 1))
         if free and isinstance(objective, QuadraticLoss):
             if not objective.form.any():  # a target without variance teaches nothing

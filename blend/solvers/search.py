@@ -81,9 +81,12 @@ class OptunaSearch(MeanSolver):
         if self.workers > 1 and self.storage is None:
             raise BankError("several workers share a study through a file: give --storage FILE.journal")
         with _storage(self.storage, shared=self.workers > 1) as storage:
-            direction = "maximize" if problem.metric.higher_is_better else "minimize"
             study = optuna.create_study(
-                study_name=STUDY, storage=storage, direction=direction, sampler=self._sampler(0), load_if_exists=True
+                study_name=STUDY,
+                storage=storage,
+                direction="maximize" if problem.metric.higher_is_better else "minimize",
+                sampler=self._sampler(0),
+                load_if_exists=True,
             )
             self._begin(study, space)
             finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
@@ -109,7 +112,9 @@ class OptunaSearch(MeanSolver):
         mark = space.mark()
         known = study.user_attrs.get("inputs")
         if known is not None and known != mark:
-            raise BankError(f"{self.storage} holds a study of other predictions; give another --storage file or delete it")
+            raise BankError(
+                f"{self.storage} holds a study of other predictions; give another --storage file or delete it"
+            )
         if known is None:
             study.set_user_attr("inputs", mark)
             study.set_user_attr("models", space.names)
@@ -121,9 +126,11 @@ class OptunaSearch(MeanSolver):
 
     def _run_workers(self, space: _Space, missing: int) -> None:
         methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
+        context: Any = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
         shares = [missing // self.workers + (i < missing % self.workers) for i in range(self.workers)]
-        processes = [context.Process(target=_work, args=(self, space, i, share)) for i, share in enumerate(shares) if share]
+        processes = [
+            context.Process(target=_work, args=(self, space, i, share)) for i, share in enumerate(shares) if share
+        ]
         for process in processes:
             process.start()
         for process in processes:
@@ -149,7 +156,9 @@ class _Space:
         self.subsets = search.subsets and len(self.names) > 1
         self.kinds: list[Kind] = list(search.kinds or [search.kind])
         self.clips = list(search.clips or [search.clip])
-        self.objectives = {(kind, clip): problem.objective(folds, kind, clip) for kind in self.kinds for clip in self.clips}
+        self.objectives = {
+            (kind, clip): problem.objective(folds, kind, clip) for kind in self.kinds for clip in self.clips
+        }
 
     def blend(self, parameters: dict[str, Any]) -> tuple[Kind, float, Array]:
         """Kind, clip and weights of a trial: shares in [0, 1], divided by their sum."""
@@ -164,7 +173,9 @@ class _Space:
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         """Draw a trial's parameters."""
-        drawn: dict[str, Any] = {f"weight/{name}": trial.suggest_float(f"weight/{name}", 0.0, 1.0) for name in self.names}
+        drawn: dict[str, Any] = {
+            f"weight/{name}": trial.suggest_float(f"weight/{name}", 0.0, 1.0) for name in self.names
+        }
         if self.subsets:
             drawn |= {f"use/{name}": trial.suggest_categorical(f"use/{name}", [True, False]) for name in self.names}
         if len(self.kinds) > 1:

@@ -125,7 +125,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
         build_store(Numbers(), tmp_path / "store", 1, progress=False)
     (tmp_path / "other.partial").mkdir()
     (tmp_path / "other.partial" / "thesis.txt").write_text("years of work")
-    with pytest.raises(DataError, match="belong to no store"):
+    with pytest.raises(DataError, match=r"holds thesis\.txt, which belongs to no store"):
         build_store(Numbers(), tmp_path / "other", 1, progress=False)
     assert (tmp_path / "other.partial" / "thesis.txt").read_text() == "years of work"
 

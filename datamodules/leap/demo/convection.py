@@ -7,7 +7,8 @@ import numpy as np
 from datamodules.leap.demo.column import DT, Column, Unresolved
 from datamodules.leap.demo.thermo import GRAVITY, HEAT_CAPACITY, LATENT_HEAT, liquid_fraction, saturation_slope
 
-_BASE, _TOP = 55, 15  # the plume starts at the first and cannot pass the second
+_BASE, _TOP = 55, 18  # the plume starts at the first and cannot reach the second
+_TAPER_LEVELS = 8  # below the top over which its mass flux is squeezed
 _BASE_FLUX = 0.004  # mass flux of a plume of 1 m/s, kg/m2/s
 _RAIN_SHARE = 0.6  # of what condenses in the plume; the rest is detrained as cloud
 
@@ -77,7 +78,8 @@ def _rise(column: Column) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         buoyancy = GRAVITY * np.where(condensed > 0, excess, 0.15 * excess) / column.t[:, level]
         kinetic = np.maximum(kinetic + depth * (buoyancy - 2e-4 * kinetic) - 0.3 * entrained * kinetic, 0.0)
         kinetic = np.minimum(kinetic, 400.0)
-        flux[:, level] = _BASE_FLUX * np.sqrt(kinetic) * column.density[:, level]
+        room = min((level - _TOP) / _TAPER_LEVELS, 1.0)
+        flux[:, level] = _BASE_FLUX * room * np.sqrt(kinetic) * column.density[:, level]
         plume["condensed"][:, level] = condensed
         plume["q"][:, level] = water - condensed
         water = water - condensed

@@ -10,7 +10,7 @@ from datamodules.errors import DataError
 from datamodules.leap.calendar import MONTH_DAYS, YEAR_DAYS, month_index, month_name, stamp_to_step, step_to_stamp
 from datamodules.leap.schema import GRID_COLUMNS, STEPS_PER_DAY
 
-GENERATOR_VERSION: int = 1
+GENERATOR_VERSION: int = 2
 """Raised whenever the same specification would give other numbers, so that an old cache is never taken for a new one."""
 
 _CALENDAR_STREAM = 1

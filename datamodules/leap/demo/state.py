@@ -105,11 +105,12 @@ def _humidity(
     mean = height + 0.8 * rain_belt[:, None] - 1.0 * dry_belt[:, None] * np.exp(-(((_LEVEL - 42) / 14.0) ** 2))
     anomaly = weather.profiles("rh", step.days, large=5.0, small=2.0, small_share=0.25)
     relative = 0.02 + 1.02 / (1.0 + np.exp(-(mean + 1.25 * anomaly)))
-    troposphere = relative * saturation_humidity(temperature, pressure)
-    dry = climate.mean("state_q0001") * np.exp(0.2 * anomaly - 0.02)
+    saturation = saturation_humidity(temperature, pressure)
+    troposphere = relative * saturation
+    dry = np.minimum(climate.mean("state_q0001") * np.exp(0.2 * anomaly - 0.02), 0.8 * saturation)
     weight = 1.0 / (1.0 + np.exp(-(_LEVEL - 21.0)))
     humidity = climate.clip("state_q0001", weight * troposphere + (1.0 - weight) * dry)
-    return humidity, humidity / saturation_humidity(temperature, pressure)
+    return humidity, humidity / saturation
 
 
 def _clouds(
@@ -123,11 +124,11 @@ def _clouds(
     share = 1.0 / (1.0 + np.exp(-(temperature - 262.0) / 4.0))
     liquid = share * amount * mean
     ice = (1.0 - share) * amount * mean
-    amount_aloft = climate.mean("state_q0003") * np.exp(1.2 * texture - 0.72)
+    amount_aloft = climate.mean("state_q0003") * np.exp(0.9 * texture - 0.4)
     ice = np.where(_LEVEL < 20, amount_aloft, ice)
 
     liquid[:, :FIRST_TRACE_LEVEL] = climate.mean("state_q0002")[:FIRST_TRACE_LEVEL] * np.exp(
-        texture[:, :FIRST_TRACE_LEVEL] - 0.5
+        0.8 * texture[:, :FIRST_TRACE_LEVEL] - 0.32
     )
     trace = slice(FIRST_TRACE_LEVEL, FIRST_TRACE_LEVEL + len(_TRACE_TOP))
     liquid[:, trace] = _traces(weather, step)

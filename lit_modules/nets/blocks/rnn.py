@@ -35,4 +35,4 @@ class BidirectionalRNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, levels, in_channels) to (batch, levels, 2 * hidden)."""
-        return self.rnn(x)[0]
+        return self.rnn(x)[0].contiguous()  # it comes level by level; one copy here spares a convolution three

@@ -109,6 +109,23 @@ def test_recomputing_blocks_keeps_fewer_activations() -> None:
     assert kept(True) < 0.4 * kept(False)
 
 
+@pytest.mark.parametrize("checkpoint_blocks", [False, True])
+def test_compiles_as_one_graph(checkpoint_blocks: bool) -> None:
+    """The graph gives the same gradients and counts a batch once in the running statistics."""
+    torch.manual_seed(0)
+    net = nn.Sequential(Squeezeformer(dim=8, head=8, blocks=1, heads=2, checkpoint_blocks=checkpoint_blocks))
+    plain = copy.deepcopy(net)
+    x = torch.randn(2, 60, 44)
+    compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
+    for model in (plain, compiled):
+        model(x).prediction.sum().backward()
+    for (name, a), (_, b) in zip(plain.named_parameters(), net.named_parameters(), strict=True):
+        if a.grad is not None:
+            torch.testing.assert_close(a.grad, b.grad, msg=name)
+    for a, b in zip(plain.buffers(), net.buffers(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_an_unknown_scale_bias_init_is_an_error() -> None:
     with pytest.raises(ValueError, match="'ones' or 'glorot', got 'zeros'"):
         Squeezeformer(**TINY, scale_bias_init="zeros")  # type: ignore[arg-type]

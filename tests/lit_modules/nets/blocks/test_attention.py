@@ -1,7 +1,8 @@
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from lit_modules.nets.blocks.attention import AttentionOverAxis, SelfAttention
+from lit_modules.nets.blocks.attention import AttentionOverAxis, SelfAttention, attend
 from lit_modules.nets.blocks.transformer import EncoderLayer
 
 
@@ -28,6 +29,20 @@ def test_starts_from_torch_s_distribution() -> None:
     assert abs(reference.out_proj.weight.std() / ours.out.weight.std() - 1) < 0.05
     assert not ours.qkv.bias.any()
     assert not ours.out.bias.any()
+
+
+def test_plain_products_in_half_precision_agree_with_the_fused_kernel() -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 4, 60, 16).bfloat16().unbind(0)
+    torch.testing.assert_close(attend(q, k, v), F.scaled_dot_product_attention(q, k, v), rtol=0.03, atol=0.03)
+
+
+def test_dropout_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 1, 1, 5, 4).unbind(0)
+    many = attend(*(part.expand(20_000, 1, 5, 4) for part in (q, k, v)), dropout=0.2)
+    assert many[0].ne(many[1]).any()
+    torch.testing.assert_close(many.mean(0, keepdim=True), attend(q, k, v), rtol=0, atol=0.02)
 
 
 def test_encoder_layer_computes_what_torch_computes() -> None:

@@ -1,0 +1,165 @@
+"""``python -m blend compare``: all methods side by side, and the simplest that is as good as the best."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blend import report
+from blend.bank import BankError
+from blend.honest import Difference, Fitted, difference, fit, judge_all
+from blend.problem import Problem
+from blend.session import open_problem, wants_row_groups
+from blend.settings import Inputs, Method, Output
+from blend.solvers import Solver, list_solvers, make_solver
+from blend.solvers.search import OptunaSearch
+from blend.sources import resolve
+from blend.tracking import Tracker
+from datamodules.files import write_json
+
+_HEADER = ("method", "in-sample", "nested", "to the best", "std. error", "models", "gap", "fit", "nested fits")
+
+
+def compare(banks: list[str], methods: list[str] | None, inputs: Inputs, options: Method, output: Output) -> str:
+    """Fit every method, print one table, recommend one.
+
+    Args:
+        banks: models, see :mod:`blend.sources`.
+        methods: names of solvers; None for all that can work on these inputs.
+        inputs: what is blended, and how it is judged.
+        options: of the methods.
+        output: where results go.
+
+    Returns:
+        The recommended method.
+
+    Raises:
+        BankError: the inputs do not fit, or a named method cannot work on them.
+    """
+    sources = resolve(banks)
+    problem = open_problem(sources, inputs, wants_row_groups(sources, inputs, options.by))
+    folder = output.out or Path("blends") / "compare"
+    tracker = Tracker(output, {"methods": methods or "all", "models": problem.names, **asdict(options)}, folder)
+    try:
+        fits = run(problem, solvers_for(problem, methods, options), output.nested)
+        chosen, against = recommend(fits, problem)
+        _write(problem, fits, against, chosen, folder, tracker)
+        return chosen
+    except BaseException:
+        tracker.abandon()
+        raise
+
+
+def solvers_for(problem: Problem, methods: list[str] | None, options: Method) -> dict[str, Solver]:
+    """Solvers to compare, by label."""
+    given = asdict(options)
+    made: dict[str, Solver] = {}
+    for name in methods or [name for name in list_solvers() if name not in ("stack", "mae")]:
+        solver = make_solver(name, given)
+        if isinstance(solver, OptunaSearch):
+            solver = replace(solver, storage=None, workers=1)
+        if methods is None and solver.refusal(problem) is not None:
+            continue
+        solver.check(problem)
+        made[name] = solver
+    if methods is None and "per_target" in made:
+        made |= _per_target_variants(problem, given)
+    return made
+
+
+def _per_target_variants(problem: Problem, given: dict[str, Any]) -> dict[str, Solver]:
+    """The regularised weights per target and, with enough models, the mean of the best four of each."""
+    from blend.problem import MOST_TARGET_PARTS
+
+    if problem.metric.name != "r2" and problem.width > MOST_TARGET_PARTS:
+        return {}
+    tops = {"per_target_top4": make_solver("per_target", given | {"top": 4})} if problem.models > 4 else {}
+    return {"per_target": make_solver("per_target", given | {"top": None}), **tops}
+
+
+def run(problem: Problem, solvers: dict[str, Solver], nested: bool = True) -> dict[str, Fitted]:
+    """Fit and judge all."""
+    fits = {}
+    for label, solver in solvers.items():
+        inner = solver
+        if isinstance(solver, OptunaSearch):
+            inner = replace(solver, progress=False)
+        fits[label] = fit(solver, problem, nested, inner)
+        print(
+            f"{label}: fitted in {fits[label].seconds:.2f} s, nested in {fits[label].nested_seconds:.2f} s", flush=True
+        )
+    judge_all(problem, list(fits.values()))
+    return fits
+
+
+def recommend(fits: dict[str, Fitted], problem: Problem) -> tuple[str, dict[str, Difference]]:
+    """The simplest method within one standard error of the best nested score, and all differences to the best.
+
+    The standard error is that of the difference, over the same bootstrap samples of rows for both.
+    """
+    if not fits:
+        raise BankError("no method can work on these inputs")
+    sign = problem.metric.sign
+    best = min(fits, key=lambda label: sign * fits[label].honest.score())
+    against = {label: difference(fitted.honest, fits[best].honest) for label, fitted in fits.items()}
+    complexity = {label: list_solvers()[fitted.weights.method].complexity for label, fitted in fits.items()}
+    near = [label for label in fits if sign * against[label].value <= against[label].error]
+    return min(near, key=lambda label: (complexity[label], sign * against[label].value)), against
+
+
+def _write(
+    problem: Problem,
+    fits: dict[str, Fitted],
+    against: dict[str, Difference],
+    chosen: str,
+    folder: Path,
+    tracker: Tracker,
+) -> None:
+    rows = []
+    for label, fitted in fits.items():
+        assert fitted.in_sample is not None
+        used = int((np.atleast_2d(fitted.weights.values) > 1e-3).any(axis=0).sum())
+        gap = "" if fitted.weights.gap is None else f"{fitted.weights.gap:.1e}"
+        rows.append(
+            [
+                f"**{label}**" if label == chosen else label,
+                f"{fitted.in_sample.score():.8f}",
+                f"{fitted.held_out.score():.8f}" if fitted.held_out else "",
+                f"{against[label].value:+.2e}",
+                f"{against[label].error:.1e}",
+                used,
+                gap,
+                f"{fitted.seconds:.2f} s",
+                f"{fitted.nested_seconds:.2f} s",
+            ]
+        )
+    better = "higher" if problem.metric.higher_is_better else "lower"
+    text = [
+        f"{problem.models} models, {len(problem.stack.rows)} rows x {problem.width} targets, metric {problem.metric.name} "
+        f"({better} is better); {problem.stack.nested_note}.",
+        report.table(_HEADER, rows),
+        f"Recommended: **{chosen}**, the simplest method within one standard error of the best nested score. "
+        f"Write its weights with `python -m blend search ... --method {fits[chosen].weights.method}`.",
+    ]
+    print("\n" + "\n\n".join(text))
+    labels = list(fits)
+    nested = np.array([fits[label].honest.score() for label in labels])
+    in_sample = np.array([fits[label].in_sample.score() for label in labels])  # type: ignore[union-attr]
+    errors = np.array([against[label].error for label in labels])
+    figure = report.draw_comparison(labels, in_sample, nested, errors, problem.metric.name, folder)
+    report.write_markdown(folder / "report.md", "Blending methods compared", text, [figure])
+    content = {
+        label: {
+            "in_sample": float(in_sample[i]),
+            "nested": float(nested[i]),
+            "to_the_best": asdict(against[label]),
+            "weights": fits[label].weights.mean().tolist(),
+            "seconds": fits[label].seconds,
+        }
+        for i, label in enumerate(labels)
+    }
+    write_json(folder / "compare.json", {"recommended": chosen, "models": problem.names, "methods": content})
+    tracker.finish({"recommended": chosen}, {"methods": (_HEADER, rows)}, [figure], [folder / "compare.json"])

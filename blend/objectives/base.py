@@ -1,0 +1,60 @@
+"""A loss as a function of the weights: what solvers minimise."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import numpy.typing as npt
+
+from blend.simplex import minimize_smooth
+
+Array = npt.NDArray[np.float64]
+
+
+class Objective(ABC):
+    """A loss of blend weights, lower is better.
+
+    Attributes:
+        size: number of models.
+        convex: derivatives exist and a minimiser can be certified.
+    """
+
+    size: int
+    convex: bool = True
+
+    @abstractmethod
+    def losses(self, W: Array) -> Array:
+        """Losses ``(candidates,)`` of weights ``(candidates, models)`` that sum to 1."""
+
+    def loss(self, w: Array) -> float:
+        """Loss of one vector of weights."""
+        return float(self.losses(w[None, :])[0])
+
+    def derivatives(self, w: Array) -> tuple[float, Array, Array]:
+        """Loss, gradient and Hessian on the simplex.
+
+        Raises:
+            NotImplementedError: the loss has none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no derivatives")
+
+    def minimum(self, start: Array | None = None) -> tuple[Array, float]:
+        """Weights on the simplex of least loss, and by how much at most they miss the optimum."""
+        return minimize_smooth(self, self.equal() if start is None else start)
+
+    def nonnegative_minimum(self, ridge: float = 0.0, center: Array | None = None) -> Array:
+        """Weights of least loss whose sum is free.
+
+        Raises:
+            NotImplementedError: only squared errors have it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} needs weights that sum to 1")
+
+    def equal(self) -> Array:
+        """Equal weights."""
+        return np.full(self.size, 1.0 / self.size)
+
+    def singles(self) -> Array:
+        """``(models,)`` losses of the models alone."""
+        return self.losses(np.eye(self.size))

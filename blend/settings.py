@@ -1,0 +1,104 @@
+"""Flags of ``python -m blend`` (nothing heavy here: ``--help`` reads this file)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+KindName = Literal["arithmetic", "logit", "rank"]
+
+
+@dataclass
+class Inputs:
+    """What is blended, and how it is judged.
+
+    Args:
+        truth: true values (bank folder, .npz or .csv); default: the truth that the banks name.
+        metric: r2, column_log_loss, mae or package.module:function; default: what the banks name.
+        direction: of a metric given as a function.
+        groups: CSV with the columns row_id and group, such as the family of each map.
+        clip_predictions: clip probabilities to [0, 1] instead of refusing others.
+        allow_fold_mismatch: blend models of different fold tables, as long as row ids and fold numbers agree.
+        memory: GiB that kept predictions may take; more go through scratch files.
+    """
+
+    truth: Path | None = None
+    metric: str | None = None
+    direction: Literal["minimize", "maximize"] = "minimize"
+    groups: Path | None = None
+    clip_predictions: bool = False
+    allow_fold_mismatch: bool = False
+    memory: float = 2.0
+
+
+@dataclass
+class Method:
+    """How weights are found.
+
+    Args:
+        kind: mean of predictions, of logits or of ranks.
+        clip: clip probabilities to [clip, 1 - clip] before they are averaged (logit: 1e-4 unless given).
+        trials: Optuna trials.
+        nested_trials: Optuna trials for each fold of the nested score; default: as many as trials.
+        sampler: of Optuna.
+        kinds: kinds of mean that Optuna may choose, such as [arithmetic, logit].
+        clips: clips that Optuna may choose.
+        subsets: Optuna also searches which models take part.
+        workers: processes on one study.
+        storage: study file; default <out>/study.journal; memory keeps none; sqlite:///FILE.db is slow.
+        steps: additions of greedy.
+        most: largest set of grow.
+        shrink: grow and remove judge a blend at its best shrink.
+        top: per_target averages so many models per target; default: regularised weights.
+        free_sum: per_target weights of R2 need not sum to 1.
+        by: groups of per_group.
+        min_weight: convex drops smaller weights and solves again.
+        seed: of Optuna.
+    """
+
+    kind: KindName = "arithmetic"
+    clip: float = 0.0
+    trials: int = 500
+    nested_trials: int | None = None
+    sampler: Literal["tpe", "cmaes"] = "tpe"
+    kinds: list[KindName] | None = None
+    clips: list[float] | None = None
+    subsets: bool = False
+    workers: int = 1
+    storage: str | None = None
+    steps: int = 100
+    most: int = 30
+    shrink: bool = False
+    top: int | None = None
+    free_sum: bool = True
+    by: Literal["auto", "rows", "targets"] = "auto"
+    min_weight: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "workers", "steps", "most"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        for clip in [self.clip, *(self.clips or [])]:
+            if not 0 <= clip < 0.5:
+                raise ValueError(f"a clip lies in [0, 0.5), got {clip}")
+
+
+@dataclass
+class Output:
+    """Where results go.
+
+    Args:
+        out: folder of weights.json, the report and the study; default: blends/<method>.
+        nested: also fit weights without each fold, for the honest score.
+        wandb: log trials, scores and the report to Weights & Biases; offline needs no key.
+        project: W&B project.
+        name: W&B run name.
+    """
+
+    out: Path | None = None
+    nested: bool = True
+    wandb: Literal["online", "offline", "disabled"] = "disabled"
+    project: str = "podium"
+    name: str | None = None
