@@ -125,6 +125,11 @@ def _differ(theirs: Any, ours: Any) -> str:
 def _reference_rows(source: Source, test: bool) -> pd.DataFrame:
     """Row ids, folds and groups of the first model, in stored order."""
     frame = source.seeds[0][0].index if test else pd.concat([b.index for b in source.seeds[0]], ignore_index=True)
+    twice = frame["row_id"].duplicated()
+    if twice.any():
+        row = frame["row_id"][twice].iloc[0]
+        where = [str(bank.path) for bank in source.seeds[0] if (bank.index["row_id"] == row).any()]
+        raise BankError(f"row {row!r} is predicted by {' and by '.join(where)}; the folds of a model must not overlap")
     columns = [name for name in ("row_id", "fold", "group") if name in frame]
     return frame[columns].reset_index(drop=True)
 

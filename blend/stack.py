@@ -158,6 +158,7 @@ class Stack:
         if self.truth is not None:
             truth = self.truth.read(start, stop, self.width)
             self._check(self.truth, truth, start)
+            self._check_labels(truth, start)
         return Chunk(slice(start, stop), block, predictions, truth)
 
     def _check(self, member: Member, values: npt.NDArray[np.float32], start: int) -> None:
@@ -173,6 +174,16 @@ class Stack:
             raise BankError(
                 f"{member.where(position)}: row {self._id(position)!r} has {low if low < 0 else high:.6g}, outside [0, 1]: these are "
                 "not probabilities (logits?); --clip_predictions true clips them"
+            )
+
+    def _check_labels(self, truth: npt.NDArray[np.float32], start: int) -> None:
+        soft = (truth != 0) & (truth != 1) if self.probabilities else np.zeros(0, dtype=bool)
+        if soft.any():
+            row, column = np.argwhere(soft)[0]
+            assert self.truth is not None
+            raise BankError(
+                f"{self.truth.where(start + int(row))}: row {self._id(start + int(row))!r} has the true value "
+                f"{truth[row, column]:g}; column log loss needs 0 or 1"
             )
 
     def _id(self, position: int) -> str:

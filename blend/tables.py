@@ -95,6 +95,6 @@ def _read_csv(path: Path) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[Any]
         if frame[name].dtype.kind not in "fiub":
             bad = pd.to_numeric(frame[name], errors="coerce").isna().to_numpy().argmax()
             raise BankError(
-                f"{path}: column {name!r}, row {columns['row_id'][bad]!r} is {frame[name].iloc[bad]!r}, not a number"
+                f"{path}: column {name!r}, row {str(columns['row_id'][bad])!r} is {frame[name].iloc[bad]!r}, not a number"
             )
     return columns, frame[targets].to_numpy(dtype=np.float32), targets

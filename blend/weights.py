@@ -74,13 +74,11 @@ class Weights:
         Raises:
             BankError: a group was not fitted.
         """
-        codes = {name: i for i, name in enumerate(self.segments)}
-        unknown = sorted(set(np.unique(groups)) - set(codes))
+        present, inverse = np.unique(groups, return_inverse=True)
+        unknown = [str(name) for name in present if name not in self.segments]
         if unknown:
-            raise BankError(
-                f"there are no weights for row group {unknown[0]!r}; they were fitted for {', '.join(codes)}"
-            )
-        return self.values[[codes[str(group)] for group in groups]]
+            raise BankError(f"there are no weights for row group {unknown[0]!r}; they were fitted for {', '.join(self.segments)}")
+        return self.values[[self.segments.index(name) for name in present]][inverse]
 
     def with_values(self, values: Array) -> Weights:
         """The same blend with other weights; certificate and path do not carry over."""

@@ -27,14 +27,61 @@ class BatchOrder:
         raise IndexError(index)
 
 
-@dataclass
-class ShuffledBatches(BatchOrder):
-    """Training batches: blocks of rows are shuffled, then the rows of ``mix`` blocks at a time.
+class BlockShuffle:
+    """Rows in shuffled order, of which any stretch can be had: blocks are shuffled, then the rows of ``mix`` blocks.
 
     With ``block=1`` this is a full permutation. With larger blocks the reads stay sequential inside a buffer of
-    ``block * mix`` rows, for stores larger than memory. The global batches do not depend on the number of
-    processes: each process takes every ``world``-th row of the same global batch. The incomplete last batch of an
-    epoch is left out, another one in each epoch.
+    ``block * mix`` rows, for stores larger than memory.
+
+    Args:
+        rows: positions of the rows, ascending.
+        key: seed of the order; equal keys give equal orders.
+        block: rows of a block.
+        mix: blocks whose rows are mixed together; 0 for all.
+    """
+
+    def __init__(self, rows: Rows, key: tuple[int, ...], block: int = 1, mix: int = 0) -> None:
+        self.rows, self.key, self.block = rows, key, block
+        n_blocks = -(-len(rows) // block)
+        self.mix = mix if mix > 0 else n_blocks
+        self._blocks = np.random.default_rng(key).permutation(n_blocks)
+        sizes = np.full(n_blocks, block, dtype=np.int64)
+        sizes[self._blocks == n_blocks - 1] = len(rows) - (n_blocks - 1) * block
+        group_sizes = np.add.reduceat(sizes, np.arange(0, n_blocks, self.mix))
+        self._offsets = np.concatenate([[0], np.cumsum(group_sizes)])
+        self._group: tuple[int, Rows] = (-1, np.empty(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def stretch(self, start: int, stop: int) -> Rows:
+        """Rows ``start`` to ``stop`` (exclusive) of the order; remembers the group it ends in."""
+        pieces = []
+        group = int(np.searchsorted(self._offsets, start, side="right")) - 1
+        while start < stop:
+            rows = self._mixed(group)
+            local = start - int(self._offsets[group])
+            take = min(stop - start, len(rows) - local)
+            pieces.append(rows[local : local + take])
+            start += take
+            group += 1
+        return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int64)
+
+    def _mixed(self, group: int) -> Rows:
+        if self._group[0] != group:
+            blocks = self._blocks[group * self.mix : (group + 1) * self.mix]
+            positions = (blocks[:, None] * self.block + np.arange(self.block)).ravel() if self.block > 1 else blocks
+            rows = self.rows[positions[positions < len(self.rows)]]
+            self._group = (group, np.random.default_rng((*self.key, group)).permutation(rows))
+        return self._group[1]
+
+
+@dataclass
+class ShuffledBatches(BatchOrder):
+    """Training batches in a new :class:`BlockShuffle` every epoch.
+
+    The global batches do not depend on the number of processes: each process takes every ``world``-th row of the same
+    global batch. The incomplete last batch of an epoch is left out, another one in each epoch.
 
     Args:
         rows: positions of the training rows, ascending.
@@ -43,7 +90,7 @@ class ShuffledBatches(BatchOrder):
         rank: this process.
         world: number of processes; must divide ``batch_size``.
         block: rows of a block.
-        mix: blocks whose rows are mixed together.
+        mix: blocks whose rows are mixed together; 0 for all.
 
     Raises:
         DataError: sizes that do not divide, or fewer rows than one batch.
@@ -58,53 +105,36 @@ class ShuffledBatches(BatchOrder):
     mix: int = 0
 
     def __post_init__(self) -> None:
-        if self.batch_size % self.world:
-            raise DataError(
-                f"--batch_size {self.batch_size} is the batch of all processes together and must divide by their number {self.world}"
-            )
+        check_batch_size(self.batch_size, self.world)
         if len(self.rows) < self.batch_size:
             raise DataError(
                 f"--batch_size {self.batch_size} is more than the {len(self.rows)} training rows; choose a smaller one"
             )
-        self._n_blocks = -(-len(self.rows) // self.block)
-        if self.mix <= 0:
-            self.mix = self._n_blocks
         self.set_epoch(0)
 
     def __len__(self) -> int:
         return len(self.rows) // self.batch_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Shuffle the blocks for an epoch."""
-        self.epoch = epoch
-        self._blocks = np.random.default_rng((self.seed, epoch)).permutation(self._n_blocks)
-        sizes = np.full(self._n_blocks, self.block, dtype=np.int64)
-        sizes[self._blocks == self._n_blocks - 1] = len(self.rows) - (self._n_blocks - 1) * self.block
-        group_sizes = np.add.reduceat(sizes, np.arange(0, self._n_blocks, self.mix))
-        self._offsets = np.concatenate([[0], np.cumsum(group_sizes)])
-        self._group: tuple[int, Rows] = (-1, np.empty(0, dtype=np.int64))
+        """Shuffle for an epoch."""
+        self._order = BlockShuffle(self.rows, (self.seed, epoch), self.block, self.mix)
 
     def batch(self, index: int) -> Rows:
         """Rows of this process in global batch ``index``, ascending (reads are faster so, and order has no effect)."""
-        start, stop = index * self.batch_size, (index + 1) * self.batch_size
-        pieces = []
-        group = int(np.searchsorted(self._offsets, start, side="right")) - 1
-        while start < stop:
-            rows = self._mixed(group)
-            local = start - int(self._offsets[group])
-            take = min(stop - start, len(rows) - local)
-            pieces.append(rows[local : local + take])
-            start += take
-            group += 1
-        return np.sort(np.concatenate(pieces))[self.rank :: self.world]
+        rows = self._order.stretch(index * self.batch_size, (index + 1) * self.batch_size)
+        return np.sort(rows)[self.rank :: self.world]
 
-    def _mixed(self, group: int) -> Rows:
-        if self._group[0] != group:
-            blocks = self._blocks[group * self.mix : (group + 1) * self.mix]
-            positions = (blocks[:, None] * self.block + np.arange(self.block)).ravel() if self.block > 1 else blocks
-            rows = self.rows[positions[positions < len(self.rows)]]
-            self._group = (group, np.random.default_rng((self.seed, self.epoch, group)).permutation(rows))
-        return self._group[1]
+
+def check_batch_size(batch_size: int, world: int) -> None:
+    """Refuse a global batch that the processes cannot share evenly.
+
+    Raises:
+        DataError: the number of processes does not divide it.
+    """
+    if batch_size % world:
+        raise DataError(
+            f"--batch_size {batch_size} is the batch of all processes together and must divide by their number {world}"
+        )
 
 
 @dataclass

@@ -56,7 +56,8 @@ def report(run: FinishedRun) -> None:
     if ceiling:
         table["noise ceiling"] = ceiling
     run.directory.update_record(scores=table, per_target=[float(value) for value in per_target])
-    _draw(run, per_target)
+    if run.settings.train.figures:
+        _draw(run, per_target)
     _print(run, table)
 
 

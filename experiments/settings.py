@@ -72,6 +72,7 @@ class Train:
         sync_batchnorm: BatchNorm over all GPUs.
         deterministic: only deterministic algorithms.
         progress: show progress bars.
+        figures: draw pictures after every validation and at the end.
         log_every: optimiser steps between logged training losses.
     """
 
@@ -85,6 +86,7 @@ class Train:
     sync_batchnorm: bool = True
     deterministic: bool = False
     progress: bool = True
+    figures: bool = True
     log_every: int = 20
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -25,7 +25,7 @@ from datamodules.base import BaseDataModule
 from datamodules.errors import DataError
 from datamodules.files import atomic_path
 from datamodules.folds import TRAIN, VALID
-from experiments.callbacks import FigureWriter, LastCheckpoint, Throughput
+from experiments.callbacks import FigureWriter, LastCheckpoint, ProgressBar, Throughput
 from experiments.cli import Settings
 from experiments.declare import load
 from experiments.loggers import MetricsCsv, wandb_logger
@@ -221,11 +221,12 @@ def _callbacks(settings: Settings, directory: RunDirectory, task: BaseTask, vali
     loop = settings.train
     callbacks: list[Callback] = [StepSeed(settings.daily.seed), Throughput(), LearningRateMonitor("step")]
     if loop.progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=10))
+        callbacks.append(ProgressBar(refresh_rate=10))
     if loop.ema_decay > 0:
         callbacks.append(Ema(loop.ema_decay))
     if validates:
-        callbacks.append(FigureWriter(directory.figures))
+        if loop.figures:
+            callbacks.append(FigureWriter(directory.figures))
         if loop.patience > 0:
             callbacks.append(EarlyStopping(task.monitor, mode=task.mode, patience=loop.patience))
         callbacks.append(
@@ -366,6 +367,9 @@ def _predict_fold(
     path = directory.inference_checkpoint()
     task.load_state_dict(read_checkpoint(path)["state_dict"])
     if not data.has_validation:
+        return None
+    if not task.can_predict:
+        print("no out-of-fold predictions: with these settings a row's prediction depends on the rows beside it")
         return None
     rows = data.rows(VALID)
     parts = directory.path / ".parts"

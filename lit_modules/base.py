@@ -132,6 +132,11 @@ class BaseTask(LightningModule, ABC):
         """What turns predictions into the judge's units."""
         return torch.ones(())
 
+    @property
+    def can_predict(self) -> bool:
+        """Whether a row's prediction is its own; what depends on the rows beside it gets no out-of-fold bank."""
+        return True
+
     def figures(self) -> dict[str, Figure]:
         """Pictures of the last validation, by file name."""
         return {}

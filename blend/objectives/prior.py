@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import numpy.typing as npt
 
+from blend.objectives.absolute import AbsoluteLoss, HuberLoss
 from blend.objectives.base import Objective
 from blend.objectives.probability import ProbabilityLoss
 from blend.objectives.quadratic import QuadraticLoss
 from blend.simplex import minimize_smooth
 
 Array = npt.NDArray[np.float64]
+_WIDTHS = 5
 
 
 class WithPrior(Objective):
@@ -61,4 +65,11 @@ class WithPrior(Objective):
         """See :class:`~blend.objectives.base.Objective`."""
         if start is None:  # inside wherever the prior has mass
             start = 0.5 * self.center + 0.5 / self.size
-        return minimize_smooth(self, start, tolerance=1e-8)
+        if not isinstance(self.inner, AbsoluteLoss):
+            return minimize_smooth(self, start, tolerance=1e-8)
+        smooth, width, gap = copy(self), self.inner.loss(start), 0.0
+        for _ in range(_WIDTHS):
+            width *= 0.1
+            smooth.inner = HuberLoss(self.inner, width)
+            start, gap = minimize_smooth(smooth, start, tolerance=1e-8)
+        return start, gap + 0.5 * width  # Huber's loss is lower by no more than half its width

@@ -70,6 +70,110 @@ class BiLSTMTCN(BiLSTM):
 
 
 @dataclass
+class BiGRU(BiLSTM):
+    """Bidirectional GRU of eight layers and an MLP at every level."""
+
+    net: ClassVar[str] = "lit_modules.nets.recurrent:BiGRU"
+
+    layers: int = 8
+
+
+@dataclass
+class BiLSTMCNN(BiLSTM):
+    """BiLSTM, squeeze-excite gate, two convolutions, linear head.
+
+    Args:
+        dilations: dilation of each convolution.
+    """
+
+    net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTMCNN"
+
+    dilations: tuple[int, ...] = (1, 1)
+
+
+@dataclass
+class BiLSTMAttention(BiLSTM):
+    """BiLSTM, self-attention without residual, MLP at every level.
+
+    Args:
+        heads: attention heads; must divide twice ``hidden``.
+        attention_axis: ``level`` attends over the 60 levels; ``batch`` replicates the source's quirk (a row's result
+            depends on the rows beside it) and is refused in validation and prediction.
+    """
+
+    net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTMAttention"
+
+    heads: int = 8
+    attention_axis: Literal["level", "batch"] = "level"
+
+
+@dataclass
+class BiLSTMTransformer(BiLSTMAttention):
+    """BiLSTM, one Transformer encoder layer, MLP at every level.
+
+    Args:
+        feedforward: hidden width of the encoder layer.
+    """
+
+    net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTMTransformer"
+
+    feedforward: int = 2048
+
+
+@dataclass
+class BiGRUTransformer(BiLSTMTransformer):
+    """BiGRU, one Transformer encoder layer, MLP at every level (a script of the source without a score)."""
+
+    net: ClassVar[str] = "lit_modules.nets.recurrent_hybrids:BiGRUTransformer"
+
+
+@dataclass
+class LSTMGRUTransformer(BiLSTMTransformer):
+    """Weighted sum of a BiLSTM and a BiGRU, one Transformer encoder layer, MLP (a script of the source without a score).
+
+    Args:
+        lstm_share: weight of the BiLSTM; the BiGRU has the rest.
+    """
+
+    net: ClassVar[str] = "lit_modules.nets.recurrent_hybrids:LSTMGRUTransformer"
+
+    lstm_share: float = 0.6
+
+
+@dataclass
+class TransformerLSTM(BiLSTMTransformer):
+    """One Transformer encoder layer on the 25 channels, then BiLSTM and MLP (a script of the source without a score)."""
+
+    net: ClassVar[str] = "lit_modules.nets.recurrent_hybrids:TransformerLSTM"
+
+    heads: int = 5
+
+
+@dataclass
+class ResLSTMAttention(BiLSTMAttention):
+    """One BiLSTM layer, concatenated with the input, BiLSTM, attention, MLP (a script of the source without a score)."""
+
+    net: ClassVar[str] = "lit_modules.nets.recurrent_hybrids:ResLSTMAttention"
+
+    heads: int = 1
+
+
+@dataclass
+class TCNAttention(BiLSTM):
+    """Residual dilated convolutions and self-attention over the levels (a script of the source without a score).
+
+    ``hidden`` is the width of the convolutions, ``layers`` the number of residual blocks.
+
+    Args:
+        heads: attention heads; must divide ``hidden``.
+    """
+
+    net: ClassVar[str] = "lit_modules.nets.recurrent_hybrids:TCNAttention"
+
+    heads: int = 8
+
+
+@dataclass
 class Ridge(LeapModel):
     """Ridge regression on the standardised inputs; its penalty is chosen on the latest training rows."""
 

@@ -21,7 +21,9 @@ ORDERS = st.fixed_dictionaries(
 
 def batches_of(case: dict[str, int], rank: int = 0, world: int = 1) -> list[np.ndarray]:
     rows = np.arange(case["n"]) * 3 + 5
-    order = ShuffledBatches(rows, case["batch_size"], seed=1, rank=rank, world=world, block=case["block"], mix=case["mix"])
+    order = ShuffledBatches(
+        rows, case["batch_size"], seed=1, rank=rank, world=world, block=case["block"], mix=case["mix"]
+    )
     order.set_epoch(case["epoch"])
     return [order.batch(i) for i in range(len(order))]
 

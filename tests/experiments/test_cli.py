@@ -22,7 +22,14 @@ def test_help_explains_every_flag_without_importing_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "heavy: []" in result.stdout
-    for text in ("--devices", "--data.train_months", "--model.hidden", "--optim.weight_decay", "--train.ema_decay", "0.7855"):
+    for text in (
+        "--devices",
+        "--data.train_months",
+        "--model.hidden",
+        "--optim.weight_decay",
+        "--train.ema_decay",
+        "0.7855",
+    ):
         assert text in result.stdout
     described = result.stdout.split("options:")[1]
     assert "(required" not in described
@@ -67,7 +74,10 @@ def test_print_config_can_be_read_back(tmp_path: Path, capsys: pytest.CaptureFix
         parse(EXPERIMENT, ["--data_dir", "d", "--lr", "0.01", "--print_config"])
     file = tmp_path / "printed.yaml"
     file.write_text(capsys.readouterr().out)
-    assert parse(EXPERIMENT, ["--config", str(file)]).config_hash == parse(EXPERIMENT, ["--data_dir", "d", "--lr", "0.01"]).config_hash
+    assert (
+        parse(EXPERIMENT, ["--config", str(file)]).config_hash
+        == parse(EXPERIMENT, ["--data_dir", "d", "--lr", "0.01"]).config_hash
+    )
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def assert_equal_weights(a: RunDirectory, b: RunDirectory) -> None:
 
 @pytest.fixture(scope="module")
 def finished(raw_files: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    return run(flags(raw_files, tmp_path_factory.mktemp("runs")))
+    return run(flags(raw_files, tmp_path_factory.mktemp("runs"), "--train.figures", "true"))
 
 
 def test_a_run_leaves_everything_that_the_design_promises(finished: RunDirectory) -> None:
@@ -86,7 +86,9 @@ def test_starting_a_finished_run_again_does_nothing(
     assert finished.last.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("more", [(), ("--train.ema_decay", "0.9"), ("--train.accumulate", "2")], ids=["plain", "ema", "accumulate"])
+@pytest.mark.parametrize(
+    "more", [(), ("--train.ema_decay", "0.9"), ("--train.accumulate", "2")], ids=["plain", "ema", "accumulate"]
+)
 def test_going_on_from_any_checkpoint_ends_with_the_same_bits(
     more: tuple[str, ...], raw_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,16 +98,18 @@ def test_going_on_from_any_checkpoint_ends_with_the_same_bits(
 
     def save_and_copy(self: LastCheckpoint, trainer: object) -> None:
         save(self, trainer)  # type: ignore[arg-type]
-        copies.append(tmp_path / f"{len(copies)}.ckpt")
-        shutil.copy(self.path, copies[-1])
+        copies.append(tmp_path / f"after{len(copies)}")
+        shutil.copytree(self.path.parents[5], copies[-1])
 
     monkeypatch.setattr(LastCheckpoint, "save", save_and_copy)
     arguments = ("--epochs", "2", "--train.checkpoint_every", "1", *more)
     whole = run(flags(raw_files, tmp_path / "whole", *arguments))
     monkeypatch.undo()
     assert len(copies) >= 6
-    for copy in copies[:-1]:
-        resumed = run(flags(raw_files, tmp_path / copy.stem, *arguments, "--resume", str(copy)))
+    # in mid-epoch, at an epoch's last batch before its validation, after its end, in the second epoch
+    per_epoch = len(copies) // 2
+    for position in (1, per_epoch - 2, per_epoch - 1, per_epoch + 1):
+        resumed = run(flags(raw_files, copies[position], *arguments))
         assert_equal_weights(whole, resumed)
         assert resumed.record()["best"]["score"] == whole.record()["best"]["score"]
 
@@ -159,7 +163,9 @@ def test_a_checkpoint_of_other_settings_is_refused(finished: RunDirectory, raw_f
         run(flags(raw_files, tmp_path, "--resume", str(damaged)))
 
 
-def test_init_from_starts_at_the_parents_weights_and_names_it(finished: RunDirectory, raw_files: Path, tmp_path: Path) -> None:
+def test_init_from_starts_at_the_parents_weights_and_names_it(
+    finished: RunDirectory, raw_files: Path, tmp_path: Path
+) -> None:
     child = run(flags(raw_files, tmp_path, "--init_from", str(finished.path), "--lr", "1e-12", "--epochs", "1"))
     assert child.record()["parent"].startswith(str(finished.best))
     parent = torch.load(finished.best, weights_only=True)["state_dict"]

@@ -21,5 +21,6 @@ def flags(data_dir: Path, out: Path, *more: str) -> list[str]:
         "--data_dir", str(data_dir), "--out", str(out), "--data.cache_dir", str(data_dir.parent / "cache"),
         "--data.columns", str(COLUMNS), "--data.processes", "1", "--model.hidden", "4", "--model.layers", "2",
         "--epochs", "3", "--batch_size", "16", "--wandb", "disabled", "--train.progress", "false", "--train.log_every", "2",
+        "--train.figures", "false",
         "--accelerator", "cpu", *more,
     ]  # fmt: skip

@@ -84,7 +84,9 @@ def test_mae_equals_scikit_learn() -> None:
     assert float(metric.compute()) == pytest.approx(mean_absolute_error(true.ravel(), predicted.ravel()), rel=1e-12)
 
 
-def _score_on(rank: int, world: int, folder: str, make: Callable[[], Any], arrays: tuple[np.ndarray, np.ndarray]) -> None:
+def _score_on(
+    rank: int, world: int, folder: str, make: Callable[[], Any], arrays: tuple[np.ndarray, np.ndarray]
+) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)

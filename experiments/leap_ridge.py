@@ -1,0 +1,20 @@
+"""LEAP baseline: ridge regression on the 556 standardised inputs, one pass, with a bank like any other's."""
+
+from dataclasses import replace
+
+from experiments.leap_domain import LEAP, column_net
+from experiments.runner import main
+from experiments.settings import Train
+from lit_modules.leap.settings import Ridge
+
+EXPERIMENT = replace(
+    column_net("leap_ridge", Ridge(), batch_size=4096),
+    domain=LEAP,
+    task="lit_modules.leap.ridge:RidgeTask",
+    train=Train(),
+    epochs=1,
+    demo={},
+)
+
+if __name__ == "__main__":
+    main(EXPERIMENT)
