@@ -88,8 +88,6 @@ def align(
 
 
 def _check_manifests(sources: Sequence[Source], allow_fold_mismatch: bool) -> None:
-    if not sources:
-        raise BankError("there is nothing to blend: give at least one BANK")
     reference = sources[0].banks[0]
     for bank in (bank for source in sources for bank in source.banks):
         if bank.manifest.kind != reference.manifest.kind:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from blend.align import align
 from blend.bank import BankError, Manifest, PredictionBank, write_bank
 from blend.ranks import rank_table
-from blend.session import checkpoints
+from blend.session import checkpoints, folds
 from blend.sources import OUT_OF_FOLD, Source, resolve
 from blend.stack import Stack
 from blend.steps import make_steps
@@ -91,7 +91,7 @@ def match(sources: Sequence[Source], models: Sequence[dict[str, Any]]) -> list[S
                 f"{model['seeds']}), which is not among these predictions ({', '.join(source.name for source in left) or 'none left'})"
             )
         left.remove(found)
-        _check_checkpoints(found, model)
+        _check_nets(found, model)
         found.name = model["name"]
         ordered.append(found)
     if left:
@@ -104,7 +104,13 @@ def _is_table(source: Source, model: dict[str, Any]) -> bool:
     return not source.identity[1] and not model["variant"]
 
 
-def _check_checkpoints(source: Source, model: dict[str, Any]) -> None:
+def _check_nets(source: Source, model: dict[str, Any]) -> None:
+    """The same folds, and of each the same checkpoint; a fit on all rows names no fold."""
+    if folds(source) and model["folds"] and folds(source) != model["folds"]:
+        raise BankError(
+            f"{source.path} was predicted by the nets of folds {folds(source)}, the weights were fitted on folds {model['folds']}; "
+            "give the seed, variant or experiment directory, with predictions of all of them"
+        )
     for place, checkpoint in checkpoints(source).items():
         fitted = model["checkpoints"].get(place, checkpoint)
         if fitted != checkpoint:
@@ -154,7 +160,7 @@ def _manifest(
         metric=fitted["metric"],
         experiment="blend",
         variant=weights.method,
-        folds=sorted({fold for source in sources for bank in source.banks for fold in bank.manifest.folds}),
+        folds=sorted({fold for source in sources for fold in folds(source)}),
         targets=stack.manifest.targets or fitted["targets"],
         groups=stack.manifest.groups,
         convention=fitted["convention"],

@@ -17,6 +17,7 @@ from blend.settings import Inputs
 from blend.sources import Source
 
 _WINDOWS, _WINDOW_BYTES = 64, 2**16
+_MOST_ROW_GROUPS = 64  # families, not the thousands of drugs that fold tables group by
 
 
 def open_problem(sources: Sequence[Source], inputs: Inputs, row_groups: bool) -> Problem:
@@ -49,7 +50,8 @@ def wants_row_groups(sources: Sequence[Source], inputs: Inputs, by: str) -> bool
     if by != "auto":
         return by == "rows"
     bank = sources[0].banks[0]
-    return inputs.groups is not None or ("group" in bank.index and not bank.manifest.groups)
+    named = "group" in bank.index and not bank.manifest.groups
+    return inputs.groups is not None or (named and bank.index["group"].nunique() <= _MOST_ROW_GROUPS)
 
 
 def fingerprint(bank: PredictionBank) -> str:
@@ -80,6 +82,7 @@ def describe_models(sources: Sequence[Source], folder: Path) -> list[dict[str, A
                 "variant": variant,
                 "seeds": list(seeds),
                 "path": os.path.relpath(source.path, folder),
+                "folds": folds(source),
                 "checkpoints": checkpoints(source),
                 "banks": [fingerprint(bank) for bank in source.banks],
             }
@@ -95,6 +98,11 @@ def checkpoints(source: Source) -> dict[str, str]:
             folds = "+".join(map(str, bank.manifest.folds))
             found[f"seed{bank.manifest.seed}/fold{folds}"] = bank.manifest.hashes["checkpoint"]
     return found
+
+
+def folds(source: Source) -> list[int]:
+    """Folds whose nets predicted."""
+    return sorted({fold for bank in source.banks for fold in bank.manifest.folds})
 
 
 def versions() -> dict[str, str]:

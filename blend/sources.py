@@ -62,6 +62,8 @@ def resolve(arguments: Sequence[str], part: str = OUT_OF_FOLD) -> list[Source]:
     Raises:
         BankError: nothing is there, a fold is unfinished, or an experiment has several variants.
     """
+    if not arguments:
+        raise BankError("there is nothing to blend: name at least one BANK (a run directory, a bank folder or a table)")
     sources = []
     for argument in arguments:
         name, _, location = ("", "", argument) if Path(argument).exists() else argument.partition("=")

@@ -77,7 +77,9 @@ class Weights:
         present, inverse = np.unique(groups, return_inverse=True)
         unknown = [str(name) for name in present if name not in self.segments]
         if unknown:
-            raise BankError(f"there are no weights for row group {unknown[0]!r}; they were fitted for {', '.join(self.segments)}")
+            raise BankError(
+                f"there are no weights for row group {unknown[0]!r}; they were fitted for {', '.join(self.segments)}"
+            )
         return self.values[[self.segments.index(name) for name in present]][inverse]
 
     def with_values(self, values: Array) -> Weights:

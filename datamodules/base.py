@@ -100,6 +100,11 @@ class BaseDataModule(LightningDataModule, ABC):
         """What the task's buffers are fitted to: arrays of the training rows only."""
 
     @property
+    def training_hash(self) -> str:
+        """Of everything that is trained on, where that is more than ``data_hash`` covers (a second source of rows)."""
+        return self.data_hash
+
+    @property
     def role_fold(self) -> int:
         """The fold whose roles count; ``full`` has none and borrows nothing."""
         if self.fold == FULL:

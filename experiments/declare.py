@@ -38,6 +38,8 @@ class Domain:
         predict: function that predicts a file and writes a submission (``experiments/predict.py``).
         metric: name of the judge's metric as banks carry it.
         demo_announcement: first line of a demo run, after ``DEMO: ``.
+        export: function ``(task) -> Deployable`` that wraps a task for ``experiments/export.py``; None where the domain
+            has none.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Domain:
     predict: str
     metric: str
     demo_announcement: str
+    export: str | None = None
 
     def part(self, name: str) -> Any:
         """Import one of the parts."""

@@ -22,7 +22,7 @@ from lit_modules.leap.task import LeapTask
 from lit_modules.metrics import StreamingR2
 from lit_modules.settings import Optim
 
-VERSION = 2
+VERSION = 3
 _BATCH = 4096
 
 

@@ -13,6 +13,7 @@ LEAP = Domain(
     demo="experiments.leap_report:make_demo",
     report="experiments.leap_report:report",
     predict="experiments.leap_predict:predict",
+    export="experiments.leap_export:export",
     metric="r2",
     demo_announcement=(
         "no --data_dir, so synthetic ClimSim files are generated and a reduced net is trained; "

@@ -14,6 +14,7 @@ from datamodules.files import read_json
 from datamodules.leap.datamodule import LeapDataModule
 from datamodules.leap.schema import TARGET_GROUPS
 from experiments.leap_baselines import baseline_scores, group_means
+from experiments.leap_confidence import report_confidence
 from lit_modules.leap.figures import predicted_against_true, r2_by_level
 from lit_modules.metrics import StreamingR2
 
@@ -59,6 +60,7 @@ def report(run: FinishedRun) -> None:
     if run.settings.train.figures:
         _draw(run, per_target)
     _print(run, table)
+    report_confidence(run)
 
 
 def _noise_ceiling(run: FinishedRun) -> dict[str, float] | None:

@@ -139,6 +139,7 @@ def build_task(settings: Settings, data: BaseDataModule) -> BaseTask:
         "lr": settings.daily.lr,
         "config_hash": settings.config_hash,
         "data_hash": data.data_hash,
+        "training_hash": data.training_hash,
         "folds_hash": data.folds.hash,
         "fold": settings.daily.fold,
         "seed": settings.daily.seed,
@@ -165,13 +166,16 @@ def resume_checkpoint(directory: RunDirectory, settings: Settings, data: BaseDat
         "experiment": settings.experiment.name,
         "config_hash": settings.config_hash,
         "data_hash": data.data_hash,
+        "training_hash": data.training_hash,
         "folds_hash": data.folds.hash,
     }
     for name, value in expected.items():
-        if made_by[name] != value:
-            what = {"experiment": f"experiment {made_by['experiment']!r}", "config_hash": "other settings"}.get(
-                name, f"other {name.removesuffix('_hash')}"
-            )
+        if made_by.get(name) != value:
+            what = {
+                "experiment": f"experiment {made_by['experiment']!r}",
+                "config_hash": "other settings",
+                "training_hash": "other training rows",
+            }.get(name, f"other {name.removesuffix('_hash')}")
             raise DataError(
                 f"{path} was made by {what}, so training cannot go on from it; give the same flags, or start a new run "
                 "from its weights with --init_from"
@@ -306,12 +310,21 @@ def _is_finished(directory: RunDirectory, settings: Settings, data: BaseDataModu
     record = directory.record()
     if not record:
         return False
-    for name, value in (("data", data.data_hash), ("folds", data.folds.hash), ("config", settings.config_hash)):
-        if record["hashes"][name] != value:
+    for name, value in _hashes(settings, data).items():
+        if record["hashes"].get(name) != value:
             raise DataError(
                 f"{directory.path} holds a run with other {name}; give this one a --variant of its own, or --resume never to set the old one aside"
             )
     return bool(record.get("status") == FINISHED)
+
+
+def _hashes(settings: Settings, data: BaseDataModule) -> dict[str, str]:
+    return {
+        "data": data.data_hash,
+        "training": data.training_hash,
+        "folds": data.folds.hash,
+        "config": settings.config_hash,
+    }
 
 
 def _start_from(task: BaseTask, source: Path | None) -> str | None:
@@ -339,7 +352,7 @@ def _open_record(
         fold=settings.daily.fold,
         demo=settings.demo,
         parent=parent or before.get("parent"),
-        hashes={"data": data.data_hash, "folds": data.folds.hash, "config": settings.config_hash},
+        hashes=_hashes(settings, data),
         rows={"train": len(data.rows(TRAIN)), "valid": len(data.rows(VALID)) if data.has_validation else 0},
         parameters=task.count_parameters(),
         published=[asdict(p) for p in settings.experiment.published],

@@ -72,7 +72,7 @@ def build_scheduler(
         return OneCycleLR(
             optimizer,
             max_lr=lr,
-            total_steps=total_steps + 1,  # the scheduler is stepped once more after the last optimiser step
+            total_steps=total_steps,
             pct_start=optim.pct_start,
             div_factor=optim.div_factor,
             final_div_factor=optim.final_div_factor,

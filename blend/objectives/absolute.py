@@ -25,6 +25,8 @@ class AbsoluteLoss(CellLoss):
         """
         w = self.equal() if start is None else start
         width, best, bound = self.loss(w), w, -np.inf
+        if width == 0.0:
+            return w, 0.0
         for _ in range(12):
             smooth = HuberLoss(self, width)
             w, _ = minimize_smooth(smooth, w)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from datamodules.errors import DataError
 from datamodules.leap.demo.command import demo_main
+from datamodules.leap.download import download
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -52,7 +53,7 @@ def convert(
     print(conversion.describe(store))
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"convert": convert, "demo": demo_main}
+COMMANDS: dict[str, Callable[..., None]] = {"convert": convert, "demo": demo_main, "download": download}
 """Every command is a typed function: its signature is the command line, its docstring the help."""
 
 

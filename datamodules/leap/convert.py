@@ -416,6 +416,23 @@ def describe(store: Store) -> str:
     return "\n".join(lines)
 
 
+def usable_rows(store: Store, path: str | Path, on_bad_row: Literal["error", "drop"]) -> np.ndarray:
+    """Boolean mask of the rows without a NaN or an infinity.
+
+    Args:
+        store: A store of this module.
+        path: What it was made from, for the message.
+        on_bad_row: Whether a bad row is an error.
+
+    Raises:
+        DataError: A row is bad and that is an error.
+    """
+    bad = np.asarray(store.arrays["bad"])
+    if bad.any() and on_bad_row == "error":
+        raise DataError(f"{path}: {describe_bad_rows(store)}; mend the file or pass --data.on_bad_row drop")
+    return ~bad
+
+
 def describe_bad_rows(store: Store) -> str:
     """How many rows hold a NaN or an infinity and where the first stands; empty if there are none."""
     bad = store.info["bad_rows"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from typing import Any
 
@@ -15,22 +16,30 @@ from datamodules.base import BaseDataModule
 from datamodules.batches import BatchOrder, Rows, ShuffledBatches
 from datamodules.errors import DataError
 from datamodules.folds import TRAIN, VALID
-from datamodules.leap.convert import convert, describe_bad_rows, row_names
+from datamodules.leap.convert import convert, row_names, usable_rows
+from datamodules.leap.grid import grid_coordinates
+from datamodules.leap.high_res import HighResRows
 from datamodules.leap.settings import LeapData
-from datamodules.leap.split import split_steps
+from datamodules.leap.split import may_train_on, split_steps
 from datamodules.leap.statistics import training_statistics
+from datamodules.mixed_batches import MixedBatches, parse_ratio
 from datamodules.store import Store
 
 _FULL_SHUFFLE_ROWS = 5_000_000
 _VAL_SEED = 42
-_FEATURES = ("profiles", "scalars", "targets")
+_FEATURES = ("profiles", "scalars", "targets", "step", "column")
 
 
 class LeapDataModule(BaseDataModule):
     """Batches of raw physical columns: ``profiles`` (B, 9, 60), ``scalars`` (B, 16), ``targets`` (B, 368), SI units.
 
     Everything is handed over as it is stored (float64 by default); scaling and repeating the scalars on the levels is
-    the task's, on the device. Folds are time blocks or month ranges with a gap (:mod:`datamodules.leap.split`).
+    the task's, on the device. ``step`` and ``column`` (B,) say when and where a row is. Folds are time blocks or month
+    ranges with a gap (:mod:`datamodules.leap.split`).
+
+    With ``--data.high_res_dir`` training batches hold rows of a second store too, which ``high_res`` (B,) flags. Their
+    positions go on after those of the first store. Everything else, validation and statistics above all, is the first
+    store's alone.
     """
 
     settings: LeapData
@@ -52,18 +61,11 @@ class LeapDataModule(BaseDataModule):
         if "targets" not in self.store.arrays:
             raise DataError(f"{self.data_dir} holds inputs without targets (a test set); train on files that have them")
         self._step = np.asarray(self.store.arrays["step"])
-        self._usable = self._check_bad_rows()
+        self._usable = usable_rows(self.store, self.data_dir, s.on_bad_row)
         steps = np.unique(self._step)
         self.folds = split_steps(steps, s)
         self._steps = steps
-
-    def _check_bad_rows(self) -> npt.NDArray[np.bool_]:
-        bad = np.asarray(self.store.arrays["bad"])
-        if bad.any() and self.settings.on_bad_row == "error":
-            raise DataError(
-                f"{self.data_dir}: {describe_bad_rows(self.store)}; mend the file or pass --data.on_bad_row drop"
-            )
-        return ~bad
+        self._high_res = HighResRows(s, self.data_dir, self.cache_dir) if s.mix_ratio is not None else None
 
     def rows(self, role: str) -> Rows:
         """Row positions with a role; all usable rows to train on with ``--fold full``."""
@@ -79,13 +81,40 @@ class LeapDataModule(BaseDataModule):
     def train_order(self, rows: Rows, rank: int, world: int) -> BatchOrder:
         """Full permutation, or blocks mixed in a buffer where the store is larger than memory."""
         s = self.settings
-        full = s.shuffle == "full" or (s.shuffle == "auto" and len(rows) < _FULL_SHUFFLE_ROWS)
+        high_res = self.high_res_rows()
+        full = s.shuffle == "full" or (s.shuffle == "auto" and len(rows) + len(high_res) < _FULL_SHUFFLE_ROWS)
         block, mix = (1, 0) if full else (s.block_rows, s.mix_blocks)
-        return ShuffledBatches(rows, self.micro_batch, self.seed, rank, world, block, mix)
+        if s.mix_ratio is None:
+            return ShuffledBatches(rows, self.micro_batch, self.seed, rank, world, block, mix)
+        ratio = parse_ratio(s.mix_ratio)
+        return MixedBatches(rows, high_res, ratio, self.micro_batch, self.seed, rank, world, block, mix)
+
+    def high_res_rows(self) -> Rows:
+        """Positions of the high-resolution rows that this fold may train on; none without a second store."""
+        if self._high_res is None:
+            return np.empty(0, dtype=np.int64)
+        usable = self._high_res.usable
+        if self.has_validation:
+            held_out = self._steps[self.folds.where(self.role_fold, VALID)]
+            usable = usable & may_train_on(self._high_res.step, self._steps, held_out, self.settings)
+        return np.flatnonzero(usable) + len(self.store)
+
+    @property
+    def training_hash(self) -> str:
+        """Of both stores where there are two; ``data_hash`` stays the first's, whose rows are validated and blended."""
+        if self._high_res is None:
+            return self.data_hash
+        return hashlib.sha256(f"{self.data_hash}|{self._high_res.store.hash}".encode()).hexdigest()
 
     def read(self, rows: Rows) -> dict[str, Tensor]:
-        """Raw columns of some rows."""
-        return {"row_id": torch.from_numpy(rows)} | read_rows(self.store, rows, _FEATURES)
+        """Raw columns of some rows, those of the first store before those of the second."""
+        n_own = int(np.searchsorted(rows, len(self.store))) if self._high_res is not None else len(rows)
+        parts = [read_rows(self.store, rows[:n_own], _FEATURES)]
+        if self._high_res is not None and n_own < len(rows):
+            parts.append(read_rows(self._high_res.store, rows[n_own:] - len(self.store), _FEATURES))
+        batch = parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in _FEATURES}
+        row_id = torch.from_numpy(rows)
+        return {"row_id": row_id, **batch, "high_res": row_id >= len(self.store)}
 
     def index(self, rows: Rows) -> pd.DataFrame:
         """Text ids, and the month as the group."""
@@ -101,8 +130,19 @@ class LeapDataModule(BaseDataModule):
         return np.asarray(self.store.arrays["targets"][rows], dtype=np.float64)
 
     def statistics(self) -> dict[str, npt.NDArray[Any]]:
-        """Means, spreads and target weights of this fold's training rows."""
-        return training_statistics(self.store, self.rows(TRAIN), self.cache_dir)
+        """Means, spreads and target weights of this fold's training rows, and where the grid columns lie if that is known.
+
+        The grids are ``grid`` and, with a second store of ``high_res_columns`` columns, ``high_res_grid``: ``(columns, 2)``,
+        degrees north and east.
+        """
+        columns = int(self.store.info["grid_columns"])
+        facts: dict[str, npt.NDArray[Any] | None] = {
+            "grid": grid_coordinates(self.data_dir, columns, self.settings.grid_file)
+        }
+        if self._high_res is not None:
+            facts |= {"high_res_grid": self._high_res.grid(), "high_res_columns": np.asarray(self._high_res.columns)}
+        known = {name: value for name, value in facts.items() if value is not None}
+        return training_statistics(self.store, self.rows(TRAIN), self.cache_dir) | known
 
 
 def read_rows(store: Store, rows: Rows, names: tuple[str, ...]) -> dict[str, Tensor]:

@@ -23,6 +23,12 @@ class LeapData:
         stride: read every n-th time step (Kaggle's train.csv: 7).
         drop_last_file: leave out the last file, as Kaggle's slice ``[0:-1:stride]`` does.
         columns: grid columns of a file: 384 for the low-resolution grid, 21600 for the high one.
+        high_res_dir: folder of high-resolution files that are mixed into the training batches (1st place). Validation and
+            statistics stay with the rows of ``data_dir``.
+        mix_ratio: rows of ``data_dir`` to rows of ``high_res_dir`` in a batch; 2:1 where a folder is given.
+        high_res_columns: grid columns of a high-resolution file.
+        grid_file: ClimSim grid-info file with latitude and longitude of the columns; the low-resolution grid is known.
+        high_res_grid_file: the same for ``high_res_dir``.
         on_bad_row: what to do with rows that hold NaN or infinite values.
         store_dtype: ``float64`` keeps the cloud-liquid columns, which reach 1e-58; ``float32`` halves the disk.
         shuffle: ``full`` permutes all rows, ``block`` mixes blocks in a buffer (for stores larger than memory), ``auto``
@@ -43,6 +49,11 @@ class LeapData:
     stride: int = 1
     drop_last_file: bool = False
     columns: int = 384
+    high_res_dir: Path | None = None
+    mix_ratio: str | None = None
+    high_res_columns: int = 21_600
+    grid_file: Path | None = None
+    high_res_grid_file: Path | None = None
     on_bad_row: Literal["error", "drop"] = "error"
     store_dtype: Literal["float64", "float32"] = "float64"
     shuffle: Literal["auto", "full", "block"] = "auto"
@@ -53,8 +64,17 @@ class LeapData:
     cache_dir: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("n_folds", "stride", "columns", "block_rows", "mix_blocks"):
+        for name in ("n_folds", "stride", "columns", "high_res_columns", "block_rows", "mix_blocks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"data.{name} must be at least 1, got {getattr(self, name)}")
         if self.gap_days < 0:
             raise ValueError(f"data.gap_days must not be negative, got {self.gap_days}")
+        if self.high_res_dir is not None and self.mix_ratio is None:
+            self.mix_ratio = "2:1"
+        if self.mix_ratio is not None:
+            from datamodules.mixed_batches import parse_ratio
+
+            try:
+                parse_ratio(self.mix_ratio)
+            except ValueError as error:
+                raise ValueError(f"data.mix_ratio: {error}") from None

@@ -26,14 +26,14 @@ def split_steps(steps: Steps, settings: LeapData) -> FoldTable:
     """
     gap = round(settings.gap_days * STEPS_PER_DAY)
     keys = np.array([step_to_stamp(int(step)) for step in steps])
-    train, valid = (steps_in_months(steps, parse_months(text)) for text in (settings.train_months, settings.val_months))
+    train, valid = _in_month_ranges(steps, settings)
     both = train & valid
     if both.any():
         raise DataError(
             f"data.train_months {settings.train_months!r} and data.val_months {settings.val_months!r} overlap in "
             f"{keys[both][0][:7]}; training and validation time must be apart"
         )
-    if settings.split == "months" or (settings.split == "auto" and train.any() and valid.any()):
+    if _splits_by_months(train, valid, settings):
         for name, where, months in (("train", train, settings.train_months), ("val", valid, settings.val_months)):
             if not where.any():
                 raise DataError(
@@ -47,15 +47,47 @@ def split_steps(steps: Steps, settings: LeapData) -> FoldTable:
     return FoldTable(keys, time_blocks(steps, n_folds, gap)[:, ::-1])
 
 
+def may_train_on(steps: Steps, own_steps: Steps, valid_steps: Steps, settings: LeapData) -> npt.NDArray[np.bool_]:
+    """Which times of a second source may be trained on beside a fold of the first, by the same rule.
+
+    Args:
+        steps: time steps of the second source.
+        own_steps: distinct steps of the first source, ascending, as :func:`split_steps` got them.
+        valid_steps: those of them that the fold validates on, ascending.
+        settings: as :func:`split_steps` got them.
+
+    Returns:
+        Boolean mask over ``steps``.
+    """
+    gap = round(settings.gap_days * STEPS_PER_DAY)
+    if _splits_by_months(*_in_month_ranges(own_steps, settings), settings):
+        train, valid = _in_month_ranges(steps, settings)
+        return train & ~valid & ~_near(steps, valid_steps, gap)
+    apart = max(gap, 1)
+    return (steps <= valid_steps[0] - apart) | (steps >= valid_steps[-1] + apart)
+
+
+def _in_month_ranges(steps: Steps, settings: LeapData) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    train, valid = (steps_in_months(steps, parse_months(text)) for text in (settings.train_months, settings.val_months))
+    return train, valid
+
+
+def _splits_by_months(train: npt.NDArray[np.bool_], valid: npt.NDArray[np.bool_], settings: LeapData) -> bool:
+    return settings.split == "months" or (settings.split == "auto" and bool(train.any()) and bool(valid.any()))
+
+
 def _month_roles(
     steps: Steps, train: npt.NDArray[np.bool_], valid: npt.NDArray[np.bool_], gap: int
 ) -> npt.NDArray[np.str_]:
     roles = np.full((len(steps), 1), UNUSED, dtype="<U6")
-    valid_steps = steps[valid]
+    roles[train & ~_near(steps, steps[valid], gap), 0] = TRAIN
+    roles[valid, 0] = VALID
+    return roles
+
+
+def _near(steps: Steps, valid_steps: Steps, gap: int) -> npt.NDArray[np.bool_]:
+    """Which steps are closer than the gap to a validation step."""
     after = np.searchsorted(valid_steps, steps)
     to_next = valid_steps[np.minimum(after, len(valid_steps) - 1)] - steps
     to_previous = steps - valid_steps[np.maximum(after - 1, 0)]
-    near = ((after < len(valid_steps)) & (to_next < gap)) | ((after > 0) & (to_previous < gap))
-    roles[train & ~near, 0] = TRAIN
-    roles[valid, 0] = VALID
-    return roles
+    return ((after < len(valid_steps)) & (to_next < gap)) | ((after > 0) & (to_previous < gap))

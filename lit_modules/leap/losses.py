@@ -5,13 +5,21 @@ The difference between prediction and target is taken in float32 at least, also 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from datamodules.leap.schema import LEVELS, PTEND_TRICK_TARGETS, TENDENCIES, zero_weight_mask
+from datamodules.leap.schema import (
+    LEVELS,
+    N_TARGETS,
+    PTEND_TRICK_TARGETS,
+    TARGET_GROUPS,
+    TENDENCIES,
+    zero_weight_mask,
+)
 
 LossKind = Literal["smooth_l1", "huber", "mae", "mse"]
 
@@ -28,6 +36,18 @@ def learnable_target_mask(n_aux: int = 0) -> Tensor:
     mask = ~torch.from_numpy(zero_weight_mask())
     mask[torch.from_numpy(PTEND_TRICK_TARGETS)] = False
     return torch.cat([mask, torch.ones(n_aux, dtype=torch.bool)])
+
+
+def group_mask(groups: Sequence[str]) -> Tensor:
+    """Targets of some variable groups: boolean (368,).
+
+    Args:
+        groups: Keys of ``schema.TARGET_GROUPS``.
+    """
+    mask = torch.zeros(N_TARGETS, dtype=torch.bool)
+    for name in groups:
+        mask[TARGET_GROUPS[name]] = True
+    return mask
 
 
 def pointwise_loss(
@@ -91,6 +111,8 @@ def masked_confidence_loss(
     target: Tensor,
     mask: Tensor,
     detach: bool = True,
+    kind: LossKind = "mae",
+    beta: float = 1.0,
 ) -> Tensor:
     """Absolute error, plus the absolute error of the net's own estimate of it (1st place, greySnow).
 
@@ -103,16 +125,19 @@ def masked_confidence_loss(
         target: (batch, targets).
         mask: (targets,), see :func:`learnable_target_mask`.
         detach: Stop the gradient of c into the prediction; without it c also pulls the error towards the confidence.
+        kind: Loss of the prediction; the 1st place's absolute error by default, which c claims in any case.
+        beta: As in :func:`pointwise_loss`.
 
     Returns:
         Scalar.
     """
     mask = mask.to(device=prediction.device, dtype=torch.float32)
-    error = _error(prediction, target).abs() * mask
+    error = _error(prediction, target)
+    loss = _error_loss(error, kind, beta) * mask
     if confidence is None:
-        return error.mean()
-    claimed = (error.detach() if detach else error) - confidence
-    return (error + claimed.abs() * mask).mean()
+        return loss.mean()
+    claimed = (error.detach() if detach else error).abs() - confidence
+    return (loss + claimed.abs() * mask).mean()
 
 
 def _error(prediction: Tensor, target: Tensor) -> Tensor:

@@ -49,7 +49,12 @@ class ColumnStatistics(KeepFloat64):
         KeyError: A statistic is missing.
         ValueError: A statistic has the wrong shape or is not finite, or a std is not positive where the column is not
             flagged constant.
+
+    Attributes:
+        out_channels: Channels of the result.
     """
+
+    out_channels: int
 
     def __init__(self, names: tuple[str, ...], statistics: Mapping[str, Any] | None) -> None:
         super().__init__()
@@ -142,9 +147,11 @@ class MultiRepresentation(ColumnStatistics):
         statistics: Mapping with ``profile_mean``, ``profile_std``, ``profile_min``, ``profile_constant`` (9, 60),
             ``profile_total_mean``, ``profile_total_std`` (9,), and ``scalar_mean``, ``scalar_std``, ``scalar_constant``
             (16,); see :class:`ColumnStatistics`.
+        relative_humidity: Append one channel, as :class:`StandardColumns` does.
+        vertical_difference: Append nine channels, the column block minus the same one level above; 0 at the model top.
 
     Attributes:
-        out_channels: 44.
+        out_channels: 44, plus 1 and 9 for the options, in this order.
     """
 
     profile_mean: Tensor
@@ -157,7 +164,12 @@ class MultiRepresentation(ColumnStatistics):
     scalar_std: Tensor
     scalar_constant: Tensor
 
-    def __init__(self, statistics: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        statistics: Mapping[str, Any] | None = None,
+        relative_humidity: bool = False,
+        vertical_difference: bool = False,
+    ) -> None:
         names = (
             "profile_mean",
             "profile_std",
@@ -170,7 +182,9 @@ class MultiRepresentation(ColumnStatistics):
             "scalar_constant",
         )
         super().__init__(names, statistics)
-        self.out_channels = 3 * N_PROFILES + 1 + N_SCALARS
+        self.relative_humidity = relative_humidity
+        self.vertical_difference = vertical_difference
+        self.out_channels = 3 * N_PROFILES + 1 + N_SCALARS + relative_humidity + N_PROFILES * vertical_difference
 
     def forward(self, profiles: Tensor, scalars: Tensor) -> Tensor:
         """Compute the representations of raw columns.
@@ -180,7 +194,7 @@ class MultiRepresentation(ColumnStatistics):
             scalars: (batch, 16) float64, SI units.
 
         Returns:
-            (batch, 60, 44) float32, level 0 at the model top.
+            (batch, 60, out_channels) float32, level 0 at the model top.
 
         Raises:
             TypeError: The columns are not float64.
@@ -191,13 +205,18 @@ class MultiRepresentation(ColumnStatistics):
         total_std = self.profile_total_std.unsqueeze(-1)
         total = _standardise(profiles, self.profile_total_mean.unsqueeze(-1), total_std, total_std == 0)
         z_scalars = _standardise(scalars, self.scalar_mean, self.scalar_std, self.scalar_constant)
+        column = soft_clip_sqrt(z)
         blocks = [
             total,
-            soft_clip_sqrt(z),
+            column,
             signed_log1p(z - z_min),
             soft_clip_sqrt(self._wind_speed(profiles)).unsqueeze(1),
             z_scalars.unsqueeze(-1).expand(-1, -1, LEVELS),
         ]
+        if self.relative_humidity:
+            blocks.append(_humidity_channel(profiles, scalars))
+        if self.vertical_difference:
+            blocks.append(torch.diff(column, dim=-1, prepend=column[..., :1]))
         return soft_clip_log(_assemble(blocks))
 
     def _wind_speed(self, profiles: Tensor) -> Tensor:

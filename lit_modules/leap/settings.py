@@ -17,8 +17,12 @@ class LeapModel:
         second_difference_weight: weight of the loss on second differences (3rd place; 0 = off).
         relative_humidity: add relative humidity as an input channel (3rd, 4th and 10th place).
         vertical_difference: add differences between adjacent levels as input channels (7th place).
-        target_scale: divide a weighted target by its ``rms`` (8th place) or its ``std``.
+        target_scale: divide a weighted target by its ``rms`` (8th place) or its ``std``, or leave it (``weight``, 1st
+            place).
         clamp_water: no step may leave negative water (5th place).
+        train_groups: variable groups that the loss counts, such as ``t,u`` (of t, q0001, q0002, q0003, u, v, surface);
+            all by default. With ``--init_from`` this is the 2nd place's fine-tuning of target groups; the best
+            checkpoint is chosen by these groups.
     """
 
     # module:class of the net; a plain string, because this file is read before torch is imported
@@ -30,8 +34,23 @@ class LeapModel:
     second_difference_weight: float = 0.0
     relative_humidity: bool = False
     vertical_difference: bool = False
-    target_scale: Literal["rms", "std"] = "rms"
+    target_scale: Literal["rms", "std", "weight"] = "rms"
     clamp_water: bool = False
+    train_groups: str | None = None
+
+    def __post_init__(self) -> None:
+        from datamodules.leap.schema import TARGET_GROUPS
+
+        for name in self.trained_groups:
+            if name not in TARGET_GROUPS:
+                raise ValueError(
+                    f"model.train_groups: {name!r} is no variable group; there are {', '.join(TARGET_GROUPS)}"
+                )
+
+    @property
+    def trained_groups(self) -> tuple[str, ...]:
+        """The names in ``train_groups``; empty for all."""
+        return tuple(name.strip() for name in self.train_groups.split(",")) if self.train_groups else ()
 
     def net_arguments(self) -> dict[str, Any]:
         """The settings that belong to the net itself."""
@@ -171,6 +190,64 @@ class TCNAttention(BiLSTM):
     net: ClassVar[str] = "lit_modules.nets.recurrent_hybrids:TCNAttention"
 
     heads: int = 8
+
+
+@dataclass
+class Squeezeformer(LeapModel):
+    """Modified Squeezeformer of the 1st place on 44 channels, with confidence head and space-time auxiliary targets.
+
+    Args:
+        dim: width of the blocks.
+        head: width of the head.
+        blocks: pairs of convolution and attention blocks.
+        kernel_size: levels that the depthwise convolutions span.
+        heads: attention heads; must divide ``dim``.
+        expand: width before a gate, in multiples of ``dim``.
+        confidence: predict the absolute error of every target too.
+        aux_spacetime: learn latitude, longitude, day and second besides the targets (needs to know the grid).
+        detach_confidence: no gradient from the confidence loss into the predictions.
+        high_res_clip: high-resolution targets are compressed beyond this factor times the range of the training targets;
+            0 = never.
+        scale_bias_init: first scale of the residual branches: 1, or Keras' draw as in the source.
+        bn_momentum: BatchNorm momentum in torch's sense.
+        checkpoint_blocks: recompute activations in the backward pass, which saves memory and costs time.
+    """
+
+    net: ClassVar[str] = "lit_modules.nets.squeezeformer:Squeezeformer"
+    task_options: ClassVar[tuple[str, ...]] = ("aux_spacetime", "detach_confidence", "high_res_clip")
+
+    loss: Literal["smooth_l1", "huber", "mae", "mse"] = "mae"
+    target_scale: Literal["rms", "std", "weight"] = "weight"
+    dim: int = 384
+    head: int = 2048
+    blocks: int = 12
+    kernel_size: int = 15
+    heads: int = 4
+    expand: int = 4
+    confidence: bool = True
+    aux_spacetime: bool = True
+    detach_confidence: bool = True
+    high_res_clip: float = 1.1
+    scale_bias_init: Literal["ones", "glorot"] = "ones"
+    bn_momentum: float = 0.05
+    checkpoint_blocks: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dim % self.heads:
+            raise ValueError(f"model.heads {self.heads} must divide model.dim {self.dim}")
+        if self.high_res_clip < 0:
+            raise ValueError(f"model.high_res_clip must not be negative, got {self.high_res_clip}")
+
+    @property
+    def n_aux(self) -> int:
+        """Auxiliary targets of the net."""
+        return 6 if self.aux_spacetime else 0
+
+    def net_arguments(self) -> dict[str, Any]:
+        """The settings that belong to the net itself."""
+        arguments = {name: value for name, value in super().net_arguments().items() if name not in self.task_options}
+        return arguments | {"n_aux": self.n_aux}
 
 
 @dataclass

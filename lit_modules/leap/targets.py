@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,16 +22,20 @@ from lit_modules.precision import KeepFloat64
 _BUFFERS = ("target_weight", "target_shift", "target_rms", "target_std")
 _WATER = ("q0001", "q0002", "q0003")
 
+TargetScale = Literal["rms", "std", "weight"]
+
 
 class TargetScaler(KeepFloat64):
     """Physical targets to what the net learns, and back.
 
     The net learns ``z = (y * weight - shift) / rms`` with the judge's first weights (1 / std, 0 for the ablated
-    targets), as the 8th place does. ``decode`` inverts that in float64 and gives 0 where the weight is 0.
+    targets). ``decode`` inverts that in float64 and gives 0 where the weight is 0.
 
     Args:
         statistics: mapping with ``target_weight``, ``target_shift``, ``target_rms``, ``target_std``, each (368,); None
             when a checkpoint will bring them.
+        scale: what ``rms`` is: the root mean square of the weighted target (8th place), its ``std``, or with ``weight``
+            1 (1st place), which leaves the weighted target less its mean.
     """
 
     target_weight: Tensor
@@ -39,8 +43,10 @@ class TargetScaler(KeepFloat64):
     target_rms: Tensor
     target_std: Tensor
 
-    def __init__(self, statistics: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, statistics: Mapping[str, Any] | None = None, scale: TargetScale = "rms") -> None:
         super().__init__()
+        if statistics is not None and scale != "rms":
+            statistics = {**statistics, "target_rms": _spread(statistics, scale)}
         for name in _BUFFERS:
             value = torch.ones(N_TARGETS) if statistics is None else torch.as_tensor(statistics[name])
             self.register_buffer(name, value.to(torch.float64).clone())
@@ -51,14 +57,59 @@ class TargetScaler(KeepFloat64):
 
     def decode(self, scaled: Tensor) -> Tensor:
         """Scaled (B, 368) to physical float64; targets of weight 0 become 0."""
+        return (scaled.double() * self.target_rms + self.target_shift) * self._inverse_weight
+
+    def decode_error(self, scaled: Tensor) -> Tensor:
+        """Absolute errors of scaled targets (B, 368) to errors in bank units, float64; 0 where the weight is 0."""
+        return scaled.double() * (self.target_rms * self._inverse_weight / self.bank_scale)
+
+    @property
+    def _inverse_weight(self) -> Tensor:
         weight = self.target_weight
-        inverse = torch.where(weight > 0, 1.0 / torch.where(weight > 0, weight, 1.0), 0.0)
-        return (scaled.double() * self.target_rms + self.target_shift) * inverse
+        return torch.where(weight > 0, 1.0 / torch.where(weight > 0, weight, 1.0), 0.0)
 
     @property
     def bank_scale(self) -> Tensor:
         """Units of a prediction bank: std of each target, 1 where constant, so that float32 holds 1e-58 tendencies."""
         return torch.where(self.target_std > 0, self.target_std, 1.0)
+
+
+def _spread(statistics: Mapping[str, Any], scale: TargetScale) -> Tensor:
+    weight = torch.as_tensor(statistics["target_weight"]).double()
+    if scale == "weight":
+        return torch.ones_like(weight)
+    weighted = torch.as_tensor(statistics["target_std"]) * weight
+    return torch.where(weighted > 0, weighted, 1.0)
+
+
+def scaled_limits(statistics: Mapping[str, Any], scale: TargetScale, factor: float) -> tuple[Tensor, Tensor]:
+    """Smallest and largest scaled training target times a factor: what :func:`soft_clip_outside` lets pass.
+
+    Args:
+        statistics: as :class:`TargetScaler`, and ``target_min``, ``target_max`` (368,).
+        scale: as :class:`TargetScaler`.
+        factor: 1.1 at the 1st place (1.2 in one of its models).
+
+    Returns:
+        Lower and upper limits, each (368,) float32.
+    """
+    scaler = TargetScaler(statistics, scale)
+    low, high = (scaler.encode(torch.as_tensor(statistics[f"target_{name}"])) for name in ("min", "max"))
+    return factor * low, factor * high
+
+
+def soft_clip_outside(scaled: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Compress scaled targets that lie outside the limits by a logarithm (1st place, high-resolution training rows).
+
+    y > high becomes high + ln(1 + y - high), y < low becomes low - ln(1 + low - y).
+
+    Args:
+        scaled: (B, 368).
+        low: lower limits (368,).
+        high: upper limits (368,).
+    """
+    above, below = (scaled - high).clamp(min=0), (low - scaled).clamp(min=0)
+    return scaled.clamp(min=low, max=high) + above.log1p() - below.log1p()
 
 
 def postprocess(physical: Tensor, profiles: Tensor, clamp_water: bool = False) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from datamodules.leap.schema import N_TARGETS, TARGET_GROUPS, TARGET_NAMES
 from lit_modules.base import BaseTask, Batch
 from lit_modules.leap.figures import r2_by_level
-from lit_modules.leap.losses import pointwise_loss, vertical_difference_loss
-from lit_modules.leap.representations import StandardColumns
+from lit_modules.leap.losses import group_mask, pointwise_loss, vertical_difference_loss
+from lit_modules.leap.representations import ColumnStatistics, StandardColumns
 from lit_modules.leap.settings import LeapModel
 from lit_modules.leap.targets import TargetScaler, postprocess
 from lit_modules.metrics import StreamingR2
@@ -36,22 +36,36 @@ class LeapTask(BaseTask):
     monitor: ClassVar[str] = "val_r2"
     mode: ClassVar[str] = "max"
     model_settings: LeapModel
+    loss_mask: Tensor | None
 
     def configure_models(self, statistics: Mapping[str, Any] | None) -> None:
         """Input standardisation, target scaling, net."""
         s = self.model_settings
-        if statistics is not None and s.target_scale == "std":
-            statistics = {**statistics, "target_rms": _spread(statistics)}
-        self.features = StandardColumns(
+        self.features = self.build_features(statistics)
+        self.targets = TargetScaler(statistics, s.target_scale)
+        self.net = build_net(s, self.features.out_channels)
+        # not part of a checkpoint: a finishing stage may train other targets than the run it starts from
+        self.register_buffer("loss_mask", self.build_loss_mask(), persistent=False)
+
+    def build_features(self, statistics: Mapping[str, Any] | None) -> ColumnStatistics:
+        """What turns raw columns into the net's channels."""
+        s = self.model_settings
+        return StandardColumns(
             statistics, relative_humidity=s.relative_humidity, vertical_difference=s.vertical_difference
         )
-        self.targets = TargetScaler(statistics)
-        self.net = build_net(s, self.features.out_channels)
+
+    def build_loss_mask(self) -> Tensor | None:
+        """Targets that the loss counts, boolean ``(368,)``; None for all."""
+        groups = self.model_settings.trained_groups
+        return group_mask(groups) if groups else None
 
     def configure_metrics(self) -> None:
         """Exact streaming R2 per target and group."""
         self.val_r2 = StreamingR2(N_TARGETS, TARGET_GROUPS)
         self.per_target: Tensor | None = None
+        if self.model_settings.trained_groups:
+            # the other groups drift once they are out of the loss, so the best checkpoint is chosen without them
+            self.monitor = "val_r2_trained"  # type: ignore[misc]
 
     def forward(self, profiles: Tensor, scalars: Tensor) -> Tensor:
         """Raw columns to scaled targets, ``(B, 368)``."""
@@ -67,11 +81,19 @@ class LeapTask(BaseTask):
         """Loss of scaled predictions against scaled targets, in float32 under any precision."""
         s = self.model_settings
         scaled = scaled.float()
-        loss = pointwise_loss(scaled, truth, s.loss, s.loss_beta)
+        loss = pointwise_loss(scaled, truth, s.loss, s.loss_beta, self.loss_mask)
+        return loss + self.difference_loss(scaled, truth)
+
+    def difference_loss(self, scaled: Tensor, truth: Tensor) -> Tensor:
+        """Weighted losses of the first and second differences along the levels; 0 where both are off."""
+        s = self.model_settings
+        loss = scaled.new_zeros((), dtype=torch.float32)
         weights: dict[Literal[1, 2], float] = {1: s.difference_weight, 2: s.second_difference_weight}
         for order, weight in weights.items():
             if weight > 0:
-                loss = loss + weight * vertical_difference_loss(scaled, truth, order, s.loss, s.loss_beta)
+                loss = loss + weight * vertical_difference_loss(
+                    scaled, truth, order, s.loss, s.loss_beta, self.loss_mask
+                )
         return loss
 
     def physical(self, scaled: Tensor, batch: Batch) -> Tensor:
@@ -89,7 +111,10 @@ class LeapTask(BaseTask):
     def metric_table(self) -> dict[str, float]:
         """Mean R2, and the mean of each variable group."""
         table = self.val_r2.table()
-        self.per_target = table.pop("per_target").cpu()
+        self.per_target = per_target = table.pop("per_target").cpu()
+        groups = self.model_settings.trained_groups
+        if groups:
+            table["r2_trained"] = per_target[group_mask(groups)].mean()
         return {name: float(value) for name, value in table.items()}
 
     def reset_metrics(self) -> None:
@@ -98,10 +123,14 @@ class LeapTask(BaseTask):
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """Post-processed predictions in bank units (physical / std of the target)."""
-        physical = self.physical(self(batch["profiles"], batch["scalars"]), batch)
+        return self.as_bank(self(batch["profiles"], batch["scalars"]), batch)
+
+    def as_bank(self, scaled: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Scaled targets as a bank holds them."""
+        physical = self.physical(scaled, batch)
         # a cloud column may lie further out than float32 reaches, counted in training spreads that are 1e-58 themselves
-        scaled = (physical / self.targets.bank_scale).clamp(-_FLOAT32_REACH, _FLOAT32_REACH)
-        return {"row_id": batch["row_id"], "predictions": scaled.float()}
+        predictions = (physical / self.targets.bank_scale).clamp(-_FLOAT32_REACH, _FLOAT32_REACH)
+        return {"row_id": batch["row_id"], "predictions": predictions.float()}
 
     @property
     def target_names(self) -> Sequence[str]:
@@ -133,8 +162,3 @@ def build_net(settings: LeapModel, in_channels: int) -> nn.Module:
     module, name = settings.net.split(":")
     net: nn.Module = getattr(import_module(module), name)(in_channels=in_channels, **settings.net_arguments())
     return net
-
-
-def _spread(statistics: Mapping[str, Any]) -> Tensor:
-    weighted = torch.as_tensor(statistics["target_std"]) * torch.as_tensor(statistics["target_weight"])
-    return torch.where(weighted > 0, weighted, 1.0)

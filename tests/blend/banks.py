@@ -38,7 +38,9 @@ class Runs:
         return Problem(align(resolve(self.banks), row_groups=row_groups), KNOWN[self.metric], **options)
 
 
-def random_case(metric: str, models: int, rows: int, shape: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def random_case(
+    metric: str, models: int, rows: int, shape: tuple[int, ...], seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Truth and predictions of models of different quality with partly shared errors."""
     rng = np.random.default_rng(seed)
     size = (rows, *shape)
@@ -101,11 +103,11 @@ def memory_problem(
     n_folds: int = 5,
     groups: list[str] | None = None,
     target_groups: dict[str, list[int]] | None = None,
-    seed: int = 0,
+    folds: np.ndarray | None = None,
 ) -> Problem:
     """A problem without files, rows already in the order of their folds (and groups)."""
     rows = len(truth)
-    folds = np.random.default_rng(seed + 1).permutation(rows) % n_folds
+    folds = np.random.default_rng(1).permutation(rows) % n_folds if folds is None else folds
     order = np.lexsort((groups if groups is not None else np.zeros(rows), folds))
     table = pd.DataFrame({"row_id": [f"row{i:04d}" for i in order], "fold": folds[order], "nested": folds[order]})
     if groups is not None:
@@ -126,7 +128,9 @@ def memory_problem(
     return Problem(stack, KNOWN[metric])
 
 
-def write_test_predictions(runs: Runs, rows: int = 12, name: str = "test", seed: int = 9, groups: list[str] | None = None) -> np.ndarray:
+def write_test_predictions(
+    runs: Runs, rows: int = 12, name: str = "test", seed: int = 9, groups: list[str] | None = None
+) -> np.ndarray:
     """Predictions of every fold's net on new rows; returns ``(models, folds, rows, *shape)``."""
     rng = np.random.default_rng(seed)
     shape, n_folds = runs.truth.shape[1:], int(runs.folds.max()) + 1

@@ -156,7 +156,9 @@ def test_a_value_that_is_not_finite_is_refused_with_bank_and_row(runs, bad):
     index, values = pd.read_parquet(folder / "index.parquet"), np.load(folder / "predictions.npy")
     values[3, 1] = bad
     rewrite(folder, values=values)
-    with pytest.raises(BankError, match=rf"model1/.*/fold2/bank: row '{index['row_id'].iloc[3]}' has a value that is not finite"):
+    with pytest.raises(
+        BankError, match=rf"model1/.*/fold2/bank: row '{index['row_id'].iloc[3]}' has a value that is not finite"
+    ):
         everything(align(resolve(runs.banks)))
 
 
@@ -230,7 +232,7 @@ def test_groups_come_from_a_file(tmp_path):
     table.to_csv(tmp_path / "groups.csv", index=False)
     stack = align(resolve(runs.banks), groups=tmp_path / "groups.csv", row_groups=True)
     assert stack.group_names == ["a", "b"]
-    expected = {row: group for row, group in table.to_numpy()}
+    expected = dict(table.to_numpy())
     assert [expected[row] for row in stack.rows["row_id"]] == list(stack.rows["group"])
     table.iloc[:-1].to_csv(tmp_path / "groups.csv", index=False)
     with pytest.raises(BankError, match="names no group for row 'row0019'"):
@@ -239,7 +241,12 @@ def test_groups_come_from_a_file(tmp_path):
 
 def test_memory_does_not_hold_the_files(tmp_path):
     """Chunks come as fresh arrays: no map of a whole file stays open."""
-    write_bank(tmp_path / "b", np.ones((10, 3), np.float32), pd.DataFrame({"row_id": list("abcdefghij"), "fold": 0}), Manifest("test", "", "r2", experiment="m"))
+    write_bank(
+        tmp_path / "b",
+        np.ones((10, 3), np.float32),
+        pd.DataFrame({"row_id": list("abcdefghij"), "fold": 0}),
+        Manifest("test", "", "r2", experiment="m"),
+    )
     stack = align(resolve([str(tmp_path / "b")]))
     assert not isinstance(stack.members[0].parts[0].rows.read(slice(0, 4)), np.memmap)
     assert not isinstance(stack.members[0].parts[0].rows.read(np.array([3, 1])), np.memmap)

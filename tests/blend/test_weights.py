@@ -42,7 +42,9 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_files_keep_everything(tmp_path):
-    weights = Weights("greedy", ["a", "b"], np.array([1 / 3, 2 / 3]), gap=1e-9, path=[{"added": "a", "loss": 0.1}], notes=["n"])
+    weights = Weights(
+        "greedy", ["a", "b"], np.array([1 / 3, 2 / 3]), gap=1e-9, path=[{"added": "a", "loss": 0.1}], notes=["n"]
+    )
     write_weights(tmp_path / "weights.json", weights, {"metric": "r2"})
     again, extra = read_weights(tmp_path)
     np.testing.assert_array_equal(again.values, weights.values)

@@ -15,11 +15,13 @@ def write_raw(folder: Path, seed: int = 0) -> Path:
     return generate(folder, spec, processes=1, progress=False)
 
 
-def flags(data_dir: Path, out: Path, *more: str) -> list[str]:
-    """Arguments of a tiny run."""
+def flags(
+    data_dir: Path, out: Path, *more: str, net: tuple[str, ...] = ("--model.hidden", "4", "--model.layers", "2")
+) -> list[str]:
+    """Arguments of a tiny run; ``net`` makes its net small."""
     return [
         "--data_dir", str(data_dir), "--out", str(out), "--data.cache_dir", str(data_dir.parent / "cache"),
-        "--data.columns", str(COLUMNS), "--data.processes", "1", "--model.hidden", "4", "--model.layers", "2",
+        "--data.columns", str(COLUMNS), "--data.processes", "1", *net,
         "--epochs", "3", "--batch_size", "16", "--wandb", "disabled", "--train.progress", "false", "--train.log_every", "2",
         "--train.figures", "false",
         "--accelerator", "cpu", *more,

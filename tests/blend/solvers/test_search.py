@@ -85,7 +85,9 @@ def test_kind_clip_and_subset_are_searched(problem):
     weights = make_solver("optuna", options | {"log_trial": lambda *trial: seen.append(trial)}).fit(problem)
     assert len(seen) == 25
     losses = [
-        problem.objective(kind=kind, clip=clip).loss(make_solver("convex", {"kind": kind, "clip": clip}).fit(problem).values)
+        problem.objective(kind=kind, clip=clip).loss(
+            make_solver("convex", {"kind": kind, "clip": clip}).fit(problem).values
+        )
         for kind in ("arithmetic", "logit")
         for clip in (0.0, 0.01)
     ]

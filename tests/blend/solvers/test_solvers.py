@@ -100,7 +100,9 @@ def test_min_weight_drops_models_and_says_what_it_costs(cases):
     problem = cases("r2", 2)
     full, few = solve(problem, "convex"), solve(problem, "convex", min_weight=0.25)
     assert few.values[few.values > 0].min() >= 0.2
-    assert few.gap == pytest.approx(problem.objective().loss(few.values) - problem.objective().loss(full.values), abs=1e-9)
+    assert few.gap == pytest.approx(
+        problem.objective().loss(few.values) - problem.objective().loss(full.values), abs=1e-9
+    )
 
 
 def test_greedy_by_hand():
@@ -116,7 +118,7 @@ def test_greedy_by_hand():
 
 def test_greedy_prefers_a_model_it_has_on_a_tie():
     truth, predictions = random_case("r2", 1, 30, (2,))
-    problem = write_runs(tmp_path, "r2", truth=truth, predictions=predictions[[0, 0, 0]]).problem()
+    problem = memory_problem("r2", truth, predictions[[0, 0, 0]])
     weights = solve(problem, "greedy", steps=5)
     assert {step["added"] for step in weights.path} == {"model0"}
     np.testing.assert_array_equal(weights.values, [1, 0, 0])
@@ -254,7 +256,9 @@ def test_rank_means(cases, metric):
     assert loss <= problem.objective().loss(solve(problem, "convex").values) + 1e-12
     equal = solve(problem, "equal", kind="rank")
     judged = problem.judge([equal])[0].score()
-    assert problem.metric.score_of_loss(problem.objective(kind="rank").loss(equal.values)) == pytest.approx(judged, rel=1e-9)
+    assert problem.metric.score_of_loss(problem.objective(kind="rank").loss(equal.values)) == pytest.approx(
+        judged, rel=1e-9
+    )
     with pytest.raises(BankError, match="not convex"):
         solve(problem, "convex", kind="rank")
 

@@ -1,0 +1,70 @@
+"""Where the grid columns lie: latitude and longitude by column number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.errors import DataError
+from datamodules.leap import cdf5
+from datamodules.leap.demo.climate import load_climate
+from datamodules.leap.demo.write import read_info
+from datamodules.leap.schema import GRID_COLUMNS
+
+_NAMES = ("lat", "lon")
+
+
+def grid_coordinates(data_dir: Path, columns: int, grid_file: Path | None = None) -> npt.NDArray[np.float64] | None:
+    """Latitude and longitude of a data set's grid columns.
+
+    The low-resolution grid is packaged with this project and a demo data set says which part of it it uses; any other
+    grid needs its ClimSim grid-info file.
+
+    Args:
+        data_dir: folder of the raw files, or a table.
+        columns: grid columns of the data set.
+        grid_file: such as ``ClimSim_high-res_grid-info.nc``; read first where given.
+
+    Returns:
+        ``(columns, 2)``, degrees north and degrees east; None where the grid is not known.
+
+    Raises:
+        DataError: the grid file cannot be read or describes another grid.
+    """
+    if grid_file is not None:
+        return _read(Path(grid_file), columns)
+    if read_info(data_dir) is not None or columns == GRID_COLUMNS:
+        climate = load_climate(columns)
+        return np.stack([climate.lat, climate.lon], axis=1)
+    return None
+
+
+def _read(path: Path, columns: int) -> npt.NDArray[np.float64]:
+    try:
+        content, variables = cdf5.read(path)
+        values = {name: cdf5.values(content, variables[name]) for name in _NAMES if name in variables}
+    except cdf5.UnsupportedError:
+        values = _read_with_netcdf(path)
+    except (OSError, cdf5.TruncatedError) as error:
+        raise DataError(f"cannot read the grid file {path}: {error}") from None
+    for name in _NAMES:
+        if name not in values:
+            raise DataError(f"{path} has no variable '{name}': give a ClimSim grid-info file")
+        if values[name].shape != (columns,):
+            raise DataError(
+                f"{path} describes {values[name].size} grid columns but the data have {columns}: give their own grid file"
+            )
+    return np.stack([values[name] for name in _NAMES], axis=1).astype(np.float64)
+
+
+def _read_with_netcdf(path: Path) -> dict[str, npt.NDArray[np.float64]]:
+    import netCDF4
+
+    try:
+        with netCDF4.Dataset(path) as file:
+            file.set_auto_maskandscale(False)
+            return {name: file.variables[name][...] for name in _NAMES if name in file.variables}
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"cannot read the grid file {path}: {error}") from None

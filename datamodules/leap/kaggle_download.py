@@ -1,0 +1,93 @@
+"""The competition's tables, by Kaggle's own client, which a person installs and signs in to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+from datamodules.errors import DataError
+from datamodules.files import atomic_path
+
+COMPETITION = "leap-atmospheric-physics-ai-climsim"
+TABLES = ("train.csv", "test.csv", "sample_submission.csv")
+
+
+def fetch_tables(destination: Path, dry_run: bool = False) -> None:
+    """Fetch the competition's tables that are not there yet.
+
+    Args:
+        destination: folder that receives them, unpacked.
+        dry_run: only say what would be fetched.
+
+    Raises:
+        DataError: the client or its credentials are missing, or it fails; its own words are passed on.
+    """
+    missing = [name for name in TABLES if not (destination / name).is_file()]
+    print(f"{COMPETITION}: {len(TABLES) - len(missing)} tables are in {destination}, {len(missing)} to fetch")
+    if dry_run or not missing:
+        return
+    client = _client()
+    incoming = destination / ".incoming"
+    incoming.mkdir(parents=True, exist_ok=True)
+    for name in missing:
+        _fetch(client, name, incoming)
+        _unpack(incoming, name, destination)
+        print(f"{destination / name}: {(destination / name).stat().st_size:,} bytes")
+    shutil.rmtree(incoming)
+
+
+def _client() -> str:
+    """Path of Kaggle's command, once it is clear that it can sign in."""
+    client = shutil.which("kaggle")
+    if client is None:
+        raise DataError("Kaggle's client is not installed; install the package kaggle (pip install kaggle)")
+    folders = [Path(os.environ.get("KAGGLE_CONFIG_DIR") or Path.home() / ".kaggle"), Path.home() / ".config" / "kaggle"]
+    files = (folder / name for folder in folders for name in ("kaggle.json", "access_token"))
+    by_name = "KAGGLE_USERNAME" in os.environ and "KAGGLE_KEY" in os.environ
+    if not (by_name or "KAGGLE_API_TOKEN" in os.environ or any(file.is_file() for file in files)):
+        raise DataError(
+            "Kaggle's client has no credentials: create an API token in your Kaggle account and put it into "
+            f"{folders[0] / 'kaggle.json'}, or set KAGGLE_USERNAME and KAGGLE_KEY"
+        )
+    return client
+
+
+def _fetch(client: str, name: str, folder: Path) -> None:
+    command = [client, "competitions", "download", "--competition", COMPETITION, "--file", name, "--path", str(folder)]
+    result = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    if result.returncode != 0:
+        words = (result.stderr or "").strip().splitlines()
+        raise DataError(
+            f"Kaggle's client could not fetch {name} ({words[-1] if words else f'exit status {result.returncode}'}); "
+            f"accept the rules of {COMPETITION} on its page, and run again"
+        )
+
+
+def _unpack(incoming: Path, name: str, destination: Path) -> None:
+    """Move a table to its place; Kaggle sends some packed."""
+    packed = incoming / f"{name}.zip"
+    if (incoming / name).is_file() and not zipfile.is_zipfile(incoming / name):
+        (incoming / name).replace(destination / name)
+        return
+    if not packed.is_file():
+        packed = incoming / name
+    if not packed.is_file():
+        raise DataError(
+            f"Kaggle's client ended without {name}; run it by hand to see why: kaggle competitions download"
+        )
+    try:
+        with (
+            atomic_path(destination / name) as target,
+            zipfile.ZipFile(packed) as archive,
+            archive.open(name) as source,
+            target.open("wb") as out,
+        ):
+            shutil.copyfileobj(source, out, 1 << 20)
+    except (zipfile.BadZipFile, KeyError):
+        raise DataError(f"{packed} is damaged or holds no {name}; delete it and run again") from None
+    except OSError as error:
+        raise DataError(f"{destination / name} cannot be unpacked: {error.strerror or error}") from None
+    packed.unlink()

@@ -1,0 +1,150 @@
+"""A GC-MS run as an image: masses down, time across, ion counts summed (the 2nd place's rendering, cached)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.errors import DataError
+from datamodules.mars.features import Run, read_run
+from datamodules.mars.tables import Samples
+from datamodules.store import ArraySpec, Store, Unit, build_store, key_hash
+
+RENDERER_VERSION = 1
+HELIUM = 4
+Image = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Everything that changes the pixels.
+
+    Args:
+        m_bins: image rows, masses 0 to m_bins - 1.
+        t_bins: image columns.
+        min_mass: smallest mass kept.
+        drop_helium: leave out m/z 4.
+        on_nan: an absent intensity is an error, or 0.
+        negative_tolerance: see :func:`datamodules.mars.features.read_run`.
+    """
+
+    m_bins: int = 256
+    t_bins: int = 192
+    min_mass: int = 0
+    drop_helium: bool = True
+    on_nan: Literal["error", "zero"] = "error"
+    negative_tolerance: float = 1e-3
+
+
+def render(run: Run, rendering: Rendering, name: str = "the run") -> Image:
+    """Sum the ion counts of every (mass, time) pixel and divide by the largest sum.
+
+    Masses and columns are rounded half to even, as numpy does; time is stretched over the columns after the masses were
+    filtered, so the first and the last column are half as wide as the others.
+
+    Args:
+        run: the table.
+        rendering: size and filter.
+        name: what an error calls the run.
+
+    Returns:
+        float32 ``(m_bins, t_bins)``, largest value 1.
+
+    Raises:
+        DataError: fewer than two scans, or nothing above zero, is left of the kept masses.
+    """
+    masses = np.rint(run.mass)
+    kept = (masses >= rendering.min_mass) & (masses < rendering.m_bins)
+    if rendering.drop_helium:
+        kept &= masses != HELIUM
+    time = run.time[kept]
+    if len(time) == 0 or time[0] == time[-1]:
+        raise DataError(
+            f"{name} has fewer than two scans with masses from {rendering.min_mass} to {rendering.m_bins - 1}; nothing can be rendered"
+        )
+    time -= time[0]
+    time /= time[-1]
+    time *= rendering.t_bins - 1
+    pixels = masses[kept].astype(np.int32) * rendering.t_bins + np.rint(time, out=time).astype(np.int32)
+    sums = np.bincount(pixels, weights=run.intensity[kept], minlength=rendering.m_bins * rendering.t_bins)
+    largest = sums.max()
+    if largest <= 0:
+        raise DataError(
+            f"{name} has no intensity above zero at masses from {rendering.min_mass} to {rendering.m_bins - 1}"
+        )
+    return (sums / largest).astype(np.float32).reshape(rendering.m_bins, rendering.t_bins)
+
+
+class ImageSource:
+    """Feature files as rows of a :class:`datamodules.store.Store` with one array, ``image``.
+
+    Args:
+        samples: whose files to render, in this order.
+        rendering: how.
+        check_md5: compare every file with metadata's md5.
+    """
+
+    def __init__(self, samples: Samples, rendering: Rendering, check_md5: bool = True) -> None:
+        self.samples = samples
+        self.rendering = rendering
+        self.check_md5 = check_md5
+
+    def key(self) -> dict[str, Any]:
+        """All rendering options, and a hash of every file's id, path, md5, size and time of change."""
+        listing = hashlib.sha256()
+        for sample, relative, md5 in zip(self.samples.ids, self.samples.paths, self.samples.md5, strict=True):
+            path = self.samples.data_dir / relative
+            try:
+                status = os.stat(path)  # noqa: PTH116 - thousands of files at every start
+            except FileNotFoundError:
+                raise DataError(
+                    f"{path} does not exist, but metadata.csv names it for sample {str(sample)!r}; restore the file or take the sample out of the tables"
+                ) from None
+            listing.update(f"{sample}\0{relative}\0{md5}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        return {
+            "reader": "gcms-image",
+            "version": RENDERER_VERSION,
+            "rendering": asdict(self.rendering),
+            "check_md5": self.check_md5,
+            "files": len(self.samples),
+            "listing": listing.hexdigest(),
+        }
+
+    def arrays(self) -> dict[str, ArraySpec]:
+        """One image a sample."""
+        return {"image": ArraySpec((self.rendering.m_bins, self.rendering.t_bins), "float32")}
+
+    def units(self) -> list[Unit]:
+        """One file each."""
+        return [Unit(str(path), i, i + 1) for i, path in enumerate(self.samples.paths)]
+
+    def read(self, unit: Unit) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """Render one file."""
+        path = self.samples.data_dir / unit.name
+        md5 = str(self.samples.md5[unit.start]) if self.check_md5 else ""
+        run = read_run(path, md5, self.rendering.on_nan, self.rendering.negative_tolerance)
+        yield {"image": render(run, self.rendering, str(path))[None]}
+
+    def manifest(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
+        """The sample ids."""
+        return {"ids": [str(sample) for sample in self.samples.ids]}
+
+
+def rendered(
+    samples: Samples, rendering: Rendering, cache_dir: Path, check_md5: bool = True, processes: int | None = None
+) -> Store:
+    """Images of all samples, from the cache or rendered into it by parallel processes.
+
+    Raises:
+        DataError: a file that cannot be used, named.
+    """
+    source = ImageSource(samples, rendering, check_md5)
+    folder = Path(cache_dir) / f"mars-{key_hash(source.key())[:16]}"
+    return build_store(source, folder, processes, progress=len(samples) > 100)

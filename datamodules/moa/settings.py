@@ -1,0 +1,44 @@
+"""Typed settings of the MoA data (no torch here: ``--help`` reads this file)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass
+class MoaData:
+    """Which folds are made, and which features a net sees.
+
+    Args:
+        cv: ``drug`` keeps the rows of a rare drug in one fold (unseen drugs, as in the hidden test set); ``row`` splits
+            single rows (nearly every validation row has its drug in training). Blends refuse to mix the two.
+        n_folds: number of folds.
+        fold_seed: of the stratification; all seeds of a net share the folds.
+        frequent_drug: with ``drug`` folds, a drug with more rows than this is split by row.
+        features: steps of the feature pipeline in order, such as ``rank_gauss`` or ``pca:genes=50,cells=15``
+            (:mod:`datamodules.moa.features`).
+        feature_seed: of factor analysis, k-means and UMAP.
+        transductive: fit the features on all rows and on ``test_features.csv`` too, as the original did; by default on
+            the training fold (and the controls) only.
+        keep_controls: train on control rows too; they are never validated on, because they are predicted as 0.
+        cache_dir: where folds and fitted features are kept; default: ``cache`` in the output folder.
+    """
+
+    cv: Literal["drug", "row"] = "drug"
+    n_folds: int = 5
+    fold_seed: int = 34
+    frequent_drug: int = 18
+    features: tuple[str, ...] = ("rank_gauss", "one_hot")
+    feature_seed: int = 0
+    transductive: bool = False
+    keep_controls: bool = False
+    cache_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        self.features = tuple(self.features)
+        if self.n_folds < 2:
+            raise ValueError(f"data.n_folds must be at least 2, got {self.n_folds}")
+        if self.frequent_drug < 1:
+            raise ValueError(f"data.frequent_drug must be at least 1, got {self.frequent_drug}")

@@ -1,0 +1,105 @@
+"""Write a trained run as one self-contained file that other programs load with torch alone.
+
+The file takes raw physical state in SI units and gives raw physical output; scaling and post-processing are inside. See
+docs/export.md for how to load it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+FileFormat = Literal["torch_export", "torchscript"]
+
+
+@dataclass
+class Request:
+    """What to export.
+
+    Args:
+        run: run directory (``runs/<experiment>/<variant>/seed<S>/fold<F>``) or a checkpoint file.
+        output: file to write, such as ``emulator.pt2`` (``.pt`` for TorchScript).
+        format: torch_export is torch's current format; torchscript is the older one, which LibTorch couplers read.
+        checkpoint: which checkpoint of the run.
+    """
+
+    run: Path
+    output: Path
+    format: FileFormat = "torch_export"
+    checkpoint: Literal["best", "last"] = "best"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line of ``python experiments/export.py``."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog="python experiments/export.py", description=__doc__, allow_abbrev=False)
+    parser.add_class_arguments(Request, as_group=False)
+    arguments = parser.parse_args(None if argv is None else list(argv))
+    request = Request(**arguments.as_dict())
+    from datamodules.errors import DataError
+
+    try:
+        export(request)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def export(request: Request) -> None:
+    """Rebuild the task on the CPU, let its domain wrap it, and write the file.
+
+    Raises:
+        DataError: no usable checkpoint, a domain or a net that cannot be exported, or an output that cannot be written.
+    """
+    from datamodules.errors import DataError
+    from experiments.deployable import write
+    from experiments.inference import load_task
+    from experiments.training import quiet_libraries
+
+    quiet_libraries()
+    task, experiment, identity = load_task(request.run, request.checkpoint)
+    domain = experiment.domain
+    if domain.export is None:
+        raise DataError(
+            f"{experiment.name} cannot be exported: the domain {domain.name!r} declares no export function "
+            f"(experiments/{domain.name}_domain.py)"
+        )
+    if not task.can_predict:
+        raise DataError(
+            f"{identity['checkpoint']} cannot be exported: with its settings (attention over the batch) a row's "
+            "prediction depends on the rows beside it; train it with --model.attention_axis level"
+        )
+    deployable = domain.part("export")(task)
+    write(deployable, request.output, request.format, _origin(identity))
+    print(f"{request.output}: {experiment.name}, checked against its own predictions on {deployable.rows} example rows")
+
+
+def _origin(identity: dict[str, Any]) -> dict[str, Any]:
+    """Which checkpoint, and what wrote the file: nothing of the machine it was written on."""
+    import hashlib
+
+    from experiments.run_directory import provenance
+
+    path = Path(identity["checkpoint"])
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    made = provenance()
+    names = ("experiment", "variant", "seed", "fold", "model", "data_hash", "folds_hash", "config_hash")
+    return {
+        "checkpoint": {"file": path.name, "sha256": sha256, **{name: identity.get(name) for name in names}},
+        "written_by": {
+            "podium": made["versions"]["podium"],
+            "torch": made["versions"]["torch"],
+            "commit": made["commit"],
+            "uncommitted_changes": made["uncommitted_changes"],
+            "time": made["started"],
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()

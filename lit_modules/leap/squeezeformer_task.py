@@ -1,0 +1,129 @@
+"""The 1st place's training: several representations in, predictions and their own expected errors out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datamodules.errors import DataError
+from datamodules.leap.schema import N_TARGETS
+from lit_modules.base import Batch
+from lit_modules.leap.losses import group_mask, learnable_target_mask, masked_confidence_loss
+from lit_modules.leap.representations import MultiRepresentation
+from lit_modules.leap.settings import Squeezeformer
+from lit_modules.leap.spacetime import SpaceTimeTargets
+from lit_modules.leap.targets import scaled_limits, soft_clip_outside
+from lit_modules.leap.task import LeapTask
+from lit_modules.nets.squeezeformer import SqueezeformerOutput
+
+
+class SqueezeformerTask(LeapTask):
+    """Trains :class:`lit_modules.nets.squeezeformer.Squeezeformer` as greySnow (shlomoron) did.
+
+    Its targets are ``(y - mean) * weight`` and, as an option, where and when the column is. The loss is the absolute
+    error plus the absolute error of the confidence, the net's own estimate of it, over the targets that can be learnt.
+    Targets of high-resolution training rows are compressed where they leave the range of the training rows.
+
+    Raises:
+        DataError: the auxiliary targets are wanted but the grid of the data is not known.
+    """
+
+    model_settings: Squeezeformer
+    loss_mask: Tensor
+    target_low: Tensor | None
+    target_high: Tensor | None
+
+    def configure_models(self, statistics: Mapping[str, Any] | None) -> None:
+        """The net, and what training alone needs: the range of the targets, the places of the grid columns."""
+        super().configure_models(statistics)
+        s = self.model_settings
+        low, high = None, None
+        self.spacetime: SpaceTimeTargets | None = None
+        if statistics is not None:
+            if s.high_res_clip > 0:
+                low, high = scaled_limits(statistics, s.target_scale, s.high_res_clip)
+            if s.aux_spacetime:
+                self.spacetime = _spacetime(statistics)
+        self.register_buffer("target_low", low, persistent=False)
+        self.register_buffer("target_high", high, persistent=False)
+
+    def build_features(self, statistics: Mapping[str, Any] | None) -> MultiRepresentation:
+        """The 1696 values of the source in 44 channels."""
+        s = self.model_settings
+        return MultiRepresentation(statistics, s.relative_humidity, s.vertical_difference)
+
+    def build_loss_mask(self) -> Tensor:
+        """Targets that can be learnt, and the auxiliary ones unless single groups are trained, ``(368 + aux,)``."""
+        mask = learnable_target_mask(self.model_settings.n_aux)
+        groups = self.model_settings.trained_groups
+        if groups:
+            mask[:N_TARGETS] &= group_mask(groups)
+            mask[N_TARGETS:] = False
+        return mask
+
+    def outputs(self, batch: Batch) -> SqueezeformerOutput:
+        """Predictions and confidence of a batch, auxiliary targets included, in float32."""
+        output = self.net(self.features(batch["profiles"].double(), batch["scalars"].double()))
+        confidence = None if output.confidence is None else output.confidence.float()
+        return SqueezeformerOutput(output.prediction.float(), confidence)
+
+    def forward(self, profiles: Tensor, scalars: Tensor) -> Tensor:
+        """Raw columns to scaled targets, ``(B, 368)``."""
+        return self.outputs({"profiles": profiles, "scalars": scalars}).prediction[:, :N_TARGETS]
+
+    def compute_loss(self, batch: Batch) -> Tensor:
+        """Loss of a training batch, with compressed high-resolution targets."""
+        truth = self.targets.encode(batch["targets"])
+        if self.target_low is not None and self.target_high is not None:
+            clipped = soft_clip_outside(truth, self.target_low, self.target_high)
+            truth = torch.where(batch["high_res"].unsqueeze(1), clipped, truth)
+        return self.confidence_loss(self.outputs(batch), truth, batch)
+
+    def confidence_loss(self, output: SqueezeformerOutput, truth: Tensor, batch: Batch) -> Tensor:
+        """Loss of predictions and confidence against scaled targets ``(B, 368)``."""
+        s = self.model_settings
+        if self.spacetime is not None:
+            aux = self.spacetime(batch["step"], batch["column"], batch["high_res"])
+            truth = torch.cat([truth, aux], dim=1)
+        loss = masked_confidence_loss(
+            output.prediction, output.confidence, truth, self.loss_mask, s.detach_confidence, s.loss, s.loss_beta
+        )
+        return loss + self.difference_loss(output.prediction, truth)
+
+    def update_metrics(self, batch: Batch) -> Tensor:
+        """Score a validation batch in physical units."""
+        output = self.outputs(batch)
+        self.val_r2.update(self.physical(output.prediction[:, :N_TARGETS], batch), batch["targets"])
+        return self.confidence_loss(output, self.targets.encode(batch["targets"]), batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
+        """Post-processed predictions and, with the head, ``confidence``: expected absolute errors ``(B, 368)``.
+
+        Both are in bank units. Post-processing knows the targets that cannot be learnt, so that their expected error
+        is 0.
+        """
+        output = self.outputs(batch)
+        result = self.as_bank(output.prediction[:, :N_TARGETS], batch)
+        if output.confidence is not None:
+            expected = self.targets.decode_error(output.confidence[:, :N_TARGETS]).clamp(min=0)
+            learnable = learnable_target_mask().to(expected.device)
+            result["confidence"] = torch.where(learnable, expected, 0.0).float()
+        return result
+
+
+def _spacetime(statistics: Mapping[str, Any]) -> SpaceTimeTargets:
+    if "grid" not in statistics:
+        raise DataError(
+            "--model.aux_spacetime learns where a column is, but the grid of these data is not known: give its ClimSim "
+            "grid-info file with --data.grid_file, or pass --model.aux_spacetime false"
+        )
+    if "high_res_columns" in statistics and "high_res_grid" not in statistics:
+        raise DataError(
+            f"--model.aux_spacetime learns where a column is, but the grid of {int(statistics['high_res_columns']):,} "
+            "high-resolution columns is not known: give its ClimSim grid-info file with --data.high_res_grid_file, or pass "
+            "--model.aux_spacetime false"
+        )
+    return SpaceTimeTargets(statistics["grid"], statistics.get("high_res_grid"))

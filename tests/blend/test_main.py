@@ -1,0 +1,193 @@
+"""The command line, in process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+from blend.__main__ import main
+from tests.blend.banks import write_runs, write_test_predictions
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    runs = write_runs(tmp_path_factory.mktemp("runs"), models=3, rows=40, target_groups={"t": [0, 3], "q": [3, 4]})
+    write_test_predictions(runs)
+    return runs
+
+
+def test_from_banks_to_a_submission(runs, tmp_path, capsys):
+    out = tmp_path / "blend"
+    assert main(["search", *runs.banks, "--method", "optuna", "--trials", "6", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    for word in (
+        "in-sample",
+        "nested",
+        "best single",
+        "equal",
+        "95 %",
+        "error correlations",
+        "adds",
+        "6 trials",
+        " s in all",
+    ):
+        assert word in printed
+    for name in (
+        "weights.json",
+        "report.md",
+        "study.journal",
+        "weights.png",
+        "path.png",
+        "correlations.png",
+        "gains.png",
+    ):
+        assert (out / name).is_file()
+    report = (out / "report.md").read_text()
+    assert "![weights](weights.png)" in report
+    stored = json.loads((out / "weights.json").read_text())
+    assert len(stored["inputs"]) == 3
+    assert all(len(model["banks"]) == 5 for model in stored["inputs"])
+    assert stored["scores"]["nested"] <= stored["scores"]["in_sample"]
+    assert main(["apply", str(out), "--submission", str(tmp_path / "s.csv")]) == 0
+    assert len((tmp_path / "s.csv").read_text().splitlines()) == 13
+    assert main(["show", str(out)]) == 0
+    assert main(["show", str(out / "study.journal")]) == 0
+    assert main(["show", *runs.banks]) == 0
+    assert main(["show"]) == 0
+    printed = capsys.readouterr().out
+    assert "exact arithmetic" in printed
+    assert "per_target" in printed
+
+
+@pytest.mark.parametrize(
+    "method", ["single", "equal", "greedy", "grow", "remove", "convex", "nnls", "per_target", "per_group"]
+)
+def test_every_method_runs_from_the_command_line(runs, tmp_path, method, capsys):
+    assert (
+        main(["search", f"{runs.root}/model*", "--method", method, "--steps", "5", "--out", str(tmp_path / "o")]) == 0
+    )
+    assert (tmp_path / "o/weights.json").is_file()
+    gap = "certificate" in capsys.readouterr().out
+    assert gap == (method in ("convex", "nnls", "per_group"))
+
+
+def test_a_recipe_with_post_processing(runs, tmp_path, capsys):
+    recipe = {
+        "members": [{"weight": 0.6, "bank": runs.banks[0]}, {"weight": 0.4, "bank": runs.banks[1]}],
+        "steps": [{"clip": [-1, 5]}],
+    }
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["search", "--recipe", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "o")]) == 0
+    assert json.loads((tmp_path / "o/weights.json").read_text())["post_processing"] == [{"clip": [-1, 5]}]
+    main(["apply", str(tmp_path / "o"), "--predictions", "oof"])
+    assert np.load(tmp_path / "o/oof/predictions.npy").max() <= 5
+    assert main(["search", runs.banks[0], "--recipe", str(tmp_path / "r.yaml")]) == 2
+    assert "not both" in capsys.readouterr().err
+
+
+def test_compare_recommends_the_simplest_good_method(runs, tmp_path, capsys):
+    assert main(["compare", *runs.banks, "--trials", "5", "--out", str(tmp_path / "c")]) == 0
+    content = json.loads((tmp_path / "c/compare.json").read_text())
+    assert {
+        "single",
+        "equal",
+        "grow",
+        "remove",
+        "greedy",
+        "convex",
+        "nnls",
+        "optuna",
+        "per_group",
+        "per_target",
+    } == set(content["methods"])
+    best = max(content["methods"].values(), key=lambda m: m["nested"])["nested"]
+    chosen = content["methods"][content["recommended"]]
+    assert best - chosen["nested"] <= chosen["to_the_best"]["error"] + 1e-12
+    assert "Recommended" in (tmp_path / "c/report.md").read_text()
+    assert (tmp_path / "c/comparison.png").is_file()
+
+
+def test_without_nested_scores(runs, tmp_path, capsys):
+    assert main(["search", *runs.banks, "--nested", "false", "--out", str(tmp_path / "o")]) == 0
+    assert "not asked for" in capsys.readouterr().out
+
+
+def test_a_metric_given_as_a_function(runs, tmp_path, capsys):
+    flags = ["--metric", "sklearn.metrics:r2_score", "--direction", "maximize", "--method", "greedy", "--steps", "4"]
+    assert main(["search", *runs.banks, *flags, "--out", str(tmp_path / "o")]) == 0
+    assert main(["search", *runs.banks, *flags[:4], "--method", "convex", "--out", str(tmp_path / "o")]) == 2
+    assert "method convex is for r2 and column_log_loss and mae" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", "nowhere"], "error: nowhere: there is no such run"),
+        (["search"], "there is nothing to blend"),
+        (["apply", "nowhere"], "does not exist"),
+        (["search", "{bank}", "--method", "magic"], "there is no method 'magic'"),
+        (["search", "{bank}", "--trials", "0"], "--trials must be at least 1"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(runs, arguments, message, capsys):
+    assert main([a.replace("{bank}", runs.banks[0]) for a in arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_unknown_flags_are_named(capsys):
+    with pytest.raises(SystemExit):
+        main(["search", "a", "--trails", "3"])
+    assert "trails" in capsys.readouterr().err
+
+
+def test_flags_come_from_a_file(runs, tmp_path):
+    (tmp_path / "flags.yaml").write_text("method: greedy\nsteps: 3\n")
+    main(["search", *runs.banks, "--config", str(tmp_path / "flags.yaml"), "--out", str(tmp_path / "o")])
+    stored = json.loads((tmp_path / "o/weights.json").read_text())
+    assert stored["weights"]["method"] == "greedy"
+    assert len(stored["weights"]["path"]) == 3
+
+
+def test_offline_tracking_needs_no_key(runs, tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    main(
+        [
+            "search",
+            *runs.banks,
+            "--method",
+            "optuna",
+            "--trials",
+            "4",
+            "--out",
+            str(tmp_path / "o"),
+            "--wandb",
+            "offline",
+        ]
+    )
+    assert list((tmp_path / "o").glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_help_is_quick_and_the_package_needs_no_torch():
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "blend", "search", "--help"], check=True, capture_output=True)
+    assert time.perf_counter() - start < 3  # 0.3 s on a quiet machine
+    code = (
+        "import sys, pkgutil, importlib, blend\n"
+        "for m in pkgutil.walk_packages(blend.__path__, 'blend.'):\n"
+        "    if not m.name.endswith('__main__'): importlib.import_module(m.name)\n"
+        "assert 'torch' not in sys.modules and 'wandb' not in sys.modules and 'matplotlib' not in sys.modules\n"
+        "import blend.__main__\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    light = "import sys, blend.__main__; assert not {'numpy', 'pandas', 'optuna', 'scipy', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", light], check=True)
