@@ -46,7 +46,7 @@ def compare(banks: list[str], methods: list[str] | None, inputs: Inputs, options
     try:
         fits = run(problem, solvers_for(problem, methods, options), output.nested)
         chosen, against = recommend(fits, problem)
-        _write(problem, fits, against, chosen, folder, tracker)
+        _write(problem, fits, against, chosen, folder, tracker, output.figures)
         return chosen
     except BaseException:
         tracker.abandon()
@@ -117,6 +117,7 @@ def _write(
     chosen: str,
     folder: Path,
     tracker: Tracker,
+    draw: bool,
 ) -> None:
     rows = []
     for label, fitted in fits.items():
@@ -149,8 +150,8 @@ def _write(
     nested = np.array([fits[label].honest.score() for label in labels])
     in_sample = np.array([fits[label].in_sample.score() for label in labels])  # type: ignore[union-attr]
     errors = np.array([against[label].error for label in labels])
-    figure = report.draw_comparison(labels, in_sample, nested, errors, problem.metric.name, folder)
-    report.write_markdown(folder / "report.md", "Blending methods compared", text, [figure])
+    figures = [report.draw_comparison(labels, in_sample, nested, errors, problem.metric.name, folder)] if draw else []
+    report.write_markdown(folder / "report.md", "Blending methods compared", text, figures)
     content = {
         label: {
             "in_sample": float(in_sample[i]),
@@ -162,4 +163,4 @@ def _write(
         for i, label in enumerate(labels)
     }
     write_json(folder / "compare.json", {"recommended": chosen, "models": problem.names, "methods": content})
-    tracker.finish({"recommended": chosen}, {"methods": (_HEADER, rows)}, [figure], [folder / "compare.json"])
+    tracker.finish({"recommended": chosen}, {"methods": (_HEADER, rows)}, figures, [folder / "compare.json"])

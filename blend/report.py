@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from blend.scores import Metric
 from blend.weights import Weights
 from datamodules.files import atomic_path
 
@@ -52,22 +53,20 @@ def draw_weights(weights: Weights, folder: Path) -> Path:
     return _save(figure, folder / "weights.png")
 
 
-def draw_path(weights: Weights, metric: str, folder: Path) -> Path | None:
+def draw_path(weights: Weights, metric: Metric, folder: Path) -> Path:
     """Loss along the steps of a greedy method, or the best score along the trials of a study."""
-    if len(weights.path) < 2:
-        return None
     figure = _figure(7, 3.6)
     axes = figure.subplots()
     if "trial" in weights.path[0]:
         scores = np.array([step["score"] for step in weights.path])
-        running = np.minimum.accumulate(scores) if metric != "r2" else np.maximum.accumulate(scores)
+        running = (np.maximum if metric.higher_is_better else np.minimum).accumulate(scores)
         axes.plot(scores, ".", color=_SECOND, markersize=3, label="trial")
         axes.plot(running, color=_ACCENT, label="best so far")
         axes.set_ylim(
             *np.sort([running[-1], np.median(scores)]) + np.array([-1, 1]) * 0.1 * abs(np.median(scores) - running[-1])
         )
         axes.set_xlabel("trial")
-        axes.set_ylabel(metric)
+        axes.set_ylabel(metric.name)
         axes.legend()
     else:
         losses = [step["loss"] for step in weights.path]
@@ -130,9 +129,9 @@ def draw_comparison(
     return _save(figure, folder / "comparison.png")
 
 
-def write_markdown(path: Path, title: str, paragraphs: Sequence[str], figures: Sequence[Path | None]) -> None:
+def write_markdown(path: Path, title: str, paragraphs: Sequence[str], figures: Sequence[Path]) -> None:
     """Write a report that refers to figures in its folder."""
-    images = [f"![{figure.stem}]({figure.name})" for figure in figures if figure is not None]
+    images = [f"![{figure.stem}]({figure.name})" for figure in figures]
     with atomic_path(path) as temporary:
         temporary.write_text("\n\n".join([f"# {title}", *paragraphs, *images]) + "\n")
 

@@ -92,6 +92,7 @@ class Output:
     Args:
         out: folder of weights.json, the report and the study; default: blends/<method>.
         nested: also fit weights without each fold, for the honest score.
+        figures: draw the report's figures.
         wandb: log trials, scores and the report to Weights & Biases; offline needs no key.
         project: W&B project.
         name: W&B run name.
@@ -99,6 +100,7 @@ class Output:
 
     out: Path | None = None
     nested: bool = True
+    figures: bool = True
     wandb: Literal["online", "offline", "disabled"] = "disabled"
     project: str = "podium"
     name: str | None = None

@@ -49,7 +49,7 @@ class Tracker:
         self,
         summary: dict[str, Any],
         tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[Any]]]],
-        figures: Sequence[Path | None],
+        figures: Sequence[Path],
         files: Sequence[Path],
     ) -> None:
         """Log scores, tables, figures and files, and end the run."""
@@ -58,7 +58,7 @@ class Tracker:
         import wandb
 
         self._run.summary.update(summary)
-        shown: dict[str, Any] = {f"report/{p.stem}": wandb.Image(str(p)) for p in figures if p is not None}
+        shown: dict[str, Any] = {f"report/{p.stem}": wandb.Image(str(p)) for p in figures}
         shown |= {
             f"report/{name}": wandb.Table(columns=list(header), data=[[str(cell) for cell in row] for row in rows])
             for name, (header, rows) in tables.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 from rich.console import Console
 from rich.table import Table
@@ -24,7 +25,7 @@ def run_folds(settings: Settings, arguments: list[str]) -> None:
     Raises:
         DataError: a fold failed; the others that finished are kept, and the same command goes on from there.
     """
-    n_folds = prepare_data(settings).folds.n_folds
+    n_folds = prepare_data(replace(settings, daily=replace(settings.daily, fold=0))).folds.n_folds
     for fold in range(n_folds):
         if _directory(settings, fold).record().get("status") == FINISHED:
             print(f"fold {fold}: finished before")

@@ -123,6 +123,6 @@ def _quiet_tracers() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="The tensor attributes .* were assigned during export")
         # TorchScript is asked for by name, for couplers that read nothing else
         warnings.filterwarnings("ignore", message=".*torch.jit.* is deprecated")
-        # the target positions of the post-processing, which are constants
-        warnings.filterwarnings("ignore", message="torch.as_tensor results are registered as constants")
+        # constants of the post-processing, checks of shapes; what a trace misses shows when the file is checked
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
         yield

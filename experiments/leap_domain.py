@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from datamodules.leap.settings import LeapData
 from experiments.declare import Domain, Experiment, Published
 from experiments.settings import Train
@@ -22,7 +24,7 @@ LEAP = Domain(
 )
 
 README_A = "jackhuntcn/kaggle-leap-competition-codes, README"
-DEMO_A = {
+DEMO_A: dict[str, Any] = {
     "model.hidden": 32,
     "model.layers": 1,
     "model.dropout": 0.0,
@@ -58,6 +60,6 @@ def column_net(
         batch_size=batch_size,
         lr=1e-3,
         seed=1325,
-        demo=DEMO_A,
+        demo=DEMO_A | ({"model.feedforward": 128} if hasattr(model, "feedforward") else {}),
         published=tuple(published),
     )

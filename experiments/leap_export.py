@@ -46,7 +46,7 @@ class PhysicalColumns(nn.Module):
                 self.add_module(name, child)
         # in a tuple, so that it is no child: tracers would walk over the whole LightningModule
         self._task = (task,)
-        self.eval()
+        self.eval().requires_grad_(False)
 
     def forward(self, profiles: Tensor, scalars: Tensor) -> Tensor:
         """State at the beginning of a step to what the step does.

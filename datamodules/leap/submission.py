@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from datamodules.errors import DataError
 from datamodules.files import atomic_path
 from datamodules.leap.schema import TARGET_NAMES, zero_weight_mask
 
 ID_COLUMN = "sample_id"
+_CHUNK = 8192
 
 
 class SubmissionForm:
@@ -124,6 +126,33 @@ def open_submission(path: Path, form: SubmissionForm) -> Iterator[SubmissionWrit
             form.check_complete(writer.rows)
         finally:
             writer.close()
+
+
+class Predictions(Protocol):
+    """What is needed of a prediction bank."""
+
+    index: pd.DataFrame
+
+    def in_judge_units(self, rows: slice) -> npt.NDArray[np.float64]:
+        """Physical predictions of some rows."""
+
+
+def write_bank(bank: Predictions, path: Path, sample: Path | None = None) -> None:
+    """Write a (blended) test bank as a submission.
+
+    Args:
+        bank: predictions of the test rows, in the order of the judge's file.
+        path: CSV file to write.
+        sample: the judge's sample submission, for weights, ids and column order.
+
+    Raises:
+        DataError: ids or columns do not fit the sample.
+    """
+    ids = bank.index["row_id"].to_numpy()
+    with open_submission(path, SubmissionForm(sample)) as writer:
+        for start in range(0, len(ids), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            writer.append(ids[rows].astype(str), bank.in_judge_units(rows))
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -55,7 +56,7 @@ def read_run(
     content = _content(path, md5)
     if not content.strip():
         raise DataError(f"{path} is empty; a run needs the header {_HEADER} and at least two scans")
-    header = content[: content.find(b"\n") % (len(content) + 1)].decode(errors="replace").strip()
+    header = io.BytesIO(content).readline().decode(errors="replace").strip()
     if header != _HEADER:
         raise DataError(f"{path} has the wrong header {header[:80]!r}; it must be {_HEADER}")
     run = Run(*_parse(path, content))

@@ -68,4 +68,4 @@ def _read_folds(path: Path, ids: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
             else f"has {len(frame)} rows for {len(ids)} training samples"
         )
         raise DataError(f"{path} {what}; it must name every training sample once")
-    return fold_of.astype(np.int64).to_numpy()
+    return np.asarray(fold_of, dtype=np.int64)

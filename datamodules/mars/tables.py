@@ -88,7 +88,7 @@ def read_metadata(data_dir: Path) -> Samples:
         Path(data_dir),
         frame["sample_id"].to_numpy(dtype=str),
         frame["split"].to_numpy(dtype=str),
-        frame["derivatized"].map(_DERIVATIZED).to_numpy(dtype=np.int8),
+        np.array([_DERIVATIZED[cell] for cell in frame["derivatized"]], dtype=np.int8),
         frame["features_path"].to_numpy(dtype=str),
         md5.to_numpy(dtype=str),
     )
@@ -123,7 +123,7 @@ def read_labels(samples: Samples) -> Labels:
     missing = (samples.splits == "train") & (values[:, 0] < 0)
     if missing.any():
         raise DataError(
-            f"{samples.data_dir / 'train_labels.csv'} has no row for sample {samples.ids[np.argmax(missing)]!r} of the training split "
+            f"{samples.data_dir / 'train_labels.csv'} has no row for sample {str(samples.ids[np.argmax(missing)])!r} of the training split "
             f"({int(missing.sum())} such samples); add the labels or take the samples out of {METADATA}"
         )
     return Labels(classes, values)
@@ -176,7 +176,7 @@ def _zero_or_one(path: Path, frame: pd.DataFrame, classes: tuple[str, ...]) -> n
     cells = frame[list(classes)]
     wrong = ~cells.isin(["0", "1", "0.0", "1.0"]).to_numpy()
     if wrong.any():
-        row, column = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+        row, column = divmod(int(np.argmax(wrong)), len(classes))
         raise DataError(
             f"{path}, row {row + 2}, column {classes[column]!r}: {cells.iloc[row, column]!r} is neither 0 nor 1"
         )

@@ -117,7 +117,9 @@ def stratify(labels: npt.NDArray[np.uint8], n_folds: int, seed: int) -> npt.NDAr
     from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
     if len(labels) < n_folds:
-        raise DataError(f"{len(labels)} rows or drugs cannot be spread over {n_folds} folds; pass a smaller --data.n_folds")
+        raise DataError(
+            f"{len(labels)} rows or drugs cannot be spread over {n_folds} folds; pass a smaller --data.n_folds"
+        )
     if labels.shape[1] == 1:  # the library wants at least two columns
         labels = np.concatenate([labels, 1 - labels], axis=1)
     splitter = MultilabelStratifiedKFold(n_splits=n_folds, shuffle=True, random_state=seed)

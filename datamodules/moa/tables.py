@@ -53,7 +53,13 @@ class Signatures:
     def take(self, rows: npt.NDArray[np.int64]) -> Signatures:
         """Some of the rows."""
         return Signatures(
-            self.ids[rows], self.control[rows], self.time[rows], self.dose[rows], self.values[rows], self.genes, self.cells
+            self.ids[rows],
+            self.control[rows],
+            self.time[rows],
+            self.dose[rows],
+            self.values[rows],
+            self.genes,
+            self.cells,
         )
 
 
@@ -261,7 +267,9 @@ def _ids(table: Any, path: Path) -> Text:
     ids = _text(table, ID)
     unique, counts = np.unique(ids, return_counts=True)
     if len(unique) != len(ids):
-        raise DataError(f"{path}: {ID} {str(unique[np.argmax(counts)])!r} stands {counts.max()} times; ids must be unique")
+        raise DataError(
+            f"{path}: {ID} {str(unique[np.argmax(counts)])!r} stands {counts.max()} times; ids must be unique"
+        )
     return ids
 
 

@@ -20,6 +20,14 @@ from datamodules.leap.schema import (
 from lit_modules.precision import KeepFloat64
 
 _BUFFERS = ("target_weight", "target_shift", "target_rms", "target_std")
+# slices, not index lists: nothing is copied to the device for them
+_TRICK_LEVELS = slice(PTEND_TRICK_LEVELS.start, PTEND_TRICK_LEVELS.stop)
+_TRICK_TARGETS = slice(int(PTEND_TRICK_TARGETS[0]), int(PTEND_TRICK_TARGETS[-1]) + 1)
+_ZERO_TARGETS = [
+    slice(where.start, where.start + int(zero_weight_mask()[where].sum()))
+    for where in TARGET_GROUPS.values()
+    if zero_weight_mask()[where].any()
+]
 _WATER = ("q0001", "q0002", "q0003")
 
 TargetScale = Literal["rms", "std", "weight"]
@@ -128,12 +136,12 @@ def postprocess(physical: Tensor, profiles: Tensor, clamp_water: bool = False) -
     """
     profiles = profiles.double()
     liquid = profiles[:, PROFILES.index("state_q0002")]
-    levels = torch.as_tensor(list(PTEND_TRICK_LEVELS), device=physical.device)
-    physical[:, torch.as_tensor(PTEND_TRICK_TARGETS, device=physical.device)] = -liquid[:, levels] / STEP_SECONDS
+    physical[:, _TRICK_TARGETS] = -liquid[:, _TRICK_LEVELS] / STEP_SECONDS
     if clamp_water:
         for name in _WATER:
             floor = -profiles[:, PROFILES.index(f"state_{name}")] / STEP_SECONDS
-            target = physical[:, TARGET_GROUPS[name]]
-            torch.maximum(target, floor, out=target)
-    physical[:, torch.as_tensor(zero_weight_mask(), device=physical.device)] = 0.0
+            where = TARGET_GROUPS[name]
+            physical[:, where] = torch.maximum(physical[:, where], floor)
+    for where in _ZERO_TARGETS:
+        physical[:, where] = 0.0
     return physical

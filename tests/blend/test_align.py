@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,16 @@ def everything(stack, values=2**22):
     return np.concatenate([c.predictions for c in chunks], axis=1), np.concatenate([c.truth for c in chunks])
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return write_runs(tmp_path_factory.mktemp("runs"), models=3, rows=41)
+
+
 @pytest.fixture
-def runs(tmp_path):
-    return write_runs(tmp_path, models=3, rows=41)
+def runs(written, tmp_path):
+    """A copy to spoil."""
+    shutil.copytree(written.root, tmp_path / "runs")
+    return replace(written, root=tmp_path / "runs")
 
 
 def edit(folder: Path, **changes):

@@ -21,7 +21,7 @@ def fitted(tmp_path_factory) -> tuple[Runs, np.ndarray]:
     root = tmp_path_factory.mktemp("runs")
     runs = write_runs(root, models=3, rows=40)
     values = write_test_predictions(runs)
-    search(runs.banks, "convex", None, Inputs(), Method(), Output(out=root / "blend"))
+    search(runs.banks, "convex", None, Inputs(), Method(), Output(figures=False, out=root / "blend"))
     return runs, values
 
 
@@ -109,7 +109,7 @@ def test_weights_per_target_and_per_family(tmp_path, method):
     if method == "per_target":
         runs = write_runs(tmp_path / "flat", "mae", models=2, rows=30, shape=(4,), groups=families * 15)
     values = write_test_predictions(runs, groups=families * 6)
-    search(runs.banks, method, None, Inputs(), Method(), Output(out=tmp_path / "blend"))
+    search(runs.banks, method, None, Inputs(), Method(), Output(figures=False, out=tmp_path / "blend"))
     bank = apply(tmp_path / "blend", [])
     weights = np.array(json.loads((tmp_path / "blend/weights.json").read_text())["weights"]["values"])
     mean = values.mean(axis=1)[:, [int(row[3:]) for row in bank.index["row_id"]]]
@@ -135,16 +135,23 @@ def test_tables_in_and_out(tmp_path):
         )
     oof = [str(tmp_path / f"{name}_oof.npz") for name in "ab"]
     with pytest.raises(BankError, match="tables name no metric; give --metric"):
-        search(oof, "equal", None, Inputs(truth=tmp_path / "truth.npz"), Method(), Output(out=tmp_path / "out"))
+        search(
+            oof,
+            "equal",
+            None,
+            Inputs(truth=tmp_path / "truth.npz"),
+            Method(),
+            Output(figures=False, out=tmp_path / "out"),
+        )
     with pytest.raises(BankError, match="give them with --truth FILE"):
-        search(oof, "equal", None, Inputs(metric="mae"), Method(), Output(out=tmp_path / "out"))
+        search(oof, "equal", None, Inputs(metric="mae"), Method(), Output(figures=False, out=tmp_path / "out"))
     search(
         oof,
         "equal",
         None,
         Inputs(truth=tmp_path / "truth.npz", metric="mae"),
         Method(kind="rank"),
-        Output(out=tmp_path / "out"),
+        Output(figures=False, out=tmp_path / "out"),
     )
     test = [str(tmp_path / f"{name}_test.csv") for name in "ba"]
     bank = apply(tmp_path / "out", test, submission=tmp_path / "s.csv")
@@ -174,7 +181,7 @@ def test_scales_reach_the_submission(tmp_path):
     values = write_test_predictions(runs)
     for manifest in tmp_path.rglob("manifest.json"):
         np.save(manifest.parent / "scale.npy", np.array([1.0, 1e-30, 1.0, 2.0]))
-    search(runs.banks, "equal", None, Inputs(), Method(), Output(out=tmp_path / "blend"))
+    search(runs.banks, "equal", None, Inputs(), Method(), Output(figures=False, out=tmp_path / "blend"))
     bank = apply(tmp_path / "blend", [], submission=tmp_path / "s.csv")
     where = [int(row[3:]) for row in bank.index["row_id"]]
     expected = values.mean(axis=(0, 1))[where] * np.array([1.0, 1e-30, 1.0, 2.0])

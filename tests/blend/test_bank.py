@@ -22,7 +22,7 @@ def test_a_bank_reads_back_as_written(tmp_path):
     assert bank.shape == (2,)
     assert bank.manifest == MANIFEST
     np.testing.assert_array_equal(bank.predictions, VALUES.astype(np.float32))
-    np.testing.assert_array_equal(bank.in_judge_units(slice(1, 2)), [[2.0, 3e-40]])
+    np.testing.assert_allclose(bank.in_judge_units(slice(1, 2)), [[2.0, 3e-40]], rtol=1e-15)
     np.testing.assert_array_equal(bank.extra("confidence"), VALUES * 2)
     assert isinstance(bank.predictions, np.memmap)
 

@@ -10,7 +10,7 @@ from blend import cells
 from blend.objectives import AbsoluteLoss, Composed, LogLoss, WithPrior
 from blend.solvers.exact import exact_minimum
 from blend.weights import LOGIT_CLIP, Weights
-from tests.blend.banks import write_runs
+from tests.blend.banks import memory_problem, random_case
 
 KINDS = [("r2", "arithmetic"), ("column_log_loss", "arithmetic"), ("column_log_loss", "logit"), ("mae", "arithmetic")]
 
@@ -20,9 +20,8 @@ def on_simplex(size: int, count: int = 1, seed: int = 0) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def problems(tmp_path_factory):
-    root = tmp_path_factory.mktemp("runs")
-    return {m: write_runs(root / m, m, models=4, rows=80).problem() for m in ("r2", "column_log_loss", "mae")}
+def problems():
+    return {m: memory_problem(m, *random_case(m, 4, 80, (4,))) for m in ("r2", "column_log_loss", "mae")}
 
 
 @pytest.mark.parametrize(("metric", "kind"), KINDS)
@@ -86,14 +85,14 @@ def test_mae_minimum_agrees_with_the_linear_programme(problems, tmp_path):
     assert found.fun >= problem.objective().loss(w) - gap - 1e-7
 
 
-def test_the_reduction_of_agreeing_cells_keeps_its_promise(tmp_path, monkeypatch):
+def test_the_reduction_of_agreeing_cells_keeps_its_promise(monkeypatch):
     """Sparse labels: sums over cells on which the models agree are a cubic polynomial, within the stated bound."""
     monkeypatch.setattr(cells, "_FEWEST_VALUES", 0)
     rng = np.random.default_rng(0)
     logit = rng.normal(-4.5, 1.0, (200, 6))
     truth = (rng.random((200, 6)) < 1 / (1 + np.exp(-logit))).astype(np.float32)
     predictions = np.array([1 / (1 + np.exp(-logit - rng.normal(0, 0.3, logit.shape))) for _ in range(4)], np.float32)
-    problem = write_runs(tmp_path, "column_log_loss", truth=truth, predictions=predictions).problem()
+    problem = memory_problem("column_log_loss", truth, predictions)
     reduced, whole = problem.objective(), problem.objective(reduce=False)
     assert isinstance(reduced, LogLoss)
     assert reduced.polynomial.cells > 0.5 * reduced.cells
@@ -113,9 +112,10 @@ def test_one_sided_cells_are_linear_in_mae(problems):
     assert 0 < objective.polynomial.cells < objective.cells
 
 
-def test_large_problems_go_through_a_scratch_file(tmp_path):
-    runs = write_runs(tmp_path, "mae", models=3, rows=60)
-    small, large = runs.problem(memory=1000), runs.problem()
+def test_large_problems_go_through_a_scratch_file():
+    case = random_case("mae", 3, 60, (4,))
+    small, large = memory_problem("mae", *case), memory_problem("mae", *case)
+    small.memory = 1000
     w = np.array([0.2, 0.5, 0.3])
     assert small.objective().loss(w) == pytest.approx(large.objective().loss(w), rel=1e-15)
     kept = [values for part in small.objective().parts for values in part.values]

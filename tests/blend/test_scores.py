@@ -7,14 +7,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss, mean_absolute_error, r2_score
 
 from blend.bank import BankError
-from blend.problem import Problem
 from blend.scores import find_metric, sum_log
 from blend.weights import Weights
-from tests.blend.banks import random_case, write_runs
+from tests.blend.banks import memory_problem, random_case, write_runs
 
 
-def judged(tmp_path, metric, truth, predictions, weights, **kind):
-    problem: Problem = write_runs(tmp_path, metric, truth=truth, predictions=predictions).problem()
+def judged(metric, truth, predictions, weights, **kind):
+    problem = memory_problem(metric, truth, predictions)
     return problem.judge([Weights("", problem.names, weights, **kind)])[0]
 
 
@@ -23,7 +22,7 @@ WEIGHTS = np.array([0.5, 0.3, 0.2])
 
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 4)])
 @pytest.mark.parametrize("metric", ["r2", "column_log_loss", "mae"])
-def test_scores_are_scikit_learns(tmp_path, metric, shape):
+def test_scores_are_scikit_learns(metric, shape):
     truth, predictions = random_case(metric, 3, 50, shape)
     blended = np.tensordot(WEIGHTS, predictions.astype(np.float64), 1).reshape(50, -1)
     flat = truth.reshape(50, -1)
@@ -32,20 +31,20 @@ def test_scores_are_scikit_learns(tmp_path, metric, shape):
         "mae": lambda: [mean_absolute_error(y, p) for y, p in zip(flat.T, blended.T, strict=True)],
         "column_log_loss": lambda: [log_loss(y, p, labels=[0, 1]) for y, p in zip(flat.T, blended.T, strict=True)],
     }[metric]()
-    result = judged(tmp_path, metric, truth, predictions, WEIGHTS)
+    result = judged(metric, truth, predictions, WEIGHTS)
     np.testing.assert_allclose(result.per_target(), expected, rtol=1e-9)
     assert result.score() == pytest.approx(np.mean(expected), rel=1e-12)
 
 
-def test_a_constant_target_scores_1_if_matched_exactly_and_0_otherwise(tmp_path):
+def test_a_constant_target_scores_1_if_matched_exactly_and_0_otherwise():
     truth, predictions = random_case("r2", 2, 40, (4,))
     truth[:, 1] = truth[:, 2] = 300.25
     predictions[:, :, 1] = 300.25
-    result = judged(tmp_path, "r2", truth, predictions, np.array([0.4, 0.6]))
+    result = judged("r2", truth, predictions, np.array([0.4, 0.6]))
     assert list(result.per_target()[1:3]) == [1.0, 0.0]
 
 
-def test_r2_of_a_large_mean_and_a_tiny_spread_keeps_its_digits(tmp_path):
+def test_r2_of_a_large_mean_and_a_tiny_spread_keeps_its_digits():
     rng = np.random.default_rng(0)
     truth = (300 + rng.normal(0, 1, (60, 2))).astype(np.float32)
     truth[:, 1] = rng.normal(0, 1e-30, 60)
@@ -54,7 +53,7 @@ def test_r2_of_a_large_mean_and_a_tiny_spread_keeps_its_digits(tmp_path):
         w = np.array([0.7, 0.3]) * sum_of_weights
         blended = np.tensordot(w, predictions.astype(np.float64), 1)
         expected = [r2_score(truth[:, t].astype(np.float64) * 1e30, blended[:, t] * 1e30) for t in range(2)]
-        result = judged(tmp_path / str(sum_of_weights), "r2", truth, predictions, w)
+        result = judged("r2", truth, predictions, w)
         np.testing.assert_allclose(result.per_target(), expected, rtol=1e-8)
 
 
@@ -68,10 +67,10 @@ def test_r2_does_not_change_with_the_scale_and_mae_is_in_judge_units(tmp_path):
         assert scaled == pytest.approx(plain if metric == "r2" else 2 * plain, rel=1e-12)
 
 
-def test_a_certain_mistake_costs_what_the_judge_says(tmp_path):
+def test_a_certain_mistake_costs_what_the_judge_says():
     truth = np.array([[1.0], [0.0]] * 5, np.float32)
     predictions = np.array([1 - truth], np.float32)
-    result = judged(tmp_path, "column_log_loss", truth, predictions, np.ones(1))
+    result = judged("column_log_loss", truth, predictions, np.ones(1))
     assert result.score() == pytest.approx(-np.log(1e-15), rel=1e-12)
 
 

@@ -77,7 +77,7 @@ def test_mixing_reaches_across_blocks() -> None:
 
 
 def test_bad_sizes_are_refused() -> None:
-    with pytest.raises(DataError, match="--batch_size 10 .* divide by their number 4"):
+    with pytest.raises(DataError, match=r"--batch_size 10 .* divide by their number 4"):
         ShuffledBatches(np.arange(100), 10, world=4)
     with pytest.raises(DataError, match="more than the 5 training rows"):
         ShuffledBatches(np.arange(5), 10)

@@ -1,0 +1,1 @@
+"""GWI / OpenFWI: seismic gathers and the velocity maps they were shot over."""

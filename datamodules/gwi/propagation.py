@@ -1,0 +1,307 @@
+"""The wave equation of OpenFWI as one differentiable function: forward steps, exact adjoint, bounded memory.
+
+    p[n+1] = (2 - 5 a - k) p[n] - (1 - k) p[n-1] + a (4/3 near - 1/12 far),    a = (v dt / dx)^2,  k = sponge rate * dt
+
+with the sums of the four neighbours at distance one and two, periodic at the outer edge of the padded grid. The adjoint field
+times ``a`` obeys the same equation backwards in time with the residuals as sources, so one stencil serves both ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+Backend = Literal["auto", "torch", "inductor", "numba"]
+HALO = 2
+_NEAR, _FAR = 4.0 / 3.0, 1.0 / 12.0
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Where a set of shots is fired and recorded, in cells of the padded grid.
+
+    Args:
+        columns: source column of every shot.
+        row: depth of sources and receivers.
+        receivers: number of receivers, in the columns of the model.
+        depth: rows of the model.
+        segment: steps between the wavefields that the adjoint keeps.
+        backend: ``torch``, ``inductor`` (the same steps fused by torch.compile) or ``numba``.
+    """
+
+    columns: tuple[int, ...]
+    row: int
+    receivers: int
+    depth: int
+    segment: int
+    backend: Backend = "torch"
+
+
+def has_numba() -> bool:
+    """Whether the compiled CPU kernels can be used."""
+    return find_spec("numba") is not None
+
+
+def resolve_backend(backend: Backend, device: torch.device) -> Backend:
+    """What ``auto`` means on a device: compiled kernels on a CPU with numba, fused steps on a GPU, else plain torch.
+
+    Raises:
+        ValueError: ``numba`` is asked for where it is not installed or where the data are not on the CPU.
+    """
+    if backend == "auto":
+        if device.type == "cuda":
+            return "inductor"
+        return "numba" if device.type == "cpu" and has_numba() else "torch"
+    if backend == "numba" and device.type != "cpu":
+        raise ValueError(f"the numba backend runs on the CPU, the velocities are on {device}; use inductor or torch")
+    if backend == "numba" and not has_numba():
+        raise ValueError("the numba backend needs the package numba; install it or use the torch backend")
+    return backend
+
+
+def propagate(alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, shots: Shots) -> Tensor:
+    """Seismograms ``(maps, shots, samples, receivers)``, differentiable in the first three arguments.
+
+    Args:
+        alpha: squared Courant numbers on the padded grid, ``(maps, height, width)``; edges repeat the model's.
+        kappa: sponge rates times the time step, the same shape.
+        amplitude: source factor of each map and shot, ``(maps, shots)``.
+        wavelet: ``(samples,)``.
+        shots: geometry and backend.
+    """
+    seismograms: Tensor = _Propagation.apply(alpha, kappa, amplitude, wavelet, shots)
+    return seismograms
+
+
+class _Propagation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, shots: Shots) -> Tensor:
+        ctx.save_for_backward(alpha, kappa, amplitude, wavelet)
+        ctx.shots = shots
+        record = _record_numba if shots.backend == "numba" else _record_torch
+        return record(alpha, kappa, amplitude, wavelet, shots)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, residual: Tensor) -> tuple[Tensor | None, ...]:
+        alpha, kappa, amplitude, wavelet = ctx.saved_tensors
+        adjoint = _gradient_numba if ctx.shots.backend == "numba" else _gradient_torch
+        of_alpha, of_kappa, of_amplitude = adjoint(alpha, kappa, amplitude, wavelet, residual, ctx.shots)
+        return of_alpha / alpha, of_kappa / alpha, of_amplitude, None, None
+
+
+# --- torch: fields (maps, shots, height + 4, width + 4), whose two outer cells repeat the opposite side
+
+
+def _laplacian(p: Tensor) -> Tensor:
+    """Sums of the neighbours, 4/3 near - 1/12 far, ``(..., height, width)``."""
+    h = HALO
+    near = (p[..., h:-h, 1:-3] + p[..., h:-h, 3:-1]) + (p[..., 1:-3, h:-h] + p[..., 3:-1, h:-h])
+    far = (p[..., h:-h, :-4] + p[..., h:-h, 4:]) + (p[..., :-4, h:-h] + p[..., 4:, h:-h])
+    return _NEAR * near - _FAR * far
+
+
+def _step(older: Tensor, newer: Tensor, alpha: Tensor, of_newer: Tensor, of_older: Tensor) -> None:
+    """One time step written over ``older``, without its halo."""
+    inside = older[..., HALO:-HALO, HALO:-HALO]
+    centre = newer[..., HALO:-HALO, HALO:-HALO]
+    inside.copy_(of_newer * centre - of_older * inside + alpha * _laplacian(newer))
+
+
+def _wrap(p: Tensor) -> None:
+    """Make the edge periodic (corners are never read)."""
+    p[..., :HALO, :] = p[..., -2 * HALO : -HALO, :]
+    p[..., -HALO:, :] = p[..., HALO : 2 * HALO, :]
+    p[..., :HALO] = p[..., -2 * HALO : -HALO]
+    p[..., -HALO:] = p[..., HALO : 2 * HALO]
+
+
+def _step_and_wrap(older: Tensor, newer: Tensor, alpha: Tensor, of_newer: Tensor, of_older: Tensor) -> None:
+    _step(older, newer, alpha, of_newer, of_older)
+    _wrap(older)
+
+
+@lru_cache(maxsize=1)
+def _fused_step() -> Callable[..., None]:
+    return torch.compile(_step_and_wrap, dynamic=False)
+
+
+class _Steps:
+    """The stencil's coefficients for a batch of maps, and where its shots are."""
+
+    def __init__(self, alpha: Tensor, kappa: Tensor, shots: Shots) -> None:
+        self.alpha = alpha[:, None]
+        self.of_newer = 2.0 - 5.0 * self.alpha - kappa[:, None]
+        self.of_older = 1.0 - kappa[:, None]
+        self.shots = shots
+        self.sources = torch.tensor(shots.columns, device=alpha.device) + HALO
+        self.which = torch.arange(len(shots.columns), device=alpha.device)
+        first = HALO + (alpha.shape[-1] - shots.receivers) // 2
+        self.receivers = slice(first, first + shots.receivers)
+        self.row = shots.row + HALO
+        self._advance = _fused_step() if shots.backend == "inductor" else _step_and_wrap
+
+    def field(self) -> Tensor:
+        """A wavefield at rest."""
+        maps, _, height, width = self.alpha.shape
+        return self.alpha.new_zeros(maps, len(self.shots.columns), height + 2 * HALO, width + 2 * HALO)
+
+    def advance(self, older: Tensor, newer: Tensor) -> None:
+        """One free step, written over ``older``."""
+        self._advance(older, newer, self.alpha, self.of_newer, self.of_older)
+
+    def shoot(self, field: Tensor, values: Tensor) -> None:
+        """Add ``(maps, shots)`` at the sources."""
+        field[:, self.which, self.row, self.sources] += values
+
+    def at_receivers(self, field: Tensor) -> Tensor:
+        """View of the recorded cells, ``(maps, shots, receivers)``."""
+        return field[:, :, self.row, self.receivers]
+
+
+@torch.no_grad()
+def _record_torch(alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, shots: Shots) -> Tensor:
+    steps = _Steps(alpha, kappa, shots)
+    older, newer = steps.field(), steps.field()
+    out = alpha.new_empty(len(alpha), len(shots.columns), len(wavelet), shots.receivers)
+    for n in range(len(wavelet)):
+        steps.advance(older, newer)
+        steps.shoot(older, amplitude * wavelet[n])
+        out[:, :, n] = steps.at_receivers(older)
+        older, newer = newer, older
+    return out
+
+
+@torch.no_grad()
+def _gradient_torch(
+    alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, residual: Tensor, shots: Shots
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of alpha and kappa, both times alpha, and of the amplitude."""
+    steps = _Steps(alpha, kappa, shots)
+    samples, segment = len(wavelet), shots.segment
+    kept = _keep_fields(steps, amplitude, wavelet, segment)
+    late, following = steps.field(), steps.field()
+    of_alpha, of_kappa = torch.zeros_like(alpha), torch.zeros_like(kappa)
+    of_amplitude = torch.zeros_like(amplitude)
+    weights = steps.at_receivers(torch.nn.functional.pad(steps.alpha, [HALO] * 4))
+    at_source = alpha[:, shots.row, steps.sources - HALO]
+    inside = (..., slice(HALO, -HALO), slice(HALO, -HALO))
+    while kept:
+        start = (len(kept) - 1) * segment
+        fields = _fields_between(steps, kept.pop(), amplitude, wavelet[start : start + segment])
+        for n in range(min(samples, start + segment) - 1, start - 1, -1):
+            steps.advance(late, following)
+            steps.at_receivers(late).add_(weights * residual[:, :, n])
+            late, following = following, late
+            now, before, mu = fields[n - start + 1], fields[n - start][inside], following[inside]
+            of_alpha += (mu * (_laplacian(now) - 5.0 * now[inside])).sum(1)
+            of_kappa += (mu * (before - now[inside])).sum(1)
+            of_amplitude += following[:, steps.which, steps.row, steps.sources] / at_source * wavelet[n]
+    return of_alpha, of_kappa, of_amplitude
+
+
+def _keep_fields(steps: _Steps, amplitude: Tensor, wavelet: Tensor, segment: int) -> list[tuple[Tensor, Tensor]]:
+    """The two wavefields before the first step of every segment."""
+    older, newer = steps.field(), steps.field()
+    kept = []
+    for n in range(len(wavelet)):
+        if n % segment == 0:
+            kept.append((older.clone(), newer.clone()))
+        steps.advance(older, newer)
+        steps.shoot(older, amplitude * wavelet[n])
+        older, newer = newer, older
+    return kept
+
+
+def _fields_between(
+    steps: _Steps, first: tuple[Tensor, Tensor], amplitude: Tensor, wavelet: Tensor
+) -> list[Tensor]:
+    """Wavefields of a segment: the two that were kept and all but the last that follow."""
+    fields = list(first)
+    for value in wavelet[:-1]:
+        following = fields[-2].clone()
+        steps.advance(following, fields[-1])
+        steps.shoot(following, amplitude * value)
+        fields.append(following)
+    return fields
+
+
+# --- numba: one thread per shot
+
+
+def _kernel_arguments(alpha: Tensor, kappa: Tensor, shots: Shots) -> list[tuple[Any, ...]]:
+    """Per map: what the kernels read instead of two whole padded grids."""
+    a, k = alpha.detach().numpy(), kappa.detach().numpy()
+    height, width = a.shape[1:]
+    top, left = (height - shots.depth) // 2, (width - shots.receivers) // 2
+    inner = np.zeros(width, a.dtype)
+    inner[left : left + shots.receivers] = 1
+    arguments = []
+    for one, sponge in zip(a, k, strict=True):
+        model = np.ascontiguousarray(one[top : top + shots.depth])
+        side, levels = np.ascontiguousarray(sponge[top]), np.ascontiguousarray(sponge[:, left])
+        arguments.append((model, side, inner, levels))
+    return arguments
+
+
+def _constants(dtype: Any) -> np.ndarray:
+    return np.array([_NEAR, _FAR, 2.0, 5.0, 1.0], dtype)
+
+
+def _run_shots(work: Callable[[int, int], Any], maps: int, n_shots: int) -> list[Any]:
+    """Run every (map, shot) in torch's number of threads; the kernels release the interpreter lock."""
+    cells = [(m, s) for m in range(maps) for s in range(n_shots)]
+    threads = min(torch.get_num_threads(), len(cells))
+    if threads == 1:
+        return [work(m, s) for m, s in cells]
+    with ThreadPoolExecutor(threads, thread_name_prefix="shot") as pool:
+        return list(pool.map(lambda cell: work(*cell), cells))
+
+
+def _record_numba(alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, shots: Shots) -> Tensor:
+    from datamodules.gwi.kernels import record_shot
+
+    maps = _kernel_arguments(alpha, kappa, shots)
+    c, w = _constants(maps[0][0].dtype), wavelet.numpy()
+    out = alpha.new_empty(len(alpha), len(shots.columns), len(wavelet), shots.receivers).detach()
+    seismograms, factors = out.numpy(), amplitude.detach().numpy()
+
+    def work(m: int, s: int) -> None:
+        record_shot(*maps[m], factors[m, s], w, shots.row, shots.columns[s], c, seismograms[m, s])
+
+    _run_shots(work, len(maps), len(shots.columns))
+    return out
+
+
+def _gradient_numba(
+    alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, residual: Tensor, shots: Shots
+) -> tuple[Tensor, Tensor, Tensor]:
+    from datamodules.gwi.kernels import gradient_shot
+
+    maps = _kernel_arguments(alpha, kappa, shots)
+    c, w = _constants(maps[0][0].dtype), wavelet.numpy()
+    upstream, factors = np.ascontiguousarray(residual.numpy()), amplitude.detach().numpy()
+
+    def work(m: int, s: int) -> tuple[np.ndarray, float]:
+        # an array of its own for every shot: threads may not add to the same one
+        gradient = np.zeros((2, *alpha.shape[1:]), upstream.dtype)
+        of_amplitude = gradient_shot(
+            *maps[m], factors[m, s], w, shots.row, shots.columns[s], c, upstream[m, s], shots.segment, gradient
+        )
+        return gradient, of_amplitude
+
+    n_shots = len(shots.columns)
+    results = _run_shots(work, len(maps), n_shots)
+    fields = np.stack([sum(g for g, _ in results[m * n_shots : (m + 1) * n_shots]) for m in range(len(maps))])
+    of_amplitude = torch.tensor([value for _, value in results], dtype=alpha.dtype).view(len(maps), n_shots)
+    both = torch.from_numpy(fields)
+    return both[:, 0], both[:, 1], of_amplitude

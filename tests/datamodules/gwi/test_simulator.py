@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from datamodules.errors import DataError
+from datamodules.gwi.acquisition import OPENFWI, Acquisition
+from datamodules.gwi.propagation import Backend, has_numba
+from datamodules.gwi.simulator import Simulator, exact_mirror, mirror
+
+SMALL = Acquisition(samples=60, sponge=6, source_columns=(0, 3, 5, 8, 11), frequency=40.0)
+needs_numba = pytest.mark.skipif(not has_numba(), reason="numba is not installed")
+BACKENDS = [pytest.param("torch"), pytest.param("numba", marks=needs_numba)]
+
+
+def maps(n: int = 2, size: int = 12, dtype: torch.dtype = torch.float64) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return (1500 + 3000 * torch.rand(n, size, size, generator=generator, dtype=torch.float64)).to(dtype)
+
+
+def by_rolls(velocity: np.ndarray, a: Acquisition) -> np.ndarray:
+    """One map, the scheme written out with np.roll from its description, in float64."""
+    nbc, (nz, nx) = a.sponge, velocity.shape
+    v = np.pad(velocity, nbc, mode="edge")
+    width = (nbc - 1) * a.spacing
+    rate = 3 * velocity.min() * np.log(1e7) / (2 * width)
+    ramp = rate * (np.arange(nbc) * a.spacing / width) ** 2
+    sponge = np.zeros_like(v)
+    sponge[:nbc], sponge[nz + nbc :] = ramp[::-1, None], ramp[:, None]
+    sponge[:, :nbc], sponge[:, nx + nbc :] = ramp[::-1], ramp
+    alpha, kappa = (v * a.interval / a.spacing) ** 2, sponge * a.interval
+    row, out = nbc + a.row, []
+    for column in a.source_columns:
+        p0, p1 = np.zeros_like(v), np.zeros_like(v)
+        gather = []
+        for w in a.wavelet():
+            near = sum(np.roll(p1, s, axis) for s in (-1, 1) for axis in (0, 1))
+            far = sum(np.roll(p1, s, axis) for s in (-2, 2) for axis in (0, 1))
+            p = (2 - 5 * alpha - kappa) * p1 - (1 - kappa) * p0 + alpha * (4 / 3 * near - far / 12)
+            p[row, nbc + column] += (v[row, nbc + column] * a.interval) ** 2 * w
+            gather.append(p[row, nbc : nbc + nx])
+            p0, p1 = p1, p
+        out.append(gather)
+    return np.array(out)
+
+
+def test_the_wavelet_has_the_published_values() -> None:
+    wavelet = OPENFWI.wavelet()
+    assert wavelet.shape == (1000,)
+    assert wavelet[73] == 1
+    assert wavelet[0] == pytest.approx(-1.6444e-4, rel=1e-4)
+    assert wavelet[146] == wavelet[0]
+    assert not wavelet[147:].any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_equals_the_scheme_written_out_with_rolls(backend: Backend) -> None:
+    velocity = maps()
+    ours = Simulator(SMALL, backend)(velocity)
+    assert ours.shape == (2, 5, 60, 12)
+    for gathers, velocities in zip(ours, velocity, strict=True):
+        expected = by_rolls(velocities.numpy(), SMALL)
+        np.testing.assert_allclose(gathers.numpy(), expected, atol=1e-13 * abs(expected).max())
+
+
+@pytest.mark.slow
+def test_the_fused_backend_equals_the_plain_one() -> None:
+    velocity = maps(dtype=torch.float32).requires_grad_()
+    fused, plain = Simulator(SMALL, "inductor")(velocity), Simulator(SMALL, "torch")(velocity)
+    torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_computes_in_the_maps_precision(backend: Backend) -> None:
+    single = Simulator(SMALL, backend)(maps(dtype=torch.float32))
+    assert single.dtype == torch.float32
+    double = Simulator(SMALL, backend)(maps())
+    torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_any_list_of_shots(backend: Backend) -> None:
+    simulator = Simulator(SMALL, backend)
+    everything = simulator(maps())
+    assert torch.equal(simulator(maps(), shots=[4, 1]), everything[:, [4, 1]])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_mirrored_maps_give_mirrored_gathers_to_the_last_bit(backend: Backend) -> None:
+    """Source columns 0, 3, 8, 11 of 12 are symmetric; 5 is not, like OpenFWI's 34 of 70."""
+    simulator = Simulator(SMALL, backend)
+    velocity = maps(dtype=torch.float32)
+    gathers, of_mirrored = simulator(velocity), simulator(velocity.flip(-1))
+    naive = mirror(gathers)
+    outer = [0, 1, 3, 4]
+    assert torch.equal(naive[:, outer], of_mirrored[:, outer])
+    assert not torch.allclose(naive[:, 2], of_mirrored[:, 2], atol=1e-2)
+    mirrored, exact = exact_mirror(simulator, velocity, gathers)
+    assert torch.equal(mirrored, velocity.flip(-1))
+    assert torch.equal(exact, of_mirrored)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("segment", [7, 100])
+def test_the_gradient_is_that_of_finite_differences(backend: Backend, segment: int) -> None:
+    """Every velocity, and the minimum that drives the sponge; segments that do and do not divide the samples."""
+    a = Acquisition(samples=40, sponge=4, source_columns=(0, 3), frequency=40.0)
+    simulator = Simulator(a, backend, segment)
+    velocity = maps(2, 5).requires_grad_()
+    weights = torch.randn(2, 2, 40, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    (simulator(velocity) * weights).sum().backward()
+    numeric = torch.zeros_like(velocity)
+    for index in np.ndindex(*velocity.shape):
+        shifted = [velocity.detach().clone() for _ in range(2)]
+        for sign, moved in zip((1, -1), shifted, strict=True):
+            moved[index] += sign * 1e-2
+        up, down = ((simulator(moved) * weights).sum() for moved in shifted)
+        numeric[index] = (up - down) / 2e-2
+    assert velocity.grad is not None
+    torch.testing.assert_close(velocity.grad, numeric, rtol=1e-5, atol=1e-7 * float(numeric.abs().max()))
+
+
+@needs_numba
+def test_both_backends_have_the_same_gradient_at_full_geometry_in_float32() -> None:
+    gradients = []
+    for backend in ("torch", "numba"):
+        velocity = maps(1, dtype=torch.float32).requires_grad_()
+        Simulator(SMALL, backend)(velocity).square().sum().backward()
+        assert velocity.grad is not None
+        gradients.append(velocity.grad)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-5 * float(gradients[0].abs().max()))
+
+
+def test_a_fixed_slowest_velocity_holds_the_sponge() -> None:
+    simulator = Simulator(SMALL, "torch")
+    velocity = maps()
+    own = velocity.flatten(1).amin(1)
+    assert torch.equal(simulator(velocity, slowest=own), simulator(velocity))
+    assert not torch.equal(simulator(velocity, slowest=own + 500), simulator(velocity))
+
+
+@needs_numba
+def test_the_gradients_memory_grows_with_the_root_of_the_samples() -> None:
+    def peak(samples: int) -> int:
+        simulator = Simulator(Acquisition(samples=samples, sponge=20, source_columns=(5,)), "numba")
+        velocity = maps(1, 30, torch.float32).requires_grad_()
+        loss = simulator(velocity).sum()
+        tracemalloc.start()
+        loss.backward()
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(20)
+    assert peak(1600) < 5 * peak(100)
+
+
+@pytest.mark.parametrize(
+    ("velocity", "says"),
+    [
+        (maps()[0], r"shape \(maps, depth, columns\)"),
+        (maps().half(), "float32 or float64"),
+        (maps() * float("nan"), "finite"),
+        (maps() - 5000, "above 0"),
+        (maps() + 3000, "unstable"),
+        (maps(size=8), "column 11"),
+    ],
+)
+def test_what_cannot_be_shot_is_refused_in_a_sentence(velocity: Tensor, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        Simulator(SMALL)(velocity)
+
+
+def test_agrees_with_deepwave() -> None:
+    """An independent solver, accuracy 4, its absorbing layer and one sample's delay apart; early, so that no edge is seen."""
+    deepwave = pytest.importorskip("deepwave")
+    a = Acquisition(samples=200, source_columns=(3, 20), sponge=60)
+    velocity = torch.full((32, 32), 3000.0, dtype=torch.float64)
+    velocity[16:] = 4000.0
+    ours = Simulator(a)(velocity[None])[0]
+    receivers = torch.stack([torch.full((32,), a.row), torch.arange(32)], 1).expand(2, -1, -1)
+    sources = torch.tensor([[[a.row, column]] for column in a.source_columns])
+    amplitudes = -torch.from_numpy(a.wavelet()).expand(2, 1, -1)
+    *_, theirs = deepwave.scalar(
+        velocity, a.spacing, a.interval, source_amplitudes=amplitudes, source_locations=sources,
+        receiver_locations=receivers, accuracy=4, pml_width=20, pml_freq=a.frequency,
+    )  # fmt: skip
+    theirs = theirs.transpose(1, 2)[:, 1:]
+    error = (ours[:, :-1] - theirs).abs()
+    assert error.mean() < 4e-3
+    assert error.max() < 0.06
+    assert float(torch.corrcoef(torch.stack([ours[:, :-1].flatten(), theirs.flatten()]))[0, 1]) > 0.9999
+
+
+@pytest.mark.real_data
+def test_equals_the_oracle(real_data: Path) -> None:
+    oracle = np.load(real_data / "gwi" / "forward_oracle.npz")
+    names = [name.removeprefix("vel_") for name in oracle.files if name.startswith("vel_")]
+    velocity = torch.from_numpy(np.stack([oracle[f"vel_{name}"] for name in names]))
+    error = Simulator()(velocity).numpy() - np.stack([oracle[f"seis_{name}"] for name in names])
+    assert abs(error).max() < 1e-3
+    assert np.sqrt(np.square(error, dtype=np.float64).mean(axis=(1, 2, 3))).max() < 1e-4
+
+
+@pytest.mark.real_data
+def test_agrees_with_deepwave_on_real_maps(real_data: Path) -> None:
+    deepwave = pytest.importorskip("deepwave")
+    oracle = np.load(real_data / "gwi" / "forward_oracle.npz")
+    velocity, ours = torch.from_numpy(oracle["vel_CurveVel_A_0"]), torch.from_numpy(oracle["seis_CurveVel_A_0"])
+    receivers = torch.stack([torch.ones(70, dtype=torch.int64), torch.arange(70)], 1).expand(5, -1, -1)
+    sources = torch.tensor([[[1, column]] for column in OPENFWI.source_columns])
+    amplitudes = -torch.from_numpy(OPENFWI.wavelet()).float().expand(5, 1, -1)
+    *_, theirs = deepwave.scalar(
+        velocity, 10.0, 1e-3, source_amplitudes=amplitudes, source_locations=sources,
+        receiver_locations=receivers, accuracy=4, pml_width=60, pml_freq=15.0,
+    )  # fmt: skip
+    error = (ours[:, :-1] - theirs.transpose(1, 2)[:, 1:]).abs()
+    assert error.mean() < 4e-3
+    assert error.max() < 0.06
