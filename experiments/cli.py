@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -71,6 +73,19 @@ class Settings:
         return f"{base}-{hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:6]}"
 
 
+class _Parser(ArgumentParser):
+    """jsonargparse's parser, which also says what a misspelt flag may have meant."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End the program with status 2 and a sentence."""
+        unknown = re.search(r"unrecognized arguments: (--[\w.]+)", message)
+        if unknown:
+            known = [option for action in self._actions for option in action.option_strings]
+            near = get_close_matches(unknown[1], known, n=1)
+            message += f" (did you mean {near[0]}?)" if near else ""
+        super().error(message, ex)
+
+
 def parse(experiment: Experiment, argv: Sequence[str] | None = None) -> Settings:
     """Read the command line; wrong flags, keys and values end the program with a sentence that names them."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -93,7 +108,7 @@ def resolve(experiment: Experiment, arguments: Sequence[str], demo: bool) -> Set
 
 def build_parser(experiment: Experiment, demo: bool = False) -> ArgumentParser:
     """The parser of an experiment with its defaults (or its demo's)."""
-    parser = ArgumentParser(
+    parser = _Parser(
         prog=f"python experiments/{experiment.name}.py",
         usage=f"python experiments/{experiment.name}.py [--data_dir DIR] [--devices N] [--config FILE.yaml] [--FLAG VALUE ...]",
         description=_describe(experiment),

@@ -106,6 +106,8 @@ def train(settings: Settings) -> RunDirectory:
             )
             directory.update_record(status=FINISHED)
             print(f"run directory: {directory.path}")
+            if daily.wandb == "offline":
+                print(f"W&B: wandb sync {directory.path / 'wandb' / 'offline-run-*'}")
         trainer.strategy.barrier("end")
     return directory
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from blend.bank import BankError
 from blend.objectives import Objective
 from blend.problem import BlendProblem
+from blend.simplex import frank_wolfe_gap
 from blend.solvers.base import MeanSolver, register
 from blend.solvers.exact import exact_minimum
 from blend.weights import LOGIT_CLIP, Kind, Weights
@@ -32,7 +33,8 @@ Array = npt.NDArray[np.float64]
 TrialLog = Callable[[int, float, float, dict[str, float]], None]
 """Called after every trial with its number, score, the best score and the weights."""
 STUDY = "blend"
-_EXACT = ("r2", "column_log_loss", "mae")
+_SMOOTH = ("r2", "column_log_loss")
+_EXACT = (*_SMOOTH, "mae")
 
 
 @register
@@ -145,7 +147,16 @@ class OptunaSearch(MeanSolver):
         finished = [trial for trial in study.get_trials(deepcopy=False) if trial.value is not None]
         path = [{"trial": trial.number, "score": float(trial.value)} for trial in finished]  # type: ignore[arg-type]
         note = f"{len(finished)} trials; the best is number {best.number}" + (f", the {origin} start" if origin else "")
-        return Weights(self.name, list(problem.names), values, kind=kind, clip=clip, path=path, notes=[note])
+        return Weights(
+            self.name,
+            list(problem.names),
+            values,
+            kind=kind,
+            clip=clip,
+            gap=space.gap(best.params),
+            path=path,
+            notes=[note],
+        )
 
 
 class _Space:
@@ -171,6 +182,18 @@ class _Space:
         clip = parameters.get("clip", self.clips[0])
         return kind, clip or (LOGIT_CLIP if kind == "logit" else 0.0), values
 
+    def objective(self, parameters: dict[str, Any]) -> Objective:
+        """Loss of the kind and clip that a trial drew."""
+        return self.objectives[parameters.get("kind", self.kinds[0]), parameters.get("clip", self.clips[0])]
+
+    def gap(self, parameters: dict[str, Any]) -> float | None:
+        """Certificate of a trial's weights among all of its kind, where the loss is smooth and convex."""
+        objective = self.objective(parameters)
+        if not objective.convex or self.problem.metric.name not in _SMOOTH:
+            return None
+        _, _, values = self.blend(parameters)
+        return frank_wolfe_gap(values, objective.derivatives(values)[1])
+
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         """Draw a trial's parameters."""
         drawn: dict[str, Any] = {
@@ -188,8 +211,7 @@ class _Space:
         """Score of a trial."""
         drawn = self.suggest(trial)
         _, _, values = self.blend(drawn)
-        objective = self.objectives[drawn.get("kind", self.kinds[0]), drawn.get("clip", self.clips[0])]
-        return self.problem.metric.score_of_loss(objective.loss(values))
+        return self.problem.metric.score_of_loss(self.objective(drawn).loss(values))
 
     def starts(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Equal weights, the best single model, and the exact solution of every kind and clip that has one."""

@@ -84,7 +84,7 @@ def test_print_config_can_be_read_back(tmp_path: Path, capsys: pytest.CaptureFix
     ("arguments", "sentence"),
     [
         (["--lerning_rate", "1"], "lerning_rate"),
-        (["--model.hiden", "3"], "model.hiden"),
+        (["--model.hiden", "3"], "model.hiden 3 (did you mean --model.hidden?)"),
         (["--model.hid", "3"], "model.hid"),
         (["--epochs", "three"], "epochs"),
         (["--epochs", "0"], "--epochs must be at least 1, got 0"),

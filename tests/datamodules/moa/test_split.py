@@ -102,7 +102,7 @@ def test_the_table_is_cached_and_keyed_by_what_makes_it(
 def test_impossible_folds_are_refused(tables: TrainingTables) -> None:
     with pytest.raises(DataError, match=r"needs train_drug\.csv .* --data\.cv row"):
         split(replace(tables, drugs=None), MoaData())
-    with pytest.raises(DataError, match="smaller --data.n_folds"):
+    with pytest.raises(DataError, match=r"smaller --data\.n_folds"):
         split(tables, MoaData(cv="row", n_folds=10_000))
     with pytest.raises(DataError, match="rows or drugs cannot be spread"):
         split(tables, MoaData(n_folds=200))

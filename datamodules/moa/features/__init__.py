@@ -1,0 +1,5 @@
+"""Features of the MoA nets: one pipeline of named steps, fitted with scikit-learn, kept as plain arrays, applied in torch."""
+
+from datamodules.moa.features.pipeline import FeaturePipeline, decode_names, encode_names
+
+__all__ = ["FeaturePipeline", "decode_names", "encode_names"]

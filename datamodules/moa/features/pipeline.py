@@ -1,0 +1,260 @@
+"""The feature pipeline: a recipe of steps, fitted once, saved as arrays in the checkpoint, applied on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from datamodules.errors import DataError, nearest_name
+from datamodules.moa.features.conditions import ConditionCodes, ConditionLevels, OneHotConditions
+from datamodules.moa.features.image_map import ImageMap
+from datamodules.moa.features.neighbours import KMeansClusters, UmapCoordinates
+from datamodules.moa.features.projections import FactorAnalysis, PrincipalComponents
+from datamodules.moa.features.rank_gauss import RankGauss
+from datamodules.moa.features.rows import RowMeans, RowNormalise, RowStatistics
+from datamodules.moa.features.scalers import LogScaler, Standard, VarianceThreshold
+from datamodules.moa.features.screening import Screen
+from datamodules.moa.features.table import CELLS, GENES, FeatureTable, FitContext, Step
+from datamodules.moa.tables import Signatures
+
+STEPS: dict[str, type[Step]] = {
+    step.name: step
+    for step in (
+        RankGauss, FactorAnalysis, PrincipalComponents, UmapCoordinates, KMeansClusters, VarianceThreshold, RowStatistics,
+        RowMeans, RowNormalise, OneHotConditions, ConditionCodes, ConditionLevels, Standard, LogScaler, Screen, ImageMap,
+    )
+}  # fmt: skip
+_NAMES = ("recipe", "genes", "cells", "times", "doses")
+_ROWS_AT_ONCE = 4096
+
+
+def parse_recipe(recipe: Sequence[str]) -> list[Step]:
+    """Steps of a recipe such as ``("rank_gauss", "pca:genes=50,cells=15", "one_hot")``.
+
+    Raises:
+        DataError: an unknown step or option, or an option that is not ``name=number``.
+    """
+    steps = []
+    for text in recipe:
+        name, _, rest = text.partition(":")
+        if name not in STEPS:
+            near = nearest_name(name, STEPS)
+            raise DataError(
+                f"data.features: there is no step {name!r}; {f'is it {near!r}?' if near else f'steps are {sorted(STEPS)}'}"
+            )
+        options = {}
+        for part in filter(None, rest.split(",")):
+            key, _, value = part.partition("=")
+            try:
+                options[key.strip()] = float(value)
+            except ValueError:
+                raise DataError(f"data.features: {part!r} of {text!r} is not name=number, such as genes=50") from None
+        steps.append(STEPS[name](options))
+    return steps
+
+
+class FeaturePipeline(nn.Module):
+    """Raw measurements to the features of a net, as a module whose buffers are the whole fitted state.
+
+    Everything is computed in float64 and handed to the net in float32.
+
+    Args:
+        state: what :meth:`fit` or :meth:`state` gave.
+
+    Attributes:
+        recipe: the step texts.
+        genes, cells: columns that a feature file must have.
+        times, doses: known conditions, ascending.
+        blocks: where each block stands in the output.
+        width: columns of the output.
+    """
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        super().__init__()
+        for name, value in state.items():
+            self.register_buffer(name, torch.as_tensor(np.asarray(value)).clone())
+        self.recipe, self.genes, self.cells, self.times, self.doses = (
+            decode_names(self.get_buffer(name)) for name in _NAMES
+        )
+        self._steps = parse_recipe(self.recipe)
+        with torch.no_grad():
+            one = self._apply(self._table(torch.zeros(1, len(self.genes) + len(self.cells))))
+        ends = np.cumsum([block.shape[1] for block in one.blocks.values()]).tolist()
+        self.blocks = {
+            name: slice(end - block.shape[1], end) for (name, block), end in zip(one.blocks.items(), ends, strict=True)
+        }
+        self.width = ends[-1]
+
+    @classmethod
+    def fit(
+        cls,
+        recipe: Sequence[str],
+        rows: Signatures,
+        seed: int = 0,
+        labels: npt.NDArray[np.uint8] | None = None,
+        more: Signatures | None = None,
+    ) -> FeaturePipeline:
+        """Fit every step in turn on the output of those before it.
+
+        Args:
+            recipe: step texts.
+            rows: the training rows (and controls).
+            seed: of random algorithms.
+            labels: of ``rows``, for steps that choose columns by them.
+            more: further rows without labels to fit on (``transductive``).
+
+        Raises:
+            DataError: the recipe asks for what the columns cannot give.
+        """
+        together = rows if more is None else _concatenate(rows, more)
+        state: dict[str, npt.NDArray[Any]] = {
+            "recipe": encode_names(recipe),
+            "genes": encode_names(rows.genes),
+            "cells": encode_names(rows.cells),
+            "times": encode_names(sorted(set(together.time), key=_as_number)),
+            "doses": encode_names(sorted(set(together.dose), key=_as_number)),
+        }
+        context = FitContext(seed, labels, len(rows.ids), {GENES: rows.genes, CELLS: rows.cells})
+        times, doses = decode_names(state["times"]), decode_names(state["doses"])
+        table = _raw_table(
+            torch.from_numpy(together.values), len(rows.genes), positions(together.time, times, "cp_time", together.ids),
+            positions(together.dose, doses, "cp_dose", together.ids), torch.from_numpy(together.control), len(times), len(doses),
+        )  # fmt: skip
+        for i, step in enumerate(parse_recipe(recipe)):
+            fitted = step.fit(table, context)
+            tensors = {name: torch.as_tensor(value) for name, value in fitted.items()}
+            chunks = [table.rows(slice(s, s + _ROWS_AT_ONCE)) for s in range(0, len(table), _ROWS_AT_ONCE)]
+            table = FeatureTable.stack([step.apply(chunk, tensors) for chunk in chunks])
+            state |= {f"step{i}_{name}": np.asarray(value) for name, value in fitted.items()}
+        return cls(state)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """The fitted arrays by name; ``FeaturePipeline(state)`` is the same pipeline."""
+        return {name: buffer.detach().cpu().numpy() for name, buffer in self.named_buffers()}
+
+    def forward(
+        self, values: Tensor, time: Tensor | None = None, dose: Tensor | None = None, control: Tensor | None = None
+    ) -> Tensor:
+        """Features, ``(rows, width)`` float32.
+
+        Args:
+            values: ``(rows, genes + cells)`` raw measurements.
+            time: ``(rows,)`` positions in ``times``; default: the first.
+            dose: ``(rows,)`` positions in ``doses``.
+            control: ``(rows,)`` bool; default: no row is a control.
+        """
+        return self._apply(self._table(values, time, dose, control)).matrix().float()
+
+    def encode(self, rows: Signatures, path: object = "the feature file") -> dict[str, Tensor]:
+        """Tensors of :meth:`forward` for rows of a file, whose columns may stand in another order.
+
+        Raises:
+            DataError: columns or conditions that the pipeline was not fitted to.
+        """
+        wanted, there = [*self.genes, *self.cells], [*rows.genes, *rows.cells]
+        if set(wanted) != set(there):
+            missing, extra = sorted(set(wanted) - set(there)), sorted(set(there) - set(wanted))
+            what = f"misses {missing[0]!r}" if missing else f"has {extra[0]!r} too"
+            raise DataError(
+                f"{path} has {len(rows.genes)} gene and {len(rows.cells)} cell columns, the checkpoint was trained on "
+                f"{len(self.genes)} and {len(self.cells)} (the file {what}); predict files of the same form"
+            )
+        at = {name: i for i, name in enumerate(there)}
+        return {
+            "values": torch.from_numpy(rows.values[:, [at[name] for name in wanted]]),
+            "time": positions(rows.time, self.times, "cp_time", rows.ids, path),
+            "dose": positions(rows.dose, self.doses, "cp_dose", rows.ids, path),
+            "control": torch.from_numpy(rows.control),
+        }
+
+    def step_state(self, name: str) -> dict[str, Tensor]:
+        """Fitted arrays of the first step of a name.
+
+        Raises:
+            DataError: the recipe has no such step.
+        """
+        for i, step in enumerate(self._steps):
+            if step.name == name:
+                return self._state_of(i)
+        raise DataError(f"data.features has no step {name!r}, which this net needs; its recipe is {list(self.recipe)}")
+
+    def _state_of(self, i: int) -> dict[str, Tensor]:
+        prefix = f"step{i}_"
+        return {name.removeprefix(prefix): value for name, value in self.named_buffers() if name.startswith(prefix)}
+
+    def _apply(self, table: FeatureTable) -> FeatureTable:
+        for i, step in enumerate(self._steps):
+            table = step.apply(table, self._state_of(i))
+        return table
+
+    def _table(
+        self, values: Tensor, time: Tensor | None = None, dose: Tensor | None = None, control: Tensor | None = None
+    ) -> FeatureTable:
+        zeros = torch.zeros(len(values), dtype=torch.int64, device=values.device)
+        return _raw_table(
+            values, len(self.genes), zeros if time is None else time, zeros if dose is None else dose,
+            zeros.bool() if control is None else control, len(self.times), len(self.doses),
+        )  # fmt: skip
+
+
+def _raw_table(
+    values: Tensor, n_genes: int, time: Tensor, dose: Tensor, control: Tensor, n_times: int, n_doses: int
+) -> FeatureTable:
+    values = values.double()
+    return FeatureTable({GENES: values[:, :n_genes], CELLS: values[:, n_genes:]}, time, dose, control, n_times, n_doses)
+
+
+def positions(
+    texts: npt.NDArray[np.str_], known: Sequence[str], column: str, ids: npt.NDArray[np.str_], path: object = "the data"
+) -> Tensor:
+    """Position of each condition among the known ones.
+
+    Raises:
+        DataError: a condition that is not known; the row is named.
+    """
+    order = np.argsort(np.asarray(known))
+    sorted_known = np.asarray(known)[order]
+    at = np.searchsorted(sorted_known, texts).clip(max=len(known) - 1)
+    wrong = sorted_known[at] != texts
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(
+            f"{path}: {column} of {ids[row]!s} is {str(texts[row])!r}, training knew {', '.join(known)}; leave such rows out"
+        )
+    return torch.from_numpy(order[at].astype(np.int64))
+
+
+def encode_names(names: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Text as an array of UTF-8 bytes, one name a line, so that a checkpoint holds tensors only."""
+    return np.frombuffer("\n".join(names).encode(), dtype=np.uint8).copy()
+
+
+def decode_names(encoded: Any) -> tuple[str, ...]:
+    """What :func:`encode_names` was given."""
+    text = np.asarray(encoded.cpu() if isinstance(encoded, Tensor) else encoded, dtype=np.uint8).tobytes().decode()
+    return tuple(text.split("\n")) if text else ()
+
+
+def _as_number(text: str) -> tuple[float, str]:
+    """Sort conditions by their number where they are numbers."""
+    try:
+        return float(text), text
+    except ValueError:
+        return 0.0, text
+
+
+def _concatenate(a: Signatures, b: Signatures) -> Signatures:
+    if (a.genes, a.cells) != (b.genes, b.cells):
+        raise DataError(
+            "test_features.csv has other columns than train_features.csv; --data.transductive needs the same"
+        )
+    pairs = {
+        name: np.concatenate([getattr(a, name), getattr(b, name)])
+        for name in ("ids", "control", "time", "dose", "values")
+    }
+    return Signatures(**pairs, genes=a.genes, cells=a.cells)

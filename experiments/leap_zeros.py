@@ -1,0 +1,11 @@
+"""LEAP baseline: the training mean of every target, post-processed, with a bank like any other's."""
+
+from dataclasses import replace
+
+from experiments.leap_ridge import EXPERIMENT as RIDGE
+from experiments.runner import main
+
+EXPERIMENT = replace(RIDGE, name="leap_zeros", task="lit_modules.leap.ridge:ZerosTask")
+
+if __name__ == "__main__":
+    main(EXPERIMENT)
