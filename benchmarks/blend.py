@@ -39,6 +39,7 @@ from sklearn.metrics import r2_score
 
 from blend.align import align
 from blend.bank import Manifest, write_bank
+from blend.judge import judge
 from blend.problem import Problem
 from blend.report import table
 from blend.scores import KNOWN
@@ -249,7 +250,7 @@ def run_memory(scale: float, scratch: Path) -> None:
         nested = {
             f: make_solver("convex", {}).fit(problem, [g for g in problem.folds if g != f]) for f in problem.folds
         }
-        judged = problem.judge([nested])[0]
+        judged = judge(problem, [nested])[0]
         taken = time.perf_counter() - begin
     whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(

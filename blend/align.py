@@ -5,7 +5,6 @@ The aligned order is by fold (then by group, where groups are asked for), so tha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ import pandas as pd
 
 from blend.bank import BankError, PredictionBank
 from blend.chunks import ArrayRows, Member, Part
+from blend.nesting import nested_folds
 from blend.sources import Source
 from blend.stack import Stack
-from blend.tables import SUFFIXES, TableBank
+from blend.tables import TableBank
+from blend.truth import attach_truth
 
-NESTED_BLOCKS = 5
-_MONTH = re.compile(r"\d{4}-\d{2}")
 _AGREE = ("domain", "metric", "targets", "convention")
 _WHY = {
     "domain": "they predict different things",
@@ -59,7 +58,7 @@ def align(
     frame = _reference_rows(sources[0], test)
     if groups is not None:
         frame["group"] = _read_groups(groups, frame["row_id"])
-    frame, note = _nested_folds(frame, sources[0].banks[0].manifest.domain, test)
+    frame, note = nested_folds(frame, sources[0].banks[0].manifest.domain, test)
     if row_groups and "group" not in frame:
         raise BankError(f"{sources[0].path} has no row groups; give them with --groups FILE (columns row_id, group)")
     order = (
@@ -82,7 +81,7 @@ def align(
         clip_predictions=clip_predictions,
     )
     if with_truth and not test:
-        _attach_truth(stack, sources, truth, ids)
+        attach_truth(stack, sources, truth, ids)
     _to_common_scale(sources, members, stack)
     return stack
 
@@ -142,29 +141,6 @@ def _read_groups(path: Path, row_ids: pd.Series) -> npt.NDArray[np.str_]:
     return found.to_numpy(dtype=str)
 
 
-def _nested_folds(frame: pd.DataFrame, domain: str, test: bool) -> tuple[pd.DataFrame, str]:
-    """Add the column ``nested``: the folds that weights are fitted and scored across."""
-    if test:
-        return frame.assign(nested=0), ""
-    if "fold" in frame and frame["fold"].nunique() > 1:
-        return frame.assign(
-            nested=frame["fold"].astype(np.int64)
-        ), f"nested over the {frame['fold'].nunique()} folds of the banks"
-    blocks = min(NESTED_BLOCKS, len(frame))
-    months = frame["group"].astype(str) if "group" in frame else pd.Series(dtype=str)
-    if domain == "leap" and months.nunique() >= blocks and months.map(_MONTH.fullmatch).notna().all():
-        names = np.sort(months.unique())
-        block_of = {name: i for i, part in enumerate(np.array_split(names, blocks)) for name in part}
-        nested = months.map(block_of).to_numpy(dtype=np.int64)
-        return frame.assign(nested=nested), f"the banks hold one fold; nested over {blocks} blocks of whole months"
-    nested = np.empty(len(frame), dtype=np.int64)
-    for i, part in enumerate(np.array_split(np.argsort(frame["row_id"].to_numpy(dtype=str), kind="stable"), blocks)):
-        nested[part] = i
-    return frame.assign(
-        nested=nested
-    ), f"the banks hold one fold; nested over {blocks} contiguous blocks of sorted row ids"
-
-
 def _member(source: Source, ids: pd.Index, rows: pd.DataFrame, test: bool) -> Member:
     parts: list[Part] = []
     for banks in source.seeds:
@@ -222,60 +198,6 @@ def _part(bank: PredictionBank, positions: npt.NDArray[np.intp], weight: float) 
     local = np.full(last - first + 1, -1, dtype=np.int32)
     local[positions - first] = np.arange(len(positions), dtype=np.int32)
     return Part(str(bank.path), ArrayRows(bank.predictions), first, local, weight)
-
-
-def _attach_truth(stack: Stack, sources: Sequence[Source], path: Path | None, ids: pd.Index) -> None:
-    if path is not None:
-        given = _open_truth(path)
-        stack.attach_truth(_truth_member([(given, np.arange(len(ids)))], ids), given)
-        return
-    truths: dict[Path, Member] = {}
-    for source in sources:
-        for banks in source.seeds:
-            opened = [bank.truth() for bank in banks]
-            key = opened[0].path
-            if len({bank.path for bank in opened}) == 1 and key in truths:
-                continue
-            where = [ids.get_indexer(pd.Index(bank.index["row_id"])) for bank in banks]
-            member = _truth_member(list(zip(opened, where, strict=True)), ids)
-            if not truths:
-                stack.attach_truth(member, opened[0])
-            else:
-                _check_same_truth(stack, member, source)
-            truths[key] = member
-
-
-def _open_truth(path: Path) -> PredictionBank:
-    return TableBank(path, "truth") if path.suffix in SUFFIXES else PredictionBank(path)
-
-
-def _truth_member(pieces: list[tuple[PredictionBank, npt.NDArray[np.intp]]], ids: pd.Index) -> Member:
-    parts = []
-    for bank, aligned in pieces:
-        stored = pd.Index(bank.index["row_id"]).get_indexer(ids[aligned])
-        if (stored < 0).any():
-            raise BankError(
-                f"the truth {bank.path} lacks row {ids[aligned][int(np.argmax(stored < 0))]!r} that the models predict"
-            )
-        first = int(aligned.min())
-        local = np.full(int(aligned.max()) - first + 1, -1, dtype=np.int32)
-        local[aligned - first] = stored
-        parts.append(Part(str(bank.path), ArrayRows(bank.predictions), first, local))
-    return Member("truth", parts)
-
-
-def _check_same_truth(stack: Stack, other: Member, source: Source) -> None:
-    assert stack.truth is not None
-    step = max(1, 2**22 // stack.width)
-    for start in range(0, len(stack.rows), step):
-        stop = min(start + step, len(stack.rows))
-        same = (stack.truth.read(start, stop, stack.width) == other.read(start, stop, stack.width)).all(axis=1)
-        if not same.all():
-            row = start + int(np.argmin(same))
-            raise BankError(
-                f"{source.path} answers to other true values: {other.where(row)} and {stack.truth.where(row)} differ in row "
-                f"{stack.rows['row_id'].iloc[row]!r}; were the data sets prepared differently?"
-            )
 
 
 def _to_common_scale(sources: Sequence[Source], members: Sequence[Member], stack: Stack) -> None:

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from blend.problem import Problem, Steps, subset
+from blend.judge import Steps, judge
+from blend.problem import Problem
 from blend.scores import Judged
 from blend.solvers.base import Solver
 from blend.stack import CHUNK_VALUES
+from blend.views import subset
 from blend.weights import Weights
 
 Array = npt.NDArray[np.float64]
@@ -72,7 +74,7 @@ def fit(solver: Solver, problem: Problem, nested: bool = True, nested_solver: So
 def judge_all(problem: Problem, fits: Sequence[Fitted], steps: Steps | None = None) -> None:
     """Fill in the exact errors of many fits, in one pass over the predictions."""
     assignments = [fitted.weights for fitted in fits] + [fitted.nested for fitted in fits if fitted.nested]
-    judged = problem.judge(assignments, steps)
+    judged = judge(problem, assignments, steps)
     held_out = iter(judged[len(fits) :])
     for fitted, in_sample in zip(fits, judged, strict=False):
         fitted.in_sample = in_sample
@@ -114,11 +116,11 @@ def what_each_adds(problem: Problem, solver: Solver, fitted: Fitted) -> tuple[di
     if models == 1:
         return {}, "one model only"
     if solver.quick and solver.refusal(problem) is None:
-        judged = problem.judge([_without(problem, solver, k) for k in range(models)])
+        judged = judge(problem, [_without(problem, solver, k) for k in range(models)])
         how = "nested score, fitted again without the model"
         base = fitted.honest
     else:
-        judged = problem.judge([_renormalised(fitted.weights, k) for k in range(models)])
+        judged = judge(problem, [_renormalised(fitted.weights, k) for k in range(models)])
         how = "in-sample score, its weight spread over the others"
         assert fitted.in_sample is not None
         base = fitted.in_sample

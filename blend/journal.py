@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
 FLUSH_SECONDS = 15.0
@@ -48,3 +50,21 @@ class BufferedJournal(BaseJournalBackend):
             self._file.append_logs(self._logs[self._written :])
             self._written = len(self._logs)
         self._last = time.monotonic()
+
+
+@contextmanager
+def open_storage(location: str | None, shared: bool) -> Iterator[BaseStorage]:
+    """Memory, a journal file (buffered unless several processes share it), or a database."""
+    if location is None:
+        yield InMemoryStorage()
+    elif "://" in location:
+        yield RDBStorage(location)
+    elif shared:
+        Path(location).parent.mkdir(parents=True, exist_ok=True)
+        yield JournalStorage(JournalFileBackend(location))
+    else:
+        journal = BufferedJournal(Path(location))
+        try:
+            yield JournalStorage(journal)
+        finally:
+            journal.flush()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,46 +11,15 @@ from blend.bank import BankError
 from blend.cells import Cells, gather_cells
 from blend.cells import Kind as CellKind
 from blend.gram import ResidualMoments, residual_moments
-from blend.objectives import AbsoluteLoss, Composed, FunctionLoss, LogitLoss, LogLoss, Objective, QuadraticLoss
+from blend.objectives import AbsoluteLoss, FunctionLoss, LogitLoss, LogLoss, Objective, QuadraticLoss
 from blend.ranks import RankTable, rank_table
-from blend.scores import Judged, Metric, TruthSums
+from blend.scores import Metric, TruthSums
 from blend.stack import Stack
 from blend.weights import LOGIT_CLIP, Kind, Weights, blend_rows
 
 Array = npt.NDArray[np.float64]
-Assignment = Weights | Mapping[int, Weights]
-"""One set of weights for all rows, or one per nested fold."""
-Steps = Callable[[Array, npt.NDArray[np.str_] | None], Array]
-"""Post-processing of blended rows ``(rows, *shape)`` in the judge's units."""
 MOST_TARGET_PARTS = 1024
 DEFAULT_MEMORY = 2 * 2**30
-
-
-class BlendProblem(Protocol):
-    """What a solver may ask."""
-
-    names: list[str]
-    folds: list[int]
-    metric: Metric
-    width: int
-    target_groups: dict[str, list[int]]
-    row_groups: list[str]
-
-    def objective(
-        self,
-        folds: Sequence[int] | None = None,
-        kind: Kind = "arithmetic",
-        clip: float = 0.0,
-        group: int | None = None,
-        targets: tuple[int, int] | None = None,
-        reduce: bool = True,
-    ) -> Objective:
-        """Loss over some rows and targets."""
-        ...
-
-    def count(self, folds: Sequence[int] | None, group: int) -> int:
-        """Rows of a group in some folds."""
-        ...
 
 
 class Problem:
@@ -86,8 +54,6 @@ class Problem:
         """Number of models."""
         return len(self.names)
 
-    # -- losses ------------------------------------------------------------------------------------------------------
-
     def objective(
         self,
         folds: Sequence[int] | None = None,
@@ -112,7 +78,7 @@ class Problem:
         """
         chosen = self.folds if folds is None else list(folds)
         name = self.metric.name
-        if kind != "arithmetic" and name in ("r2", "mae") and kind == "logit":
+        if kind == "logit" and name in ("r2", "mae"):
             raise BankError(f"a mean of logits needs probabilities; metric {name} has none: use the arithmetic mean")
         if clip > 0 and name != "column_log_loss":
             raise BankError(f"--clip clips probabilities; metric {name} has none")
@@ -184,7 +150,7 @@ class Problem:
 
         def evaluate(w: Array) -> float:
             weights = Weights("", self.names, w, kind=kind, clip=clip or (LOGIT_CLIP if kind == "logit" else 0.0))
-            blended = np.concatenate([self._blend_fold(weights, fold) for fold in self.folds if fold in folds])
+            blended = np.concatenate([self.blend_fold(weights, fold) for fold in self.folds if fold in folds])
             return self._loss_of(blended, held)
 
         return FunctionLoss(evaluate, self.models)
@@ -205,8 +171,6 @@ class Problem:
         errors = self.metric.error_sums(truth, blended, self.stack.target_scale)[None]
         score = float(self.metric.per_target(errors, sums).mean())
         return 1.0 - score if self.metric.name == "r2" else score
-
-    # -- cached passes -----------------------------------------------------------------------------------------------
 
     def moments(self) -> ResidualMoments:
         """Residual moments (R2)."""
@@ -240,7 +204,7 @@ class Problem:
             )
         return self._everything
 
-    def _blend_fold(self, weights: Weights, fold: int) -> Array:
+    def blend_fold(self, weights: Weights, fold: int) -> Array:
         """Blended rows of one fold in aligned order, from memory."""
         held = self.stack.rows["nested"].to_numpy() == fold
         predictions = self.everything()[0][:, held]
@@ -253,62 +217,7 @@ class Problem:
             self._ranks[fold] = rank_table(predictions)
         return self._ranks[fold].blend(weights.values)
 
-    # -- exact scores ------------------------------------------------------------------------------------------------
-
-    def judge(self, assignments: Sequence[Assignment], steps: Steps | None = None) -> list[Judged]:
-        """The judge's score of blends, exactly, in one pass over the predictions.
-
-        Args:
-            assignments: weights, or weights per nested fold.
-            steps: post-processing to apply before scoring.
-        """
-        if self.metric.function is not None:
-            from blend.functions import judge_with_function
-
-            return [judge_with_function(self, assignment, steps) for assignment in assignments]
-        if self.metric.name == "r2" and steps is None and all(_plain(a) for a in assignments):
-            return [self._judge_moments(assignment) for assignment in assignments]
-        return self._judge_rows(assignments, steps)
-
-    def _judge_moments(self, assignment: Assignment) -> Judged:
-        moments, blocks = self.moments(), self.stack.blocks
-        errors = np.empty((len(blocks), self.width))
-        for fold, weights in self._by_fold(assignment).items():
-            if weights.level != "rows":
-                chosen = np.flatnonzero(blocks.fold == fold)
-                errors[chosen] = moments.squared_errors(weights.by_target(self.width), chosen)
-                continue
-            for code, values in enumerate(weights.values):
-                chosen = np.flatnonzero((blocks.fold == fold) & (blocks.group == code))
-                errors[chosen] = moments.squared_errors(values, chosen)
-        return Judged(self.metric, errors, moments.truth_sums())
-
-    def _judge_rows(self, assignments: Sequence[Assignment], steps: Steps | None) -> list[Judged]:
-        by_fold = [self._by_fold(assignment) for assignment in assignments]
-        blocks, scale = self.stack.blocks, self.stack.target_scale
-        errors = np.zeros((len(assignments), len(blocks), self.width))
-        ranked = {
-            fold: {i: self._blend_fold(w[fold], fold) for i, w in enumerate(by_fold) if w[fold].kind == "rank"}
-            for fold in self.folds
-        }
-        first_row = {int(f): int(blocks.start[blocks.fold == f].min()) for f in self.folds}
-        sums = self._gather_truth()
-        groups = self.stack.rows["group"].to_numpy(dtype=str) if "group" in self.stack.rows else None
-        for chunk in self.stack.chunks():
-            fold = int(blocks.fold[chunk.block])
-            own = groups[chunk.rows] if groups is not None else None
-            for i, weights in enumerate(by_fold):
-                if i in ranked[fold]:
-                    blended = ranked[fold][i][chunk.rows.start - first_row[fold] : chunk.rows.stop - first_row[fold]]
-                else:
-                    blended = blend_rows(weights[fold], chunk.predictions, own)
-                if steps is not None:
-                    shaped = (blended * scale).reshape(-1, *self.stack.shape)
-                    blended = steps(shaped, own).reshape(blended.shape) / scale
-                errors[i, chunk.block] += self.metric.error_sums(chunk.truth, blended, scale)
-        return [Judged(self.metric, e, sums) for e in errors]
-
-    def _gather_truth(self) -> TruthSums:
+    def truth_sums(self) -> TruthSums:
         """Sums of the truth per block; only R2 needs more than the number of rows."""
         if self._truth_sums is None:
             counts = self.stack.blocks.counts.astype(np.float64)
@@ -316,41 +225,3 @@ class Problem:
             r2 = self.metric.name == "r2"
             self._truth_sums = self.moments().truth_sums() if r2 else TruthSums(counts, nothing, nothing)
         return self._truth_sums
-
-    def _by_fold(self, assignment: Assignment) -> dict[int, Weights]:
-        if isinstance(assignment, Weights):
-            return dict.fromkeys(self.folds, assignment)
-        return {fold: assignment[fold] for fold in self.folds}
-
-
-class Projected:
-    """A problem whose models are blends of another's models, sharing its passes.
-
-    Args:
-        problem: the whole.
-        basis: ``(new models, models)`` weights of each new model.
-        names: of the new models.
-    """
-
-    def __init__(self, problem: BlendProblem, basis: Array, names: Sequence[str]) -> None:
-        self._problem, self._basis, self.names = problem, basis, list(names)
-        self.folds, self.metric, self.width = problem.folds, problem.metric, problem.width
-        self.target_groups, self.row_groups = problem.target_groups, problem.row_groups
-
-    def objective(self, *args: Any, **kwargs: Any) -> Objective:
-        """As :meth:`Problem.objective`, over the new models."""
-        return Composed(self._problem.objective(*args, **kwargs), self._basis)
-
-    def count(self, folds: Sequence[int] | None, group: int) -> int:
-        """As :meth:`Problem.count`."""
-        return self._problem.count(folds, group)
-
-
-def subset(problem: BlendProblem, keep: Sequence[int]) -> Projected:
-    """A problem of some of the models."""
-    return Projected(problem, np.eye(len(problem.names))[list(keep)], [problem.names[k] for k in keep])
-
-
-def _plain(assignment: Assignment) -> bool:
-    weights = [assignment] if isinstance(assignment, Weights) else list(assignment.values())
-    return all(w.kind == "arithmetic" and w.clip == 0 for w in weights)

@@ -98,7 +98,7 @@ def draw_correlations(correlations: Array, names: Sequence[str], folder: Path) -
     return _save(figure, folder / "correlations.png")
 
 
-def draw_gains(gains: Array, groups: dict[str, list[int]], metric: str, folder: Path) -> Path:
+def draw_gains(gains: Array, names: Sequence[str], groups: dict[str, list[int]], metric: str, folder: Path) -> Path:
     """What the blend gains over the best single model, per target."""
     figure = _figure(8, 3.6)
     axes = figure.subplots()
@@ -107,8 +107,11 @@ def draw_gains(gains: Array, groups: dict[str, list[int]], metric: str, folder: 
         axes.axvline(start - 0.5, color=_INK, linewidth=0.5)
         axes.text((start + stop) / 2, axes.get_ylim()[1], name, ha="center", va="bottom", fontsize=7)
     axes.axhline(0, color=_INK, linewidth=0.8)
+    if len(names) == len(gains) <= _MOST_BARS:
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axes.set_xlabel("target")
-    axes.set_ylabel(f"gain in {metric} over the best single model")
+    axes.set_ylabel(f"gain in {metric}")
+    axes.set_title("gain over the best single model")
     return _save(figure, folder / "gains.png")
 
 

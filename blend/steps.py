@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blend.bank import BankError
-from blend.problem import Steps
+from blend.judge import Steps
 
 Array = npt.NDArray[np.float64]
 

@@ -108,7 +108,9 @@ def figures(found: Found, folder: Path) -> list[Path]:
     if 1 < problem.models <= _MOST_MODELS:
         drawn.append(report.draw_correlations(found.correlations, problem.names, folder))
     if 1 < len(gains) <= _MOST_TARGETS:
-        drawn.append(report.draw_gains(gains, problem.target_groups, problem.metric.name, folder))
+        drawn.append(
+            report.draw_gains(gains, problem.stack.manifest.targets, problem.target_groups, problem.metric.name, folder)
+        )
     return drawn
 
 

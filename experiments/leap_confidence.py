@@ -29,8 +29,7 @@ def report_confidence(run: FinishedRun) -> None:
         return
     curve = risk_coverage(run.bank)
     run.directory.update_record(risk_coverage=curve)
-    text = ", ".join(f"{100 * share:.0f} % {r2:.4f}" for share, r2 in zip(curve["kept"], curve["r2"], strict=True))
-    print(f"R2 of the rows with the smallest expected error: {text}")
+    _print(curve)
     if run.settings.train.figures:
         figure = draw_risk_coverage(curve)
         run.directory.figures.mkdir(parents=True, exist_ok=True)
@@ -38,23 +37,32 @@ def report_confidence(run: FinishedRun) -> None:
         run.log_image("risk_coverage", figure)
 
 
+def _print(curve: dict[str, list[Any]]) -> None:
+    print("rows kept, smallest expected error first:")
+    lines = {"R2": "r2", "R2 against the spread of all rows": "skill", "mean absolute error / std": "error"}
+    for label, name in {"rows kept [%]": "kept", **lines}.items():
+        values = (f"{100 * value:.0f}" if name == "kept" else f"{value:.4f}" for value in curve[name])
+        print(f"{label:>34}" + "".join(f"{value:>8}" for value in values))
+
+
 def risk_coverage(bank: PredictionBank, shares: tuple[float, ...] = SHARES) -> dict[str, list[float]]:
     """R2 against the share of rows kept, those of the smallest expected error first.
 
     A row's expected error is the mean of its ``confidence`` over the targets (0 where a target cannot be learnt, which
-    does not change the order). R2 is taken on the kept rows alone, their own spread included.
+    does not change the order). R2 divides by the spread of the kept rows themselves, which are the calmer ones, so that it
+    may fall while their errors fall; ``skill`` divides by the spread of all rows.
 
     Args:
         bank: out-of-fold predictions with ``confidence.npy``, expected absolute errors in bank units.
-        shares: of rows to keep, each in (0, 1].
+        shares: of rows to keep, each in (0, 1]; all rows are added to them.
 
     Returns:
         Lists of equal length: ``kept`` (share of rows), ``rows``, ``r2`` (mean over all targets), ``clipped`` (the mean
-        with every target's R2 held to [-1, 1]) and ``error`` (mean absolute error of the targets that can be learnt, in
-        bank units, which are about one standard deviation of each).
+        with every target's R2 held to [-1, 1]), ``skill`` and ``error`` (mean absolute error of the targets that can be
+        learnt, in bank units, which are about one standard deviation of each).
     """
     rank = np.argsort(np.argsort(expected_errors(bank), kind="stable"))
-    counts = np.unique([max(_FEWEST_ROWS, round(share * len(rank))) for share in shares])[::-1]
+    counts = np.unique([len(rank), *(max(_FEWEST_ROWS, round(share * len(rank))) for share in shares)])[::-1]
     metrics = [StreamingR2(N_TARGETS) for _ in counts]
     truth = bank.truth()
     learnable = learnable_target_mask().numpy()
@@ -73,8 +81,16 @@ def risk_coverage(bank: PredictionBank, shares: tuple[float, ...] = SHARES) -> d
         "rows": [int(count) for count in counts],
         "r2": [float(r2.mean()) for r2 in per_target],
         "clipped": [float(r2.clamp(-1, 1).mean()) for r2 in per_target],
+        "skill": [float(_skill(metric, metrics[0])) for metric in metrics],
         "error": [float(row_errors[rank < count].mean()) for count in counts],
     }
+
+
+def _skill(kept: StreamingR2, everything: StreamingR2) -> torch.Tensor:
+    """Mean over the targets of 1 - squared error of the kept rows / variance of all rows."""
+    variance = everything.m2 / everything.count
+    ratio = kept.rss / kept.count / torch.where(variance > 0, variance, 1.0)
+    return torch.where(variance > 0, 1.0 - ratio, everything.per_target()).mean()
 
 
 def expected_errors(bank: PredictionBank) -> npt.NDArray[np.float64]:
@@ -101,7 +117,7 @@ def draw_risk_coverage(curve: dict[str, list[Any]]) -> Figure:
     right.invert_xaxis()
     right.set(xlabel="rows kept [%]", ylabel="mean absolute error [standard deviations]", title="learnable targets")
     axis.plot(kept, curve["r2"], marker="o", label="mean R2")
-    axis.plot(kept, curve["clipped"], marker="s", label="mean R2, targets held to [-1, 1]")
+    axis.plot(kept, curve["skill"], marker="s", label="mean R2 against the spread of all rows")
     axis.axhline(curve["r2"][0], color="grey", linewidth=0.8, linestyle="--", label="all rows")
     axis.invert_xaxis()
     axis.set(xlabel="rows kept, smallest expected error first [%]", ylabel="R2", title="risk and coverage")

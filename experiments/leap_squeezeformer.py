@@ -27,7 +27,7 @@ EXPERIMENT = Experiment(
         "model.dim": 32,
         "model.head": 64,
         "model.blocks": 2,
-        "epochs": 6,
+        "epochs": 3,
         "batch_size": 256,
         "lr": 3e-3,
     },

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from blend.bank import BankError
-from blend.problem import BlendProblem
+from blend.views import BlendProblem
 from blend.weights import Kind, Weights
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from blend.bank import BankError
 from blend.objectives import Composed, Objective
-from blend.problem import BlendProblem
 from blend.solvers.base import MeanSolver, Solver, register
+from blend.views import BlendProblem
 from blend.weights import Weights
 
 

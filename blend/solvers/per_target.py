@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from blend.bank import BankError
 from blend.objectives import QuadraticLoss, WithPrior
-from blend.problem import BlendProblem
 from blend.solvers.base import Solver, register
 from blend.solvers.exact import exact_minimum
+from blend.views import BlendProblem
 from blend.weights import Weights
 
 Array = npt.NDArray[np.float64]

@@ -9,22 +9,18 @@ from __future__ import annotations
 import multiprocessing
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from blend.bank import BankError
-from blend.objectives import Objective
-from blend.problem import BlendProblem
-from blend.simplex import frank_wolfe_gap
 from blend.solvers.base import MeanSolver, register
-from blend.solvers.exact import exact_minimum
-from blend.weights import LOGIT_CLIP, Kind, Weights
+from blend.solvers.space import Space
+from blend.views import BlendProblem
+from blend.weights import Kind, Weights
 
 if TYPE_CHECKING:
     import optuna
@@ -33,8 +29,6 @@ Array = npt.NDArray[np.float64]
 TrialLog = Callable[[int, float, float, dict[str, float]], None]
 """Called after every trial with its number, score, the best score and the weights."""
 STUDY = "blend"
-_SMOOTH = ("r2", "column_log_loss")
-_EXACT = (*_SMOOTH, "mae")
 
 
 @register
@@ -78,11 +72,13 @@ class OptunaSearch(MeanSolver):
         """
         import optuna
 
+        from blend.journal import open_storage
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        space = _Space(self, problem, folds)
+        space = Space(problem, folds, self.kinds or [self.kind], self.clips or [self.clip], self.subsets)
         if self.workers > 1 and self.storage is None:
             raise BankError("several workers share a study through a file: give --storage FILE.journal")
-        with _storage(self.storage, shared=self.workers > 1) as storage:
+        with open_storage(self.storage, shared=self.workers > 1) as storage:
             study = optuna.create_study(
                 study_name=STUDY,
                 storage=storage,
@@ -109,7 +105,7 @@ class OptunaSearch(MeanSolver):
                 return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
             return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=self.workers > 1)
 
-    def _begin(self, study: optuna.Study, space: _Space) -> None:
+    def _begin(self, study: optuna.Study, space: Space) -> None:
         """Enqueue the starting points of a new study; refuse a study of other predictions."""
         mark = space.mark()
         known = study.user_attrs.get("inputs")
@@ -126,7 +122,7 @@ class OptunaSearch(MeanSolver):
             for origin, parameters in space.starts():
                 study.enqueue_trial(parameters, user_attrs={"origin": origin})
 
-    def _run_workers(self, space: _Space, missing: int) -> None:
+    def _run_workers(self, space: Space, missing: int) -> None:
         methods = multiprocessing.get_all_start_methods()
         context: Any = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
         shares = [missing // self.workers + (i < missing % self.workers) for i in range(self.workers)]
@@ -140,7 +136,7 @@ class OptunaSearch(MeanSolver):
         if any(process.exitcode for process in processes):
             raise RuntimeError("a worker of the study failed; its error stands above")
 
-    def _result(self, problem: BlendProblem, study: optuna.Study, space: _Space) -> Weights:
+    def _result(self, problem: BlendProblem, study: optuna.Study, space: Space) -> Weights:
         best = study.best_trial
         kind, clip, values = space.blend(best.params)
         origin = best.user_attrs.get("origin")
@@ -159,92 +155,10 @@ class OptunaSearch(MeanSolver):
         )
 
 
-class _Space:
-    """The search space: parameters to a blend, and its score."""
-
-    def __init__(self, search: OptunaSearch, problem: BlendProblem, folds: Sequence[int] | None) -> None:
-        self.names, self.problem = list(problem.names), problem
-        self.subsets = search.subsets and len(self.names) > 1
-        self.kinds: list[Kind] = list(search.kinds or [search.kind])
-        self.clips = list(search.clips or [search.clip])
-        self.objectives = {
-            (kind, clip): problem.objective(folds, kind, clip) for kind in self.kinds for clip in self.clips
-        }
-
-    def blend(self, parameters: dict[str, Any]) -> tuple[Kind, float, Array]:
-        """Kind, clip and weights of a trial: shares in [0, 1], divided by their sum."""
-        shares = np.array([parameters[f"weight/{name}"] for name in self.names])
-        if self.subsets:
-            shares = shares * np.array([parameters[f"use/{name}"] for name in self.names], dtype=np.float64)
-        total = shares.sum()
-        values = shares / total if total > 0 else np.full(len(shares), 1.0 / len(shares))
-        kind = parameters.get("kind", self.kinds[0])
-        clip = parameters.get("clip", self.clips[0])
-        return kind, clip or (LOGIT_CLIP if kind == "logit" else 0.0), values
-
-    def objective(self, parameters: dict[str, Any]) -> Objective:
-        """Loss of the kind and clip that a trial drew."""
-        return self.objectives[parameters.get("kind", self.kinds[0]), parameters.get("clip", self.clips[0])]
-
-    def gap(self, parameters: dict[str, Any]) -> float | None:
-        """Certificate of a trial's weights among all of its kind, where the loss is smooth and convex."""
-        objective = self.objective(parameters)
-        if not objective.convex or self.problem.metric.name not in _SMOOTH:
-            return None
-        _, _, values = self.blend(parameters)
-        return frank_wolfe_gap(values, objective.derivatives(values)[1])
-
-    def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        """Draw a trial's parameters."""
-        drawn: dict[str, Any] = {
-            f"weight/{name}": trial.suggest_float(f"weight/{name}", 0.0, 1.0) for name in self.names
-        }
-        if self.subsets:
-            drawn |= {f"use/{name}": trial.suggest_categorical(f"use/{name}", [True, False]) for name in self.names}
-        if len(self.kinds) > 1:
-            drawn["kind"] = trial.suggest_categorical("kind", self.kinds)
-        if len(self.clips) > 1:
-            drawn["clip"] = trial.suggest_categorical("clip", self.clips)
-        return drawn
-
-    def evaluate(self, trial: optuna.Trial) -> float:
-        """Score of a trial."""
-        drawn = self.suggest(trial)
-        _, _, values = self.blend(drawn)
-        return self.problem.metric.score_of_loss(self.objective(drawn).loss(values))
-
-    def starts(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Equal weights, the best single model, and the exact solution of every kind and clip that has one."""
-        first = self.objectives[self.kinds[0], self.clips[0]]
-        yield "equal", self._parameters(first.equal(), self.kinds[0], self.clips[0])
-        single = np.eye(first.size)[int(np.argmin(first.singles()))]
-        yield "best single", self._parameters(single, self.kinds[0], self.clips[0])
-        for (kind, clip), objective in self.objectives.items():
-            if objective.convex and self.problem.metric.name in _EXACT:
-                yield f"exact {kind}", self._parameters(exact_minimum(objective)[0], kind, clip)
-
-    def _parameters(self, values: Array, kind: Kind, clip: float) -> dict[str, Any]:
-        shares = values / values.max()
-        out: dict[str, Any] = {f"weight/{name}": float(share) for name, share in zip(self.names, shares, strict=True)}
-        if self.subsets:
-            out |= {f"use/{name}": bool(share > 0) for name, share in zip(self.names, shares, strict=True)}
-        if len(self.kinds) > 1:
-            out["kind"] = kind
-        if len(self.clips) > 1:
-            out["clip"] = clip
-        return out
-
-    def mark(self) -> str:
-        """What tells a study of other predictions or choices apart."""
-        objective: Objective = self.objectives[self.kinds[0], self.clips[0]]
-        equal = objective.loss(objective.equal())
-        return f"{self.problem.metric.name} {self.kinds} {self.clips} {self.subsets} {self.names} {equal:.10g}"
-
-
 class _Watch:
     """Callback that reports trials."""
 
-    def __init__(self, search: OptunaSearch, space: _Space) -> None:
+    def __init__(self, search: OptunaSearch, space: Space) -> None:
         self._search, self._space, self._last = search, space, time.monotonic()
         self._best: float | None = None
 
@@ -261,34 +175,14 @@ class _Watch:
             print(f"trial {trial.number + 1} of {self._search.trials}: best {self._best:.8f}", flush=True)
 
 
-@contextmanager
-def _storage(location: str | None, shared: bool) -> Iterator[optuna.storages.BaseStorage]:
-    """Memory, a journal file (buffered unless several processes share it), or a database."""
-    import optuna
-
-    if location is None:
-        yield optuna.storages.InMemoryStorage()
-    elif "://" in location:
-        yield optuna.storages.RDBStorage(location)
-    elif shared:
-        Path(location).parent.mkdir(parents=True, exist_ok=True)
-        yield optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(location))
-    else:
-        from blend.journal import BufferedJournal
-
-        journal = BufferedJournal(Path(location))
-        try:
-            yield optuna.storages.JournalStorage(journal)
-        finally:
-            journal.flush()
-
-
-def _work(search: OptunaSearch, space: _Space, worker: int, trials: int) -> None:
+def _work(search: OptunaSearch, space: Space, worker: int, trials: int) -> None:
     """One process of a shared study."""
     import optuna
 
+    from blend.journal import open_storage
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with _storage(search.storage, shared=True) as storage:
+    with open_storage(search.storage, shared=True) as storage:
         study = optuna.load_study(study_name=STUDY, storage=storage, sampler=search._sampler(worker + 1))
         watch = _Watch(search, space) if worker == 0 else None
         study.optimize(space.evaluate, n_trials=trials, callbacks=[watch] if watch else None)

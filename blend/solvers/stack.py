@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from blend.bank import BankError
-from blend.problem import BlendProblem, Projected
 from blend.recipe import Node, Recipe
 from blend.solvers.base import MeanSolver, make_solver, register
+from blend.views import BlendProblem, Projected
 from blend.weights import Level, Weights
 
 Array = npt.NDArray[np.float64]

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from blend.bank import BankError
 from blend.objectives import ProbabilityLoss
-from blend.problem import BlendProblem
 from blend.solvers.base import MeanSolver, register
+from blend.views import BlendProblem
 from blend.weights import Weights
 
 Array = npt.NDArray[np.float64]

@@ -16,68 +16,48 @@ HALO = 2
 
 
 @njit(nogil=True, cache=True)
-def _sponge_row(kappa: Any, side: Any, inner: Any, level: Any) -> None:
-    """Sponge of one grid row: the side columns win in the corners, the row's own level fills the rest."""
-    for j in range(kappa.size):
-        kappa[j] = side[j] + inner[j] * level
+def _step(older: Any, newer: Any, alpha: Any, side: Any, inner: Any, levels: Any, c: Any) -> None:
+    """One time step of the whole grid and its periodic halo, written over ``older``.
 
-
-@njit(nogil=True, cache=True)
-def _laplacian_row(out: Any, row: Any, up: Any, down: Any, up2: Any, down2: Any, c: Any) -> None:
-    """Fourth-order sum over the eight neighbours minus five times the cell, of one row."""
-    one, two = np.uint64(1), np.uint64(2)
-    near, far, five = c[0], c[1], c[3]
-    for m in range(out.size):
-        q = np.uint64(m)  # unsigned, or every index is tested for a negative value and nothing becomes a vector operation
-        j = q + two
-        sum1 = (row[j - one] + row[j + one]) + (up[j] + down[j])
-        sum2 = (row[q] + row[j + two]) + (up2[j] + down2[j])
-        out[q] = (near * sum1 - far * sum2) - five * row[j]
-
-
-@njit(nogil=True, cache=True)
-def _step_row(
-    older: Any, row: Any, up: Any, down: Any, up2: Any, down2: Any, alpha: Any, kappa: Any, c: Any
-) -> None:
-    """One row of the update, written over ``older``; then its periodic halo."""
-    one, two = np.uint64(1), np.uint64(2)
+    No row is sliced off: every slice counts references, which takes longer than the row itself. Indices are unsigned, or each
+    would be tested for a negative value and nothing would become a vector operation.
+    """
     near, far, double, five, unit = c[0], c[1], c[2], c[3], c[4]
-    n = alpha.size
-    for m in range(n):
-        q = np.uint64(m)
-        j = q + two
-        # sums of mirrored pairs: a mirrored map gives the mirrored field to the last bit
-        sum1 = (row[j - one] + row[j + one]) + (up[j] + down[j])
-        sum2 = (row[q] + row[j + two]) + (up2[j] + down2[j])
-        a, k = alpha[q], kappa[q]
-        older[j] = (double - five * a - k) * row[j] - (unit - k) * older[j] + a * (near * sum1 - far * sum2)
-    older[0], older[1] = older[n], older[n + 1]
-    older[n + 2], older[n + 3] = older[2], older[3]
-
-
-@njit(nogil=True, cache=True)
-def _step(older: Any, newer: Any, alpha: Any, side: Any, inner: Any, levels: Any, kappa: Any, c: Any) -> None:
-    """One time step of the whole grid, written over ``older``."""
-    height, depth = newer.shape[0], alpha.shape[0]
+    height, depth, width = newer.shape[0], alpha.shape[0], np.uint64(side.size)
     top = (height - depth) // 2
-    for i in range(height):
-        _sponge_row(kappa, side, inner, levels[i])
-        _step_row(
-            older[i],
-            newer[i],
-            newer[(i - 1 + height) % height],
-            newer[(i + 1) % height],
-            newer[(i - 2 + height) % height],
-            newer[(i + 2) % height],
-            alpha[min(max(i - top, 0), depth - 1)],
-            kappa,
-            c,
-        )
+    one, two = np.uint64(1), np.uint64(2)
+    for row in range(height):
+        i, up, up2 = np.uint64(row), np.uint64((row - 1 + height) % height), np.uint64((row - 2 + height) % height)
+        down, down2 = np.uint64((row + 1) % height), np.uint64((row + 2) % height)
+        model = np.uint64(min(max(row - top, 0), depth - 1))
+        level = levels[row]
+        for m in range(side.size):
+            q = np.uint64(m)
+            l, j, r = q + one, q + two, q + two + one  # noqa: E741
+            # sums of mirrored pairs: a mirrored map gives the mirrored field to the last bit
+            sum1 = (newer[i, l] + newer[i, r]) + (newer[up, j] + newer[down, j])
+            sum2 = (newer[i, q] + newer[i, r + one]) + (newer[up2, j] + newer[down2, j])
+            a = alpha[model, q]
+            k = side[q] + inner[q] * level  # the side columns win in the corners
+            older[i, j] = (
+                (double - five * a - k) * newer[i, j] - (unit - k) * older[i, j] + a * (near * sum1 - far * sum2)
+            )
+        older[i, 0], older[i, 1] = older[i, width], older[i, width + one]
+        older[i, width + two], older[i, width + two + one] = older[i, 2], older[i, 3]
 
 
 @njit(nogil=True, cache=True)
 def record_shot(
-    alpha: Any, side: Any, inner: Any, levels: Any, amplitude: float, wavelet: Any, row: int, column: int, c: Any, seismogram: Any
+    alpha: Any,
+    side: Any,
+    inner: Any,
+    levels: Any,
+    amplitude: float,
+    wavelet: Any,
+    row: int,
+    column: int,
+    c: Any,
+    seismogram: Any,
 ) -> None:
     """Fill one shot's seismogram ``(samples, receivers)``.
 
@@ -98,9 +78,8 @@ def record_shot(
     first = HALO + (width - receivers) // 2
     older = np.zeros((height, width + 2 * HALO), alpha.dtype)
     newer = np.zeros((height, width + 2 * HALO), alpha.dtype)
-    kappa = np.empty(width, alpha.dtype)
     for n in range(samples):
-        _step(older, newer, alpha, side, inner, levels, kappa, c)
+        _step(older, newer, alpha, side, inner, levels, c)
         older[row, HALO + column] += amplitude * wavelet[n]
         for r in range(receivers):
             seismogram[n, r] = older[row, first + r]
@@ -108,26 +87,23 @@ def record_shot(
 
 
 @njit(nogil=True, cache=True)
-def _accumulate(gradient: Any, adjoint: Any, field: Any, before: Any, buffer: Any, c: Any) -> None:
+def _accumulate(gradient: Any, adjoint: Any, field: Any, before: Any, c: Any) -> None:
     """Add one step's share to the gradients (times alpha) of alpha, ``gradient[0]``, and of the sponge, ``gradient[1]``."""
-    two = np.uint64(2)
-    height = field.shape[0]
-    for i in range(height):
-        row, previous, mu = field[i], before[i], adjoint[i]
-        _laplacian_row(
-            buffer,
-            row,
-            field[(i - 1 + height) % height],
-            field[(i + 1) % height],
-            field[(i - 2 + height) % height],
-            field[(i + 2) % height],
-            c,
-        )
-        for_alpha, for_sponge = gradient[0, i], gradient[1, i]
-        for m in range(buffer.size):
+    near, far, five = c[0], c[1], c[3]
+    height, width = gradient.shape[1], gradient.shape[2]
+    one, two = np.uint64(1), np.uint64(2)
+    first, second = np.uint64(0), np.uint64(1)
+    for row in range(height):
+        i, up, up2 = np.uint64(row), np.uint64((row - 1 + height) % height), np.uint64((row - 2 + height) % height)
+        down, down2 = np.uint64((row + 1) % height), np.uint64((row + 2) % height)
+        for m in range(width):
             q = np.uint64(m)
-            for_alpha[q] += mu[q + two] * buffer[q]
-            for_sponge[q] += mu[q + two] * (previous[q + two] - row[q + two])
+            l, j, r = q + one, q + two, q + two + one  # noqa: E741
+            sum1 = (field[i, l] + field[i, r]) + (field[up, j] + field[down, j])
+            sum2 = (field[i, q] + field[i, r + one]) + (field[up2, j] + field[down2, j])
+            mu = adjoint[i, j]
+            gradient[first, i, q] += mu * ((near * sum1 - far * sum2) - five * field[i, j])
+            gradient[second, i, q] += mu * (before[i, j] - field[i, j])
 
 
 @njit(nogil=True, cache=True)
@@ -150,11 +126,8 @@ def gradient_shot(
     The fields are kept every ``segment`` steps and computed again in between, so that memory grows with the root of the
     number of samples.
 
-    Args:
-        alpha, side, inner, levels, amplitude, wavelet, row, column, c: as in :func:`record_shot`.
-        residual: gradient of the seismogram, ``(samples, receivers)``.
-        segment: steps between kept fields.
-        gradient: output, of alpha and of the sponge, both times alpha.
+    ``residual`` is the gradient of the seismogram, ``(samples, receivers)``; ``gradient`` takes that of alpha and that of
+    the sponge, both times alpha; the other arguments are :func:`record_shot`'s.
     """
     samples, receivers = residual.shape
     height, width = levels.size, side.size
@@ -163,9 +136,8 @@ def gradient_shot(
     kept = np.zeros((segments, 2, height, width + 2 * HALO), alpha.dtype)
     older = np.zeros((height, width + 2 * HALO), alpha.dtype)
     newer = np.zeros((height, width + 2 * HALO), alpha.dtype)
-    kappa = np.empty(width, alpha.dtype)
     for n in range((segments - 1) * segment):
-        _step(older, newer, alpha, side, inner, levels, kappa, c)
+        _step(older, newer, alpha, side, inner, levels, c)
         older[row, HALO + column] += amplitude * wavelet[n]
         older, newer = newer, older
         if (n + 1) % segment == 0:
@@ -181,13 +153,13 @@ def gradient_shot(
         for n in range(start, stop - 1):
             k = n - start
             fields[k + 2] = fields[k]
-            _step(fields[k + 2], fields[k + 1], alpha, side, inner, levels, kappa, c)
+            _step(fields[k + 2], fields[k + 1], alpha, side, inner, levels, c)
             fields[k + 2, row, HALO + column] += amplitude * wavelet[n]
         for n in range(stop - 1, start - 1, -1):
-            _step(late, next_, alpha, side, inner, levels, kappa, c)
+            _step(late, next_, alpha, side, inner, levels, c)
             for r in range(receivers):
                 late[row, first + r] += source_row[first - HALO + r] * residual[n, r]
             late, next_ = next_, late
             of_amplitude += next_[row, HALO + column] / source_row[column] * wavelet[n]
-            _accumulate(gradient, next_, fields[n - start + 1], fields[n - start], kappa, c)
+            _accumulate(gradient, next_, fields[n - start + 1], fields[n - start], c)
     return of_amplitude

@@ -222,9 +222,7 @@ def _keep_fields(steps: _Steps, amplitude: Tensor, wavelet: Tensor, segment: int
     return kept
 
 
-def _fields_between(
-    steps: _Steps, first: tuple[Tensor, Tensor], amplitude: Tensor, wavelet: Tensor
-) -> list[Tensor]:
+def _fields_between(steps: _Steps, first: tuple[Tensor, Tensor], amplitude: Tensor, wavelet: Tensor) -> list[Tensor]:
     """Wavefields of a segment: the two that were kept and all but the last that follow."""
     fields = list(first)
     for value in wavelet[:-1]:
@@ -270,13 +268,14 @@ def _run_shots(work: Callable[[int, int], Any], maps: int, n_shots: int) -> list
 def _record_numba(alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, shots: Shots) -> Tensor:
     from datamodules.gwi.kernels import record_shot
 
+    kernel: Callable[..., None] = record_shot
     maps = _kernel_arguments(alpha, kappa, shots)
     c, w = _constants(maps[0][0].dtype), wavelet.numpy()
     out = alpha.new_empty(len(alpha), len(shots.columns), len(wavelet), shots.receivers).detach()
     seismograms, factors = out.numpy(), amplitude.detach().numpy()
 
     def work(m: int, s: int) -> None:
-        record_shot(*maps[m], factors[m, s], w, shots.row, shots.columns[s], c, seismograms[m, s])
+        kernel(*maps[m], factors[m, s], w, shots.row, shots.columns[s], c, seismograms[m, s])
 
     _run_shots(work, len(maps), len(shots.columns))
     return out
@@ -287,6 +286,7 @@ def _gradient_numba(
 ) -> tuple[Tensor, Tensor, Tensor]:
     from datamodules.gwi.kernels import gradient_shot
 
+    kernel: Callable[..., float] = gradient_shot
     maps = _kernel_arguments(alpha, kappa, shots)
     c, w = _constants(maps[0][0].dtype), wavelet.numpy()
     upstream, factors = np.ascontiguousarray(residual.numpy()), amplitude.detach().numpy()
@@ -294,7 +294,7 @@ def _gradient_numba(
     def work(m: int, s: int) -> tuple[np.ndarray, float]:
         # an array of its own for every shot: threads may not add to the same one
         gradient = np.zeros((2, *alpha.shape[1:]), upstream.dtype)
-        of_amplitude = gradient_shot(
+        of_amplitude = kernel(
             *maps[m], factors[m, s], w, shots.row, shots.columns[s], c, upstream[m, s], shots.segment, gradient
         )
         return gradient, of_amplitude

@@ -32,6 +32,8 @@ class Simulator(nn.Module):
         segment: samples between kept wavefields; the root of twice the samples by default, where memory is least.
     """
 
+    wavelet: Tensor
+
     def __init__(
         self, acquisition: Acquisition = OPENFWI, backend: Backend = "auto", segment: int | None = None
     ) -> None:

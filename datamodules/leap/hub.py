@@ -17,6 +17,8 @@ from datamodules.errors import DataError
 Resolution = Literal["low", "high"]
 
 ATTEMPTS = 6
+LISTING_ATTEMPTS = 2
+"""The library repeats listings by itself, for about twenty seconds."""
 FIRST_PAUSE = 2.0
 """Seconds before the second attempt; each further pause is twice as long."""
 INCOMING = ".incoming"
@@ -98,8 +100,8 @@ class Hub:
     def fetch(self, file: RemoteFile, destination: Path) -> None:
         """Download a file; it appears below the destination only with the listed size.
 
-        A connection that breaks is taken up where it broke, several times; then the whole attempt is repeated with
-        growing pauses.
+        The library takes up a connection that breaks where it broke, to the last ten megabytes, several times; then the
+        whole attempt is repeated with growing pauses.
 
         Raises:
             FetchError: It stays incomplete or unreachable.
@@ -155,11 +157,11 @@ class Hub:
     def _ask(self, call: Any, **arguments: Any) -> Any:
         """A request of the listing, repeated when it may help."""
         pause = FIRST_PAUSE
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, LISTING_ATTEMPTS + 1):
             try:
                 return call(**arguments)
             except Exception as error:
-                if _status(error) in _PERMANENT or attempt == ATTEMPTS:
+                if _status(error) in _PERMANENT or attempt == LISTING_ATTEMPTS:
                     raise DataError(
                         f"{self.repository.name} cannot be listed: {_reason(error)}; "
                         "check the network, and HF_ENDPOINT if it is set"

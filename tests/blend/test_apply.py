@@ -107,7 +107,7 @@ def test_weights_per_target_and_per_family(tmp_path, method):
     families = ["flat", "style"]
     runs = write_runs(tmp_path, "mae", models=2, rows=30, shape=(2, 3), groups=families * 15)
     if method == "per_target":
-        runs = write_runs(tmp_path / "flat", "mae", models=2, rows=30, shape=(4,), groups=families * 15)
+        runs = write_runs(tmp_path / "flat", "r2", models=2, rows=30, shape=(4,), groups=families * 15)
     values = write_test_predictions(runs, groups=families * 6)
     search(runs.banks, method, None, Inputs(), Method(), Output(figures=False, out=tmp_path / "blend"))
     bank = apply(tmp_path / "blend", [])

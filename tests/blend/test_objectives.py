@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize
 
 from blend import cells
+from blend.judge import judge
 from blend.objectives import AbsoluteLoss, Composed, LogLoss, WithPrior
 from blend.solvers.exact import exact_minimum
 from blend.weights import LOGIT_CLIP, Weights
@@ -29,7 +30,7 @@ def test_loss_is_the_judges_score(problems, metric, kind):
     problem = problems[metric]
     clip = LOGIT_CLIP if kind == "logit" else 0.0
     for w in on_simplex(4, 3):
-        score = problem.judge([Weights("", problem.names, w, kind=kind, clip=clip)])[0].score()
+        score = judge(problem, [Weights("", problem.names, w, kind=kind, clip=clip)])[0].score()
         assert problem.metric.score_of_loss(problem.objective(kind=kind).loss(w)) == pytest.approx(score, rel=2e-7)
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss, mean_absolute_error, r2_score
 
 from blend.bank import BankError
+from blend.judge import judge
 from blend.scores import find_metric, sum_log
 from blend.weights import Weights
 from tests.blend.banks import memory_problem, random_case, write_runs
@@ -14,7 +15,7 @@ from tests.blend.banks import memory_problem, random_case, write_runs
 
 def judged(metric, truth, predictions, weights, **kind):
     problem = memory_problem(metric, truth, predictions)
-    return problem.judge([Weights("", problem.names, weights, **kind)])[0]
+    return judge(problem, [Weights("", problem.names, weights, **kind)])[0]
 
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])
@@ -60,10 +61,10 @@ def test_r2_of_a_large_mean_and_a_tiny_spread_keeps_its_digits():
 def test_r2_does_not_change_with_the_scale_and_mae_is_in_judge_units(tmp_path):
     for metric in ("r2", "mae"):
         runs = write_runs(tmp_path / metric, metric)
-        plain = runs.problem().judge([Weights("", ["a", "b", "c"], WEIGHTS)])[0].score()
+        plain = judge(runs.problem(), [Weights("", ["a", "b", "c"], WEIGHTS)])[0].score()
         for manifest in (tmp_path / metric).rglob("manifest.json"):
             np.save(manifest.parent / "scale.npy", np.array([2.0, 2.0, 2.0, 2.0]))
-        scaled = runs.problem().judge([Weights("", ["a", "b", "c"], WEIGHTS)])[0].score()
+        scaled = judge(runs.problem(), [Weights("", ["a", "b", "c"], WEIGHTS)])[0].score()
         assert scaled == pytest.approx(plain if metric == "r2" else 2 * plain, rel=1e-12)
 
 

@@ -133,7 +133,8 @@ def _write_runs(
     processes: int | None,
 ) -> list[str]:
     """Write all feature files; their md5."""
-    workers = processes or len(os.sched_getaffinity(0))
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    workers = processes or (len(affinity(0)) if affinity else os.cpu_count() or 1)
     write = partial(_write_run, folder, seed)
     if workers == 1:
         return list(map(write, range(len(paths)), paths, labels, derivatized))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import ClassVar
 
 import numpy as np
@@ -61,7 +62,7 @@ class UmapCoordinates(Step):
     def fit(self, table: FeatureTable, context: FitContext) -> State:
         """Training rows and their coordinates."""
         try:
-            from umap import UMAP
+            UMAP = import_module("umap").UMAP
         except ModuleNotFoundError:
             raise DataError(
                 "data.features: the step 'umap' needs the package umap-learn; install it, or leave the step out (factor "

@@ -79,11 +79,11 @@ class FeaturePipeline(nn.Module):
         for name, value in state.items():
             self.register_buffer(name, torch.as_tensor(np.asarray(value)).clone())
         self.recipe, self.genes, self.cells, self.times, self.doses = (
-            decode_names(self.get_buffer(name)) for name in _NAMES
+            decode_names(self.get_buffer(f"{name}_utf8")) for name in _NAMES
         )
         self._steps = parse_recipe(self.recipe)
         with torch.no_grad():
-            one = self._apply(self._table(torch.zeros(1, len(self.genes) + len(self.cells))))
+            one = self._run(self._table(torch.zeros(1, len(self.genes) + len(self.cells))))
         ends = np.cumsum([block.shape[1] for block in one.blocks.values()]).tolist()
         self.blocks = {
             name: slice(end - block.shape[1], end) for (name, block), end in zip(one.blocks.items(), ends, strict=True)
@@ -113,14 +113,14 @@ class FeaturePipeline(nn.Module):
         """
         together = rows if more is None else _concatenate(rows, more)
         state: dict[str, npt.NDArray[Any]] = {
-            "recipe": encode_names(recipe),
-            "genes": encode_names(rows.genes),
-            "cells": encode_names(rows.cells),
-            "times": encode_names(sorted(set(together.time), key=_as_number)),
-            "doses": encode_names(sorted(set(together.dose), key=_as_number)),
+            "recipe_utf8": encode_names(recipe),
+            "genes_utf8": encode_names(rows.genes),
+            "cells_utf8": encode_names(rows.cells),
+            "times_utf8": encode_names(sorted(set(together.time), key=_as_number)),
+            "doses_utf8": encode_names(sorted(set(together.dose), key=_as_number)),
         }
         context = FitContext(seed, labels, len(rows.ids), {GENES: rows.genes, CELLS: rows.cells})
-        times, doses = decode_names(state["times"]), decode_names(state["doses"])
+        times, doses = decode_names(state["times_utf8"]), decode_names(state["doses_utf8"])
         table = _raw_table(
             torch.from_numpy(together.values), len(rows.genes), positions(together.time, times, "cp_time", together.ids),
             positions(together.dose, doses, "cp_dose", together.ids), torch.from_numpy(together.control), len(times), len(doses),
@@ -148,7 +148,7 @@ class FeaturePipeline(nn.Module):
             dose: ``(rows,)`` positions in ``doses``.
             control: ``(rows,)`` bool; default: no row is a control.
         """
-        return self._apply(self._table(values, time, dose, control)).matrix().float()
+        return self._run(self._table(values, time, dose, control)).matrix().float()
 
     def encode(self, rows: Signatures, path: object = "the feature file") -> dict[str, Tensor]:
         """Tensors of :meth:`forward` for rows of a file, whose columns may stand in another order.
@@ -187,7 +187,7 @@ class FeaturePipeline(nn.Module):
         prefix = f"step{i}_"
         return {name.removeprefix(prefix): value for name, value in self.named_buffers() if name.startswith(prefix)}
 
-    def _apply(self, table: FeatureTable) -> FeatureTable:
+    def _run(self, table: FeatureTable) -> FeatureTable:
         for i, step in enumerate(self._steps):
             table = step.apply(table, self._state_of(i))
         return table

@@ -60,8 +60,8 @@ class FeatureTable:
         """Stretches of rows under each other."""
         first = tables[0]
         blocks = {name: torch.cat([table.blocks[name] for table in tables]) for name in first.blocks}
-        conditions = {n: torch.cat([getattr(table, n) for table in tables]) for n in ("time", "dose", "control")}
-        return replace(first, blocks=blocks, **conditions)
+        time, dose, control = (torch.cat([getattr(table, n) for table in tables]) for n in ("time", "dose", "control"))
+        return replace(first, blocks=blocks, time=time, dose=dose, control=control)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def test_computes_in_the_maps_precision(backend: Backend) -> None:
     single = Simulator(SMALL, backend)(maps(dtype=torch.float32))
     assert single.dtype == torch.float32
     double = Simulator(SMALL, backend)(maps())
-    torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(single.double(), double, rtol=0, atol=1e-5 * float(double.abs().max()))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -176,25 +176,30 @@ def test_what_cannot_be_shot_is_refused_in_a_sentence(velocity: Tensor, says: st
         Simulator(SMALL)(velocity)
 
 
-def test_agrees_with_deepwave() -> None:
-    """An independent solver, accuracy 4, its absorbing layer and one sample's delay apart; early, so that no edge is seen."""
+def by_deepwave(velocity: Tensor, a: Acquisition) -> Tensor:
+    """The same shots by an independent solver, which records one sample late and absorbs at the edge in another way."""
     deepwave = pytest.importorskip("deepwave")
-    a = Acquisition(samples=200, source_columns=(3, 20), sponge=60)
-    velocity = torch.full((32, 32), 3000.0, dtype=torch.float64)
-    velocity[16:] = 4000.0
-    ours = Simulator(a)(velocity[None])[0]
-    receivers = torch.stack([torch.full((32,), a.row), torch.arange(32)], 1).expand(2, -1, -1)
+    columns = velocity.shape[1]
+    n_shots = len(a.source_columns)
+    receivers = torch.stack([torch.full((columns,), a.row), torch.arange(columns)], 1).repeat(n_shots, 1, 1)
     sources = torch.tensor([[[a.row, column]] for column in a.source_columns])
-    amplitudes = -torch.from_numpy(a.wavelet()).expand(2, 1, -1)
-    *_, theirs = deepwave.scalar(
+    amplitudes = -torch.from_numpy(a.wavelet()).to(velocity).repeat(n_shots, 1, 1)
+    *_, traces = deepwave.scalar(
         velocity, a.spacing, a.interval, source_amplitudes=amplitudes, source_locations=sources,
-        receiver_locations=receivers, accuracy=4, pml_width=20, pml_freq=a.frequency,
+        receiver_locations=receivers, accuracy=4, pml_width=40, pml_freq=a.frequency,
     )  # fmt: skip
-    theirs = theirs.transpose(1, 2)[:, 1:]
-    error = (ours[:, :-1] - theirs).abs()
-    assert error.mean() < 4e-3
+    return traces.transpose(1, 2)[:, 1:]
+
+
+def test_agrees_with_deepwave() -> None:
+    a = Acquisition(samples=200, source_columns=(3, 20))
+    velocity = torch.full((32, 32), 3000.0)
+    velocity[16:] = 3500.0
+    ours, theirs = Simulator(a)(velocity[None])[0, :, :-1], by_deepwave(velocity, a)
+    error = (ours - theirs).abs()
+    assert error.mean() < 5e-3
     assert error.max() < 0.06
-    assert float(torch.corrcoef(torch.stack([ours[:, :-1].flatten(), theirs.flatten()]))[0, 1]) > 0.9999
+    assert float(torch.corrcoef(torch.stack([ours.flatten(), theirs.flatten()]))[0, 1]) > 0.99999
 
 
 @pytest.mark.real_data
@@ -209,16 +214,10 @@ def test_equals_the_oracle(real_data: Path) -> None:
 
 @pytest.mark.real_data
 def test_agrees_with_deepwave_on_real_maps(real_data: Path) -> None:
-    deepwave = pytest.importorskip("deepwave")
+    """Up to 750 ms; after that, what the weak sponge lets around the periodic edge belongs to the data, not to deepwave's."""
     oracle = np.load(real_data / "gwi" / "forward_oracle.npz")
-    velocity, ours = torch.from_numpy(oracle["vel_CurveVel_A_0"]), torch.from_numpy(oracle["seis_CurveVel_A_0"])
-    receivers = torch.stack([torch.ones(70, dtype=torch.int64), torch.arange(70)], 1).expand(5, -1, -1)
-    sources = torch.tensor([[[1, column]] for column in OPENFWI.source_columns])
-    amplitudes = -torch.from_numpy(OPENFWI.wavelet()).float().expand(5, 1, -1)
-    *_, theirs = deepwave.scalar(
-        velocity, 10.0, 1e-3, source_amplitudes=amplitudes, source_locations=sources,
-        receiver_locations=receivers, accuracy=4, pml_width=60, pml_freq=15.0,
-    )  # fmt: skip
-    error = (ours[:, :-1] - theirs.transpose(1, 2)[:, 1:]).abs()
-    assert error.mean() < 4e-3
-    assert error.max() < 0.06
+    for name in ("homog3000", "CurveVel_A_0", "FlatFault_A_0"):
+        theirs = by_deepwave(torch.from_numpy(oracle[f"vel_{name}"]), OPENFWI)[:, :750]
+        error = abs(oracle[f"seis_{name}"][:, :750] - theirs.numpy())
+        assert error.mean() < 4.5e-3
+        assert error.max() < 0.05

@@ -87,7 +87,10 @@ def test_complete_files_are_skipped_and_wrong_sizes_fetched_again(
     assert contents(tmp_path) == raw(server, "0001-03")
 
 
-def test_a_broken_connection_is_taken_up_where_it_broke(server: hub_server.Hub, tmp_path: Path) -> None:
+def test_a_broken_connection_is_taken_up_where_it_broke(
+    server: hub_server.Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1024)  # 10 MB
     path = name("mli", "0001-03", 1200)
     server.break_after[path] = 9_000
     fetch(server, tmp_path)
@@ -212,6 +215,7 @@ def test_a_branch_is_resolved_to_one_commit(server: hub_server.Hub) -> None:
 
 def test_an_unreachable_hub_ends_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the library pauses by itself
     with pytest.raises(
         DataError, match=r"LEAP/ClimSim_low-res cannot be listed: .*check the network, and HF_ENDPOINT if it is set"
     ):

@@ -1,0 +1,81 @@
+"""Finding the true values of aligned rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from blend.bank import BankError, PredictionBank
+from blend.chunks import ArrayRows, Member, Part
+from blend.sources import Source
+from blend.stack import Stack
+from blend.tables import SUFFIXES, TableBank
+
+
+def attach_truth(stack: Stack, sources: Sequence[Source], path: Path | None, ids: pd.Index) -> None:
+    """Attach the truth that a file holds or that the banks name.
+
+    Args:
+        stack: the aligned models.
+        sources: their banks.
+        path: bank folder or table of true values, None for what the banks name.
+        ids: aligned row ids.
+
+    Raises:
+        BankError: rows are missing, or models answer to different true values.
+    """
+    if path is not None:
+        given = _open_truth(path)
+        stack.attach_truth(_truth_member([(given, np.arange(len(ids)))], ids), given)
+        return
+    truths: dict[Path, Member] = {}
+    for source in sources:
+        for banks in source.seeds:
+            opened = [bank.truth() for bank in banks]
+            key = opened[0].path
+            if len({bank.path for bank in opened}) == 1 and key in truths:
+                continue
+            where = [ids.get_indexer(pd.Index(bank.index["row_id"])) for bank in banks]
+            member = _truth_member(list(zip(opened, where, strict=True)), ids)
+            if not truths:
+                stack.attach_truth(member, opened[0])
+            else:
+                _check_same_truth(stack, member, source)
+            truths[key] = member
+
+
+def _open_truth(path: Path) -> PredictionBank:
+    return TableBank(path, "truth") if path.suffix in SUFFIXES else PredictionBank(path)
+
+
+def _truth_member(pieces: list[tuple[PredictionBank, npt.NDArray[np.intp]]], ids: pd.Index) -> Member:
+    parts = []
+    for bank, aligned in pieces:
+        stored = pd.Index(bank.index["row_id"]).get_indexer(ids[aligned])
+        if (stored < 0).any():
+            raise BankError(
+                f"the truth {bank.path} lacks row {ids[aligned][int(np.argmax(stored < 0))]!r} that the models predict"
+            )
+        first = int(aligned.min())
+        local = np.full(int(aligned.max()) - first + 1, -1, dtype=np.int32)
+        local[aligned - first] = stored
+        parts.append(Part(str(bank.path), ArrayRows(bank.predictions), first, local))
+    return Member("truth", parts)
+
+
+def _check_same_truth(stack: Stack, other: Member, source: Source) -> None:
+    assert stack.truth is not None
+    step = max(1, 2**22 // stack.width)
+    for start in range(0, len(stack.rows), step):
+        stop = min(start + step, len(stack.rows))
+        same = (stack.truth.read(start, stop, stack.width) == other.read(start, stop, stack.width)).all(axis=1)
+        if not same.all():
+            row = start + int(np.argmin(same))
+            raise BankError(
+                f"{source.path} answers to other true values: {other.where(row)} and {stack.truth.where(row)} differ in row "
+                f"{stack.rows['row_id'].iloc[row]!r}; were the data sets prepared differently?"
+            )
