@@ -132,7 +132,7 @@ def by_rolls(velocity: Tensor) -> Tensor:
 
 
 def by_deepwave(velocity: Tensor) -> Tensor:
-    """deepwave with the sign, delay and order of accuracy that come closest; its own absorbing layer."""
+    """Deepwave with the sign, delay and order of accuracy that come closest; its own absorbing layer."""
     import deepwave
 
     a, n = OPENFWI, len(OPENFWI.source_columns)

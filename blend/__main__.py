@@ -75,6 +75,12 @@ def _apply_parser() -> ArgumentParser:
     )
     parser.add_argument("--out", type=Path | None, default=None, help="bank folder to write")
     parser.add_argument("--submission", type=Path | None, default=None, help="file to write for the judge")
+    parser.add_argument(
+        "--template",
+        type=Path | None,
+        default=None,
+        help="the judge's sample submission: its rows and columns are written",
+    )
     parser.add_argument("--groups", type=Path | None, default=None, help="CSV with the columns row_id and group")
     return parser
 
@@ -111,7 +117,7 @@ def _run(command: str, flags: Any) -> None:
     elif command == "apply":
         from blend.apply import apply
 
-        apply(flags.weights, flags.banks, flags.predictions, flags.out, flags.submission, flags.groups)
+        apply(flags.weights, flags.banks, flags.predictions, flags.out, flags.submission, flags.template, flags.groups)
     else:
         from blend.show import show
 

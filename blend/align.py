@@ -201,16 +201,7 @@ def _part(bank: PredictionBank, positions: npt.NDArray[np.intp], weight: float) 
 
 
 def _to_common_scale(sources: Sequence[Source], members: Sequence[Member], stack: Stack) -> None:
-    """Multiply into the units of the truth (of the first model, where there is none)."""
-    common = (
-        np.broadcast_to(stack.scale, stack.shape).reshape(-1) if stack.shape else np.asarray(stack.scale).reshape(1)
-    )
+    """Multiply into the units of the first bank."""
     for source, member in zip(sources, members, strict=True):
         for part, bank in zip(member.parts, source.banks, strict=True):
-            own = (
-                np.broadcast_to(bank.scale, stack.shape).reshape(-1)
-                if stack.shape
-                else np.asarray(bank.scale).reshape(1)
-            )
-            if not np.array_equal(own, common):
-                part.factor = own / common
+            part.factor = stack.factor(bank.scale)

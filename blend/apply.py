@@ -16,7 +16,7 @@ import numpy.typing as npt
 from blend.align import align
 from blend.bank import BankError, Manifest, PredictionBank, write_bank
 from blend.ranks import rank_table
-from blend.session import checkpoints, folds
+from blend.session import checkpoints, configs, folds
 from blend.sources import OUT_OF_FOLD, Source, resolve
 from blend.stack import Stack
 from blend.steps import make_steps
@@ -30,6 +30,7 @@ def apply(
     predictions: str = "test",
     out: Path | None = None,
     submission: Path | None = None,
+    template: Path | None = None,
     groups: Path | None = None,
 ) -> PredictionBank:
     """Blend new predictions of the fitted models.
@@ -40,6 +41,7 @@ def apply(
         predictions: name of the predictions in the run directories; ``oof`` blends the out-of-fold rows again.
         out: bank folder to write; default: ``<folder of the weights>/<predictions>``.
         submission: file to write for the judge.
+        template: the judge's sample submission, whose rows and columns are wanted.
         groups: CSV with the columns row_id and group.
 
     Raises:
@@ -58,7 +60,7 @@ def apply(
     bank = _write(stack, weights, fitted, sources, out or folder / predictions, folder)
     print(f"blended {len(stack.rows)} rows of {len(stack.names)} models: {bank.path}")
     if submission is not None:
-        write_submission(bank, submission)
+        write_submission(bank, submission, template)
         print(f"submission: {submission}")
     return bank
 
@@ -110,6 +112,12 @@ def _check_nets(source: Source, model: dict[str, Any]) -> None:
         raise BankError(
             f"{source.path} was predicted by the nets of folds {folds(source)}, the weights were fitted on folds {model['folds']}; "
             "give the seed, variant or experiment directory, with predictions of all of them"
+        )
+    other = [config for config in configs(source) if model["configs"] and config not in model["configs"]]
+    if other:
+        raise BankError(
+            f"{source.path} was predicted by nets of other settings ({other[0][:12]}) than the out-of-fold rows the weights were "
+            f"fitted on ({model['configs'][0][:12]}); predict both with one run, or search again"
         )
     for place, checkpoint in checkpoints(source).items():
         fitted = model["checkpoints"].get(place, checkpoint)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from blend.sources import resolve
 from blend.tracking import Tracker
 from datamodules.files import write_json
 
+_TOP = 4  # models per target, as the 8th place of LEAP
 _HEADER = ("method", "in-sample", "nested", "to the best", "std. error", "models", "gap", "fit", "nested fits")
 
 
@@ -44,7 +44,7 @@ def compare(banks: list[str], methods: list[str] | None, inputs: Inputs, options
     folder = output.out or Path("blends") / "compare"
     tracker = Tracker(output, {"methods": methods or "all", "models": problem.names, **asdict(options)}, folder)
     try:
-        fits = run(problem, solvers_for(problem, methods, options), output.nested)
+        fits = run(problem, solvers_for(problem, methods, options), output.nested, strict=methods is not None)
         chosen, against = recommend(fits, problem)
         _write(problem, fits, against, chosen, folder, tracker, output.figures)
         return chosen
@@ -65,29 +65,35 @@ def solvers_for(problem: Problem, methods: list[str] | None, options: Method) ->
             continue
         solver.check(problem)
         made[name] = solver
-    if methods is None and "per_target" in made:
-        made |= _per_target_variants(problem, given)
+    if methods is None and "per_target" in made and problem.models > _TOP:
+        made[f"per_target_top{_TOP}"] = make_solver("per_target", given | {"top": _TOP})
     return made
 
 
-def _per_target_variants(problem: Problem, given: dict[str, Any]) -> dict[str, Solver]:
-    """The regularised weights per target and, with enough models, the mean of the best four of each."""
-    from blend.problem import MOST_TARGET_PARTS
+def run(problem: Problem, solvers: dict[str, Solver], nested: bool = True, strict: bool = True) -> dict[str, Fitted]:
+    """Fit and judge all.
 
-    if problem.metric.name != "r2" and problem.width > MOST_TARGET_PARTS:
-        return {}
-    tops = {"per_target_top4": make_solver("per_target", given | {"top": 4})} if problem.models > 4 else {}
-    return {"per_target": make_solver("per_target", given | {"top": None}), **tops}
+    Args:
+        problem: what to blend.
+        solvers: by label.
+        nested: also fit the weights of the nested scores.
+        strict: a method that cannot work on these inputs is an error; without it, it is left out.
 
-
-def run(problem: Problem, solvers: dict[str, Solver], nested: bool = True) -> dict[str, Fitted]:
-    """Fit and judge all."""
+    Raises:
+        BankError: see ``strict``.
+    """
     fits = {}
     for label, solver in solvers.items():
         inner = solver
         if isinstance(solver, OptunaSearch):
             inner = replace(solver, progress=False)
-        fits[label] = fit(solver, problem, nested, inner)
+        try:
+            fits[label] = fit(solver, problem, nested, inner)
+        except BankError as error:
+            if strict:
+                raise
+            print(f"{label}: left out, {error}", flush=True)
+            continue
         print(
             f"{label}: fitted in {fits[label].seconds:.2f} s, nested in {fits[label].nested_seconds:.2f} s", flush=True
         )

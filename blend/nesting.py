@@ -33,7 +33,7 @@ def nested_folds(frame: pd.DataFrame, domain: str, test: bool) -> tuple[pd.DataF
         ), f"nested over the {frame['fold'].nunique()} folds of the banks"
     blocks = min(NESTED_BLOCKS, len(frame))
     months = frame["group"].astype(str) if "group" in frame else pd.Series(dtype=str)
-    if domain == "leap" and months.nunique() >= blocks and months.map(_MONTH.fullmatch).notna().all():
+    if domain == "leap" and months.nunique() >= blocks and all(map(_MONTH.fullmatch, months.unique())):
         names = np.sort(months.unique())
         block_of = {name: i for i, part in enumerate(np.array_split(names, blocks)) for name in part}
         nested = months.map(block_of).to_numpy(dtype=np.int64)

@@ -15,10 +15,10 @@ from blend.objectives import AbsoluteLoss, FunctionLoss, LogitLoss, LogLoss, Obj
 from blend.ranks import RankTable, rank_table
 from blend.scores import Metric, TruthSums
 from blend.stack import Stack
+from blend.views import MOST_TARGET_PARTS
 from blend.weights import LOGIT_CLIP, Kind, Weights, blend_rows
 
 Array = npt.NDArray[np.float64]
-MOST_TARGET_PARTS = 1024
 DEFAULT_MEMORY = 2 * 2**30
 
 
@@ -147,6 +147,7 @@ class Problem:
 
     def _function_objective(self, folds: list[int], kind: Kind, clip: float) -> FunctionLoss:
         held = np.isin(self.stack.rows["nested"].to_numpy(), folds)
+        self.everything()
 
         def evaluate(w: Array) -> float:
             weights = Weights("", self.names, w, kind=kind, clip=clip or (LOGIT_CLIP if kind == "logit" else 0.0))

@@ -83,6 +83,7 @@ def describe_models(sources: Sequence[Source], folder: Path) -> list[dict[str, A
                 "seeds": list(seeds),
                 "path": os.path.relpath(source.path, folder),
                 "folds": folds(source),
+                "configs": configs(source),
                 "checkpoints": checkpoints(source),
                 "banks": [fingerprint(bank) for bank in source.banks],
             }
@@ -101,8 +102,17 @@ def checkpoints(source: Source) -> dict[str, str]:
 
 
 def folds(source: Source) -> list[int]:
-    """Folds whose nets predicted."""
-    return sorted({fold for bank in source.banks for fold in bank.manifest.folds})
+    """Folds whose nets predicted; empty for a fit on all rows and for tables."""
+    found: set[int] = set()
+    for bank in source.banks:
+        trained_on = bank.manifest.extra.get("trained_on_fold")  # rows of a test set are in no fold
+        found |= set(bank.manifest.folds or ([trained_on] if isinstance(trained_on, int) else []))
+    return sorted(found)
+
+
+def configs(source: Source) -> list[str]:
+    """Hashes of the settings behind the banks, where they tell."""
+    return sorted({bank.manifest.hashes["config"] for bank in source.banks if "config" in bank.manifest.hashes})
 
 
 def versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from blend.bank import BankError, Manifest, PredictionBank
+from blend.bank import BankError, Manifest
 from blend.chunks import Member
 
 CHUNK_VALUES = 2**22
@@ -115,24 +115,16 @@ class Stack:
         """``(targets,)`` judge's units per stored unit."""
         return np.broadcast_to(self.scale, self.shape).reshape(self.width).astype(np.float64)
 
-    def attach_truth(self, member: Member, bank: PredictionBank) -> None:
-        """Take true values.
+    def factor(self, scale: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+        """Multiplier ``(targets,)`` from another bank's stored units into the stack's; None for 1."""
+        own = np.broadcast_to(scale, self.shape).reshape(self.width).astype(np.float64)
+        common = self.target_scale
+        if np.array_equal(own, common):
+            return None
+        return np.divide(own, common, out=np.ones(self.width), where=common != 0)
 
-        Raises:
-            BankError: they have another shape or other targets than the predictions.
-        """
-        if bank.shape != self.shape:
-            raise BankError(f"the truth {bank.path} has shape {bank.shape} per row, the predictions {self.shape}")
-        ours, theirs = self.manifest.targets, bank.manifest.targets
-        if ours and theirs and ours != theirs:
-            where = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), len(ours))
-            raise BankError(
-                f"the truth {bank.path} has other targets than the predictions, the first one at column {where}"
-            )
-        for part in member.parts:
-            own = np.broadcast_to(bank.scale, self.shape).reshape(-1)
-            if not np.array_equal(own, self.target_scale):
-                part.factor = own / self.target_scale
+    def attach_truth(self, member: Member) -> None:
+        """Take true values."""
         self.truth = member
 
     def chunks(self, values: int = CHUNK_VALUES) -> Iterator[Chunk]:

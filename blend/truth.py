@@ -15,6 +15,9 @@ from blend.sources import Source
 from blend.stack import Stack
 from blend.tables import SUFFIXES, TableBank
 
+_ROUNDING = 1e-6  # float32, in units that differ from model to model
+_SMALLEST = 1e-36
+
 
 def attach_truth(stack: Stack, sources: Sequence[Source], path: Path | None, ids: pd.Index) -> None:
     """Attach the truth that a file holds or that the banks name.
@@ -29,32 +32,32 @@ def attach_truth(stack: Stack, sources: Sequence[Source], path: Path | None, ids
         BankError: rows are missing, or models answer to different true values.
     """
     if path is not None:
-        given = _open_truth(path)
-        stack.attach_truth(_truth_member([(given, np.arange(len(ids)))], ids), given)
+        stack.attach_truth(_truth_member(stack, [(_open_truth(path), np.arange(len(ids)))], ids))
         return
-    truths: dict[Path, Member] = {}
+    seen: set[tuple[Path, ...]] = set()
     for source in sources:
         for banks in source.seeds:
             opened = [bank.truth() for bank in banks]
-            key = opened[0].path
-            if len({bank.path for bank in opened}) == 1 and key in truths:
+            paths = tuple(sorted(bank.path for bank in opened))
+            if paths in seen:
                 continue
             where = [ids.get_indexer(pd.Index(bank.index["row_id"])) for bank in banks]
-            member = _truth_member(list(zip(opened, where, strict=True)), ids)
-            if not truths:
-                stack.attach_truth(member, opened[0])
+            member = _truth_member(stack, list(zip(opened, where, strict=True)), ids)
+            if stack.truth is None:
+                stack.attach_truth(member)
             else:
                 _check_same_truth(stack, member, source)
-            truths[key] = member
+            seen.add(paths)
 
 
 def _open_truth(path: Path) -> PredictionBank:
     return TableBank(path, "truth") if path.suffix in SUFFIXES else PredictionBank(path)
 
 
-def _truth_member(pieces: list[tuple[PredictionBank, npt.NDArray[np.intp]]], ids: pd.Index) -> Member:
+def _truth_member(stack: Stack, pieces: list[tuple[PredictionBank, npt.NDArray[np.intp]]], ids: pd.Index) -> Member:
     parts = []
     for bank, aligned in pieces:
+        _check_form(stack, bank)
         stored = pd.Index(bank.index["row_id"]).get_indexer(ids[aligned])
         if (stored < 0).any():
             raise BankError(
@@ -63,8 +66,19 @@ def _truth_member(pieces: list[tuple[PredictionBank, npt.NDArray[np.intp]]], ids
         first = int(aligned.min())
         local = np.full(int(aligned.max()) - first + 1, -1, dtype=np.int32)
         local[aligned - first] = stored
-        parts.append(Part(str(bank.path), ArrayRows(bank.predictions), first, local))
+        parts.append(Part(str(bank.path), ArrayRows(bank.predictions), first, local, factor=stack.factor(bank.scale)))
     return Member("truth", parts)
+
+
+def _check_form(stack: Stack, bank: PredictionBank) -> None:
+    if bank.shape != stack.shape:
+        raise BankError(f"the truth {bank.path} has shape {bank.shape} per row, the predictions {stack.shape}")
+    ours, theirs = stack.manifest.targets, bank.manifest.targets
+    if ours and theirs and ours != theirs:
+        where = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), len(ours))
+        raise BankError(
+            f"the truth {bank.path} has other targets than the predictions, the first one at column {where}"
+        )
 
 
 def _check_same_truth(stack: Stack, other: Member, source: Source) -> None:
@@ -72,7 +86,8 @@ def _check_same_truth(stack: Stack, other: Member, source: Source) -> None:
     step = max(1, 2**22 // stack.width)
     for start in range(0, len(stack.rows), step):
         stop = min(start + step, len(stack.rows))
-        same = (stack.truth.read(start, stop, stack.width) == other.read(start, stop, stack.width)).all(axis=1)
+        ours, theirs = stack.truth.read(start, stop, stack.width), other.read(start, stop, stack.width)
+        same = np.isclose(theirs, ours, rtol=_ROUNDING, atol=_SMALLEST).all(axis=1)
         if not same.all():
             row = start + int(np.argmin(same))
             raise BankError(

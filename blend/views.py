@@ -13,6 +13,7 @@ from blend.scores import Metric
 from blend.weights import Kind
 
 Array = npt.NDArray[np.float64]
+MOST_TARGET_PARTS = 1024  # of log loss and MAE; R2 has Gram matrices of any number of targets
 
 
 class BlendProblem(Protocol):

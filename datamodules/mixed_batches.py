@@ -58,7 +58,9 @@ class MixedBatches(BatchOrder):
                 f"{len(self.repeated)} training rows; choose a smaller one"
             )
         if len(self.walked) == 0:
-            raise DataError("the second source has no training row; its times are all held out or outside the training time")
+            raise DataError(
+                "the second source has no training row; its times are all held out or outside the training time"
+            )
         self._walk = BlockShuffle(self.walked, (self.seed, *_WALK), self.block, self.mix)
         self.set_epoch(0)
 

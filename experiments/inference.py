@@ -34,10 +34,12 @@ def load_task(run: Path, which: str = "best") -> tuple[BaseTask, Experiment, dic
     checkpoint = read_checkpoint(path)
     identity = checkpoint[IDENTITY_KEY]
     experiment = load_experiment(identity["experiment"])
-    task: BaseTask = load(experiment.task)(
+    kind = load(experiment.task)
+    task: BaseTask = kind(
         _restore(type(experiment.model), identity["model"], path),
         _restore(Optim, identity["optim"], path),
         identity["lr"],
+        kind.statistics_in(checkpoint["state_dict"]),
     )
     load_weights(task, checkpoint)
     return task.eval(), experiment, {**identity, "checkpoint": str(path)}

@@ -59,10 +59,7 @@ class PhysicalColumns(nn.Module):
             (batch, 368) float64: tendencies per second and surface fluxes, post-processed.
         """
         task = self._task[0]
-        scaled = task.forward(profiles, scalars)
-        if isinstance(scaled, tuple):  # a net that estimates its own error too
-            scaled = scaled[0]
-        return task.physical(scaled[:, :N_TARGETS], {"profiles": profiles})
+        return task.physical(task.forward(profiles, scalars), {"profiles": profiles})
 
 
 def export(task: LeapTask) -> Deployable:

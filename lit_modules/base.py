@@ -57,6 +57,11 @@ class BaseTask(LightningModule, ABC):
         self.configure_metrics()
         self.val_loss = MeanMetric()
 
+    @classmethod
+    def statistics_in(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any] | None:  # noqa: ARG003
+        """Statistics that stand in a checkpoint's state, for a task whose shapes follow from them; None where none do."""
+        return None
+
     @abstractmethod
     def configure_models(self, statistics: Mapping[str, Any] | None) -> None:
         """Make ``self.net`` and the modules that hold the statistics."""

@@ -32,11 +32,15 @@ def parameter_groups(modules: Iterable[nn.Module], optim: Optim) -> list[dict[st
 
 def build_optimizer(module: nn.Module, optim: Optim, lr: float) -> torch.optim.Optimizer:
     """The optimiser of the settings over all trainable parameters of ``module``."""
+    # RAdam has both kinds of weight decay in one class
+    more: dict[str, Any] = {"decoupled_weight_decay": True} if optim.optimizer == "radam" else {}
     return _OPTIMIZERS[optim.optimizer](
         parameter_groups([module], optim),
         lr=lr,
         betas=(optim.beta1, optim.beta2),  # type: ignore[call-arg]
+        eps=optim.eps,
         weight_decay=optim.weight_decay_per_lr * lr if optim.weight_decay_per_lr > 0 else optim.weight_decay,
+        **more,
     )
 
 
@@ -76,11 +80,16 @@ def build_scheduler(
             pct_start=optim.pct_start,
             div_factor=optim.div_factor,
             final_div_factor=optim.final_div_factor,
-            cycle_momentum=False,
+            cycle_momentum=optim.cycle_momentum,
         )
     warmup = round(optim.warmup * total_steps)
     if optim.schedule == "constant":
         return LambdaLR(optimizer, lambda step: step / warmup if step < warmup else 1.0)
+    if optim.schedule == "cyclic_cosine":
+        # what CosineAnnealingLR(T_max) gives when it is stepped on beyond T_max
+        return LambdaLR(optimizer, lambda s: 0.5 * (1 + math.cos(math.pi * (s // steps_per_epoch) / optim.half_period)))
+    if optim.schedule == "multi_step":
+        return LambdaLR(optimizer, lambda s: optim.gamma ** sum(s // steps_per_epoch >= m for m in optim.milestones))
     hold = max(1, steps_per_epoch // optim.sub_epochs) if optim.sub_epochs else 1
     return LambdaLR(optimizer, lambda step: cosine_factor(step, total_steps, warmup, hold))
 

@@ -13,31 +13,45 @@ class Optim:
     Args:
         optimizer: ``adamw``, ``adam`` or ``radam``.
         weight_decay: decoupled weight decay (L2 penalty for ``adam``).
+        eps: term that keeps the division by the second moment finite (Keras: 1e-7).
         weight_decay_per_lr: if above 0, the weight decay is this factor times the current learning rate (LEAP 1st place: 4).
         beta1: decay of the first moment.
         beta2: decay of the second moment.
         decay_norm_and_bias: apply weight decay to biases and normalisation weights too (torch's default).
-        schedule: ``cosine`` = half cosine to zero, ``one_cycle`` = OneCycleLR, ``constant``.
+        schedule: ``cosine`` = half cosine to zero, ``one_cycle`` = OneCycleLR, ``constant``, ``cyclic_cosine`` = a
+            cosine wave of epochs between lr and zero (MoA 1st place's image nets), ``multi_step`` = steps down after epochs.
         warmup: share of all optimiser steps that rise linearly from zero (0 to 1).
         sub_epochs: if above 0, the learning rate changes this many times an epoch (LEAP 1st place: 10).
         pct_start: share of the steps in which ``one_cycle`` rises.
         div_factor: ``one_cycle`` starts at lr / div_factor.
         final_div_factor: ``one_cycle`` ends at lr / (div_factor * final_div_factor).
+        cycle_momentum: ``one_cycle`` moves beta1 from 0.95 to 0.85 and back, against the learning rate (torch's default).
+        half_period: epochs in which ``cyclic_cosine`` goes from lr to zero, or back.
+        milestones: epochs after which ``multi_step`` multiplies the learning rate by ``gamma``.
+        gamma: factor of ``multi_step``.
     """
 
     optimizer: Literal["adamw", "adam", "radam"] = "adamw"
     weight_decay: float = 0.01
     weight_decay_per_lr: float = 0.0
+    eps: float = 1e-8
     beta1: float = 0.9
     beta2: float = 0.999
     decay_norm_and_bias: bool = True
-    schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
+    schedule: Literal["cosine", "one_cycle", "constant", "cyclic_cosine", "multi_step"] = "cosine"
     warmup: float = 0.0
     sub_epochs: int = 0
     pct_start: float = 0.3
     div_factor: float = 25.0
     final_div_factor: float = 1e4
+    cycle_momentum: bool = False
+    half_period: int = 5
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
 
     def __post_init__(self) -> None:
+        self.milestones = tuple(self.milestones)
+        if self.half_period < 1:
+            raise ValueError(f"optim.half_period must be at least 1 epoch, got {self.half_period}")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"optim.warmup is a share of the optimiser steps in [0, 1), got {self.warmup}")

@@ -18,7 +18,7 @@ from blend.bank import BankError
 from blend.objectives import QuadraticLoss, WithPrior
 from blend.solvers.base import Solver, register
 from blend.solvers.exact import exact_minimum
-from blend.views import BlendProblem
+from blend.views import MOST_TARGET_PARTS, BlendProblem
 from blend.weights import Weights
 
 Array = npt.NDArray[np.float64]
@@ -48,6 +48,12 @@ class PerTarget(Solver):
     free_sum: bool = True
     _fitted: dict[tuple[frozenset[int], float], Array] = field(default_factory=dict, repr=False)
     _fitted_for: object = field(default=None, repr=False)
+
+    def refusal(self, problem: BlendProblem) -> str | None:
+        """Too many targets, such as the pixels of maps."""
+        if problem.metric.name != "r2" and problem.width > MOST_TARGET_PARTS:
+            return f"{problem.width} targets are too many for weights per target; use per_group or a global method"
+        return super().refusal(problem)
 
     def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
         """``(targets, models)`` weights.

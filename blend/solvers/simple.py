@@ -37,5 +37,11 @@ class Equal(MeanSolver):
     summary = "equal weights"
 
     def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
-        """One over the number of models."""
+        """One over the number of models.
+
+        Raises:
+            BankError: the metric has no such mean.
+        """
+        if self.kind != "arithmetic":
+            problem.objective(folds, self.kind, self.clip)  # refuses a mean that these predictions do not have
         return self.weights(problem, np.full(len(problem.names), 1.0 / len(problem.names)))

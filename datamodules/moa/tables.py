@@ -62,6 +62,23 @@ class Signatures:
             self.cells,
         )
 
+    def join(self, other: Signatures) -> Signatures:
+        """These rows and then the other's, which must have the same columns.
+
+        Raises:
+            DataError: other columns, such as those of a test file of another data set.
+        """
+        if (self.genes, self.cells) != (other.genes, other.cells):
+            raise DataError(
+                f"two feature files have different columns: {len(self.genes)} genes and {len(self.cells)} cells against "
+                f"{len(other.genes)} and {len(other.cells)}; give train and test features of one data set"
+            )
+        return Signatures(
+            np.concatenate([self.ids, other.ids]), np.concatenate([self.control, other.control]),
+            np.concatenate([self.time, other.time]), np.concatenate([self.dose, other.dose]),
+            np.concatenate([self.values, other.values]), self.genes, self.cells,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Labels:

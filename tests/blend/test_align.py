@@ -91,6 +91,24 @@ def test_scales_are_brought_together(runs):
     np.testing.assert_allclose(everything(stack)[0], runs.predictions[:, where], rtol=1e-6)
 
 
+def test_every_bank_may_have_its_own_units_and_truth(runs):
+    """As LEAP's runs do: each net stores in its own normaliser's units, with a truth bank in the same ones."""
+    for model in range(3):
+        for fold in range(5):
+            folder, scale = bank(runs, model, fold), np.array([1.0, 1e-20, 0.3, 7.0]) * (1 + 0.1 * fold + model)
+            truth = runs.root / f"truth{model}{fold}"
+            shutil.copytree(runs.root / "truth", truth)
+            for place in (folder, truth):
+                rewrite(place, values=np.load(place / "predictions.npy") / scale)
+                np.save(place / "scale.npy", scale)
+            edit(folder, truth=f"../../../../../truth{model}{fold}")
+    stack = align(resolve(runs.banks))
+    where = [runs.ids.index(row) for row in stack.rows["row_id"]]
+    predictions, truth = everything(stack)
+    np.testing.assert_allclose(predictions * stack.target_scale, runs.predictions[:, where], rtol=1e-6)
+    np.testing.assert_allclose(truth * stack.target_scale, runs.truth[where], rtol=1e-6)
+
+
 def test_missing_row_is_named(runs):
     folder = bank(runs)
     index, values = pd.read_parquet(folder / "index.parquet"), np.load(folder / "predictions.npy")

@@ -89,6 +89,18 @@ def test_another_checkpoint_is_refused(fitted, tmp_path):
         apply(runs.root / "blend", [*runs.banks[:2], str(tmp_path / "model2")], out=tmp_path / "o")
 
 
+def test_other_settings_are_refused(tmp_path):
+    runs = write_runs(tmp_path, models=1, rows=20)
+    write_test_predictions(runs)
+    for manifest in tmp_path.rglob("bank/manifest.json"):
+        manifest.write_text(manifest.read_text().replace('"checkpoint": ', '"config": "aaaa", "checkpoint": '))
+    for manifest in tmp_path.rglob("test/manifest.json"):
+        manifest.write_text(manifest.read_text().replace('"checkpoint": ', '"config": "bbbb", "checkpoint": '))
+    search(runs.banks, "equal", None, Inputs(), Method(), Output(figures=False, out=tmp_path / "blend"))
+    with pytest.raises(BankError, match=r"nets of other settings \(bbbb\)"):
+        apply(tmp_path / "blend", [])
+
+
 def test_some_of_the_folds_are_not_the_model(fitted, tmp_path):
     runs, _ = fitted
     one = str(runs.root / "model2/default/seed0/fold3")
@@ -161,7 +173,23 @@ def test_tables_in_and_out(tmp_path):
         apply(tmp_path / "out", [])
 
 
-def note_submission(bank, path):
+def test_the_judges_file_gives_rows_and_columns(fitted, tmp_path):
+    runs, values = fitted
+    (tmp_path / "sample.csv").write_text("sample,t2,t0\nnew007,0,0\nnew001,0,0\n")
+    apply(runs.root / "blend", [], out=tmp_path / "o", submission=tmp_path / "s.csv", template=tmp_path / "sample.csv")
+    table = pd.read_csv(tmp_path / "s.csv")
+    assert list(table.columns) == ["sample", "t2", "t0"]
+    expected = np.tensordot(weights_of(runs), values.mean(axis=1), 1)[[7, 1]][:, [2, 0]]
+    np.testing.assert_allclose(table[["t2", "t0"]], expected, rtol=1e-5)
+    for text, message in (("id,t9\nnew001,0\n", "the target 't9'"), ("id,t1\nnew099,0\n", "row 'new099'")):
+        (tmp_path / "sample.csv").write_text(text)
+        with pytest.raises(BankError, match=f"sample.csv asks for {message}"):
+            apply(
+                runs.root / "blend", [], out=tmp_path / "o", submission=tmp_path / "s", template=tmp_path / "sample.csv"
+            )
+
+
+def note_submission(bank, path, template):
     path.write_text(f"{len(bank.index)} rows of {bank.manifest.domain}")
 
 

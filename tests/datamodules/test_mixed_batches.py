@@ -22,7 +22,9 @@ CASES = st.fixed_dictionaries(
 
 def order_of(case: dict, epoch: int = 0, rank: int = 0, world: int = 1, seed: int = 1) -> MixedBatches:
     repeated, walked = np.arange(case["n"]) * 2, 1000 + np.arange(case["walked"]) * 3
-    order = MixedBatches(repeated, walked, case["ratio"], case["batch_size"], seed, rank, world, case["block"], case["mix"])
+    order = MixedBatches(
+        repeated, walked, case["ratio"], case["batch_size"], seed, rank, world, case["block"], case["mix"]
+    )
     order.set_epoch(epoch)
     return order
 
@@ -87,7 +89,7 @@ def test_epochs_and_seeds_differ() -> None:
 
 def test_bad_sizes_and_ratios_are_refused() -> None:
     rows = np.arange(100)
-    with pytest.raises(DataError, match="--batch_size 10 .* divide by their number 4"):
+    with pytest.raises(DataError, match=r"--batch_size 10 .* divide by their number 4"):
         MixedBatches(rows, rows + 100, (2, 1), 10, world=4)
     with pytest.raises(DataError, match="takes 134 rows of the repeated source, more than its 100 training rows"):
         MixedBatches(rows, rows + 100, (2, 1), 200)

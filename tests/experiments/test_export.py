@@ -34,6 +34,7 @@ from experiments.deployable import METADATA_NAME, write
 from experiments.export import Request, export, main
 from experiments.inference import load_task
 from experiments.training import train
+from lit_modules.leap.task import LeapTask
 from tests.experiments.tiny import COLUMNS, flags
 
 FORMATS = ("torch_export", "torchscript")
@@ -260,6 +261,7 @@ def test_a_failed_export_leaves_the_old_file_and_no_other(
 
 def test_a_file_that_answers_otherwise_is_never_written(tcn: Path, tmp_path: Path) -> None:
     task, *_ = load_task(tcn)
+    assert isinstance(task, LeapTask)
     deployable = leap_export.export(task)
     wrong = dataclasses.replace(deployable, expected=deployable.expected + 0.01 * deployable.scale)
     with pytest.raises(DataError, match=r"differs from prediction by 1\.0e-02"):

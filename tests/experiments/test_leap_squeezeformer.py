@@ -63,7 +63,14 @@ def high_res(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def mixed(raw_files: Path, high_res: Path, out: Path, *more: str) -> list[str]:
     return flags(
-        raw_files, out, "--data.high_res_dir", str(high_res), "--data.high_res_columns", str(HIGH_COLUMNS), *more, net=NET
+        raw_files,
+        out,
+        "--data.high_res_dir",
+        str(high_res),
+        "--data.high_res_columns",
+        str(HIGH_COLUMNS),
+        *more,
+        net=NET,
     )
 
 
@@ -78,8 +85,16 @@ def finished(raw_files: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDi
 def test_the_declaration_is_the_published_training() -> None:
     settings = parse(EXPERIMENT, ["--data_dir", "somewhere"])
     assert (settings.daily.epochs, settings.daily.batch_size, settings.daily.lr) == (3, 512, 1e-3)
-    assert (settings.optim.weight_decay_per_lr, settings.optim.sub_epochs, settings.optim.schedule) == (4.0, 10, "cosine")
-    assert (settings.model.loss, settings.model.target_scale, settings.model.detach_confidence) == ("mae", "weight", True)
+    assert (settings.optim.weight_decay_per_lr, settings.optim.sub_epochs, settings.optim.schedule) == (
+        4.0,
+        10,
+        "cosine",
+    )
+    assert (settings.model.loss, settings.model.target_scale, settings.model.detach_confidence) == (
+        "mae",
+        "weight",
+        True,
+    )
     assert parse(EXPERIMENT, []).model.dim < 64
 
 
@@ -121,12 +136,16 @@ def test_a_run_keeps_confidence_beside_the_predictions_and_reports_it(finished: 
 
 
 def test_without_the_head_there_is_no_confidence(raw_files: Path, tmp_path: Path) -> None:
-    directory = run(flags(raw_files, tmp_path, "--model.confidence", "false", "--model.aux_spacetime", "false", net=NET))
+    directory = run(
+        flags(raw_files, tmp_path, "--model.confidence", "false", "--model.aux_spacetime", "false", net=NET)
+    )
     assert "risk_coverage" not in directory.record()
     assert not (directory.bank / "confidence.npy").exists()
 
 
-def test_learning_rate_and_decay_follow_the_sub_epochs(raw_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_learning_rate_and_decay_follow_the_sub_epochs(
+    raw_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[float, float]] = []
 
     def note(self: Any, batch: Any, batch_idx: int) -> torch.Tensor:
@@ -146,7 +165,11 @@ def test_learning_rate_and_decay_follow_the_sub_epochs(raw_files: Path, tmp_path
 def test_a_checkpoint_predicts_by_itself(finished: RunDirectory) -> None:
     task, _, identity = load_task(finished.path)
     assert identity["training_hash"] == identity["data_hash"]
-    columns = {"row_id": torch.arange(2), "profiles": torch.rand(2, 9, 60).double() + 200, "scalars": torch.rand(2, 16).double()}
+    columns = {
+        "row_id": torch.arange(2),
+        "profiles": torch.rand(2, 9, 60).double() + 200,
+        "scalars": torch.rand(2, 16).double(),
+    }
     assert set(task.predict_step(columns)) == {"row_id", "predictions", "confidence"}
 
 
@@ -213,7 +236,9 @@ def test_a_finishing_stage_with_squared_errors_starts_from_a_run(
         if value.is_floating_point() and "running" not in name:
             torch.testing.assert_close(value, start[name], rtol=0, atol=1e-6)
     # the same weights, another loss
-    losses = [np.genfromtxt(d.path / "metrics.csv", delimiter=",", names=True)["val_loss"] for d in (finished, directory)]
+    losses = [
+        np.genfromtxt(d.path / "metrics.csv", delimiter=",", names=True)["val_loss"] for d in (finished, directory)
+    ]
     assert np.nanmax(np.abs(losses[0])) != pytest.approx(np.nanmax(np.abs(losses[1])), rel=1e-3)
 
 
@@ -221,7 +246,16 @@ def test_groups_are_fine_tuned_from_a_run(raw_files: Path, tmp_path: Path) -> No
     """Any net of the domain; the head's rows of the other groups stay as they were, without weight decay."""
     experiment = leap_bilstm.EXPERIMENT
     parent = train(parse(experiment, flags(raw_files, tmp_path / "parent", "--epochs", "1")))
-    arguments = ("--init_from", str(parent.path), "--model.train_groups", "t,u", "--optim.weight_decay", "0", "--epochs", "2")
+    arguments = (
+        "--init_from",
+        str(parent.path),
+        "--model.train_groups",
+        "t,u",
+        "--optim.weight_decay",
+        "0",
+        "--epochs",
+        "2",
+    )
     child = train(parse(experiment, flags(raw_files, tmp_path / "child", *arguments)))
     start, end = weights(parent.best), weights(child.last)
     last = [name for name in end if name.startswith("net.head") and name.endswith("bias")][-1]

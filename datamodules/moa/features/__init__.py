@@ -1,5 +1,5 @@
 """Features of the MoA nets: one pipeline of named steps, fitted with scikit-learn, kept as plain arrays, applied in torch."""
 
-from datamodules.moa.features.pipeline import FeaturePipeline, decode_names, encode_names
+from datamodules.moa.features.pipeline import FeaturePipeline, conditions, decode_names, encode_names, positions
 
-__all__ = ["FeaturePipeline", "decode_names", "encode_names"]
+__all__ = ["FeaturePipeline", "conditions", "decode_names", "encode_names", "positions"]

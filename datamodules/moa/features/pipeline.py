@@ -98,6 +98,8 @@ class FeaturePipeline(nn.Module):
         seed: int = 0,
         labels: npt.NDArray[np.uint8] | None = None,
         more: Signatures | None = None,
+        times: Sequence[str] | None = None,
+        doses: Sequence[str] | None = None,
     ) -> FeaturePipeline:
         """Fit every step in turn on the output of those before it.
 
@@ -107,20 +109,21 @@ class FeaturePipeline(nn.Module):
             seed: of random algorithms.
             labels: of ``rows``, for steps that choose columns by them.
             more: further rows without labels to fit on (``transductive``).
+            times: treatment times of the experiment; default: those of the rows.
+            doses: doses of the experiment; default: those of the rows.
 
         Raises:
             DataError: the recipe asks for what the columns cannot give.
         """
-        together = rows if more is None else _concatenate(rows, more)
+        together = rows if more is None else rows.join(more)
         state: dict[str, npt.NDArray[Any]] = {
             "recipe_utf8": encode_names(recipe),
             "genes_utf8": encode_names(rows.genes),
             "cells_utf8": encode_names(rows.cells),
-            "times_utf8": encode_names(sorted(set(together.time), key=_as_number)),
-            "doses_utf8": encode_names(sorted(set(together.dose), key=_as_number)),
         }
+        times, doses = times or conditions(together.time), doses or conditions(together.dose)
+        state |= {"times_utf8": encode_names(times), "doses_utf8": encode_names(doses)}
         context = FitContext(seed, labels, len(rows.ids), {GENES: rows.genes, CELLS: rows.cells})
-        times, doses = decode_names(state["times_utf8"]), decode_names(state["doses_utf8"])
         table = _raw_table(
             torch.from_numpy(together.values), len(rows.genes), positions(together.time, times, "cp_time", together.ids),
             positions(together.dose, doses, "cp_dose", together.ids), torch.from_numpy(together.control), len(times), len(doses),
@@ -209,6 +212,11 @@ def _raw_table(
     return FeatureTable({GENES: values[:, :n_genes], CELLS: values[:, n_genes:]}, time, dose, control, n_times, n_doses)
 
 
+def conditions(texts: npt.NDArray[np.str_]) -> list[str]:
+    """The different times or doses of a file, ascending by number where they are numbers."""
+    return sorted({str(text) for text in texts}, key=_as_number)
+
+
 def positions(
     texts: npt.NDArray[np.str_], known: Sequence[str], column: str, ids: npt.NDArray[np.str_], path: object = "the data"
 ) -> Tensor:
@@ -246,15 +254,3 @@ def _as_number(text: str) -> tuple[float, str]:
         return float(text), text
     except ValueError:
         return 0.0, text
-
-
-def _concatenate(a: Signatures, b: Signatures) -> Signatures:
-    if (a.genes, a.cells) != (b.genes, b.cells):
-        raise DataError(
-            "test_features.csv has other columns than train_features.csv; --data.transductive needs the same"
-        )
-    pairs = {
-        name: np.concatenate([getattr(a, name), getattr(b, name)])
-        for name in ("ids", "control", "time", "dose", "values")
-    }
-    return Signatures(**pairs, genes=a.genes, cells=a.cells)

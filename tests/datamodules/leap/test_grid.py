@@ -10,7 +10,9 @@ from datamodules.errors import DataError
 from datamodules.leap.grid import grid_coordinates
 
 
-def write_grid(path: Path, columns: int, file_format: str = "NETCDF3_64BIT_DATA", names: tuple[str, ...] = ("lat", "lon")) -> Path:
+def write_grid(
+    path: Path, columns: int, file_format: str = "NETCDF3_64BIT_DATA", names: tuple[str, ...] = ("lat", "lon")
+) -> Path:
     with netCDF4.Dataset(path, "w", format=file_format) as file:
         file.createDimension("ncol", columns)
         for i, name in enumerate(names):

@@ -24,7 +24,9 @@ HIGH = DemoSpec(seed=7, first_month="0008-04", months=6, steps_per_month=3, colu
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("sources")
-    return tuple(generate(root / name, spec, processes=1, progress=False) for name, spec in (("low", LOW), ("high", HIGH)))  # type: ignore[return-value]
+    return tuple(
+        generate(root / name, spec, processes=1, progress=False) for name, spec in (("low", LOW), ("high", HIGH))
+    )  # type: ignore[return-value]
 
 
 def settings_of(high: Path | None, **more: object) -> LeapData:
@@ -125,7 +127,9 @@ def test_two_processes_read_the_same_global_batches(folders: tuple[Path, Path]) 
             assert torch.equal(torch.cat([part[name] for part in parts])[order], value)
 
 
-def test_a_demo_stands_in_for_the_files_beside_a_demo_and_nowhere_else(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_demo_stands_in_for_the_files_beside_a_demo_and_nowhere_else(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
     data = data_of(folders, high=False, mix_ratio="2:1")
     assert data._high_res is not None
     assert data._high_res.columns == LOW.columns // 2

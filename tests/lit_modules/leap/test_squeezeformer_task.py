@@ -10,7 +10,14 @@ from torch import Tensor
 
 from datamodules.errors import DataError
 from datamodules.leap.calendar import stamp_to_step
-from datamodules.leap.schema import N_TARGETS, PROFILES, PTEND_TRICK_TARGETS, STEP_SECONDS, TARGET_GROUPS, zero_weight_mask
+from datamodules.leap.schema import (
+    N_TARGETS,
+    PROFILES,
+    PTEND_TRICK_TARGETS,
+    STEP_SECONDS,
+    TARGET_GROUPS,
+    zero_weight_mask,
+)
 from datamodules.leap.statistics import Moments, target_statistics
 from lit_modules.leap.losses import group_mask, learnable_target_mask, masked_confidence_loss, pointwise_loss
 from lit_modules.leap.representations import MultiRepresentation
@@ -114,7 +121,9 @@ def test_spacetime_targets_by_hand() -> None:
 def test_an_unknown_grid_is_refused_only_where_it_is_needed() -> None:
     _, statistics = rows()
     no_grid = {name: value for name, value in statistics.items() if name != "grid"}
-    with pytest.raises(DataError, match=r"give its ClimSim grid-info file with --data.grid_file, or .*aux_spacetime false"):
+    with pytest.raises(
+        DataError, match=r"give its ClimSim grid-info file with --data.grid_file, or .*aux_spacetime false"
+    ):
         task_of(no_grid)
     with pytest.raises(DataError, match=r"grid of 4 high-resolution columns is not known.* --data.high_res_grid_file"):
         task_of({name: value for name, value in statistics.items() if name != "high_res_grid"})
@@ -136,7 +145,8 @@ def test_the_loss_written_out(aux: bool, confidence: bool) -> None:
     output = task.outputs(batch)
     y = (batch["targets"].numpy() - statistics["target_mean"]) * statistics["target_weight"]
     limits = [
-        1.1 * (statistics[f"target_{side}"] - statistics["target_mean"]) * statistics["target_weight"] for side in ("min", "max")
+        1.1 * (statistics[f"target_{side}"] - statistics["target_mean"]) * statistics["target_weight"]
+        for side in ("min", "max")
     ]
     for i in range(1, ROWS, 2):
         for j in range(N_TARGETS):
@@ -165,7 +175,9 @@ def test_only_high_resolution_training_rows_are_clipped() -> None:
     for flag in (False, True):
         batch["high_res"] = torch.full((ROWS,), flag)
         for factor in (1.1, 0.0):
-            losses[flag, factor] = task_of(statistics, high_res_clip=factor, aux_spacetime=False).compute_loss(batch).item()
+            losses[flag, factor] = (
+                task_of(statistics, high_res_clip=factor, aux_spacetime=False).compute_loss(batch).item()
+            )
     assert losses[False, 1.1] == losses[False, 0.0] == losses[True, 0.0]
     assert losses[True, 1.1] < 0.5 * losses[True, 0.0]
 
@@ -174,7 +186,11 @@ def test_detaching_keeps_the_confidence_out_of_the_predictions_gradient() -> Non
     batch, statistics = rows()
     gradients = {}
     state = task_of(statistics).state_dict()
-    for name, settings in (("with", {}), ("without", {"confidence": False}), ("attached", {"detach_confidence": False})):
+    for name, settings in (
+        ("with", {}),
+        ("without", {"confidence": False}),
+        ("attached", {"detach_confidence": False}),
+    ):
         task = task_of(statistics, **settings)
         task.load_state_dict(state, strict=name != "without")
         task.compute_loss(batch).backward()
@@ -187,7 +203,9 @@ def test_other_losses_keep_the_confidence_on_the_absolute_error() -> None:
     prediction, target = torch.tensor([[1.0, 5.0]]), torch.tensor([[3.0, 5.0]])
     confidence, mask = torch.tensor([[1.5, 9.0]]), torch.tensor([True, False])
     assert masked_confidence_loss(prediction, confidence, target, mask).item() == pytest.approx((2 + 0.5) / 2)
-    assert masked_confidence_loss(prediction, confidence, target, mask, kind="mse").item() == pytest.approx((4 + 0.5) / 2)
+    assert masked_confidence_loss(prediction, confidence, target, mask, kind="mse").item() == pytest.approx(
+        (4 + 0.5) / 2
+    )
     huber = masked_confidence_loss(prediction, None, target, mask, kind="huber", beta=1.0)
     assert huber.item() == pytest.approx(1.5 / 2)
 
@@ -206,7 +224,9 @@ def test_only_the_trained_groups_count() -> None:
     batch, statistics = rows()
     for task in (
         task_of(statistics, train_groups="t, surface"),
-        LeapTask(BiLSTM(hidden=2, layers=1, train_groups="t,surface", difference_weight=1.0), Optim(), 1e-3, statistics),
+        LeapTask(
+            BiLSTM(hidden=2, layers=1, train_groups="t,surface", difference_weight=1.0), Optim(), 1e-3, statistics
+        ),
     ):
         head = task.net.prediction if isinstance(task, SqueezeformerTask) else task.net.head[-1]
         task.compute_loss(batch).backward()
@@ -268,7 +288,9 @@ def test_a_checkpoint_brings_all_that_prediction_needs() -> None:
         assert torch.equal(value, rebuilt.predict_step(batch)[name])
 
 
-@pytest.mark.parametrize(("humidity", "difference", "channels"), [(True, False, 45), (False, True, 53), (True, True, 54)])
+@pytest.mark.parametrize(
+    ("humidity", "difference", "channels"), [(True, False, 45), (False, True, 53), (True, True, 54)]
+)
 def test_further_channels(humidity: bool, difference: bool, channels: int) -> None:
     batch, statistics = rows()
     features = MultiRepresentation(statistics, humidity, difference)
@@ -292,7 +314,9 @@ def test_the_water_clamp_never_leaves_negative_water_and_never_adds_error() -> N
     for name, q in water.items():
         noise = torch.rand(ROWS, 60, dtype=torch.float64, generator=generator)
         truth[:, TARGET_GROUPS[name]] = q * (noise * 3 - 1) / STEP_SECONDS
-        guess[:, TARGET_GROUPS[name]] = q * (torch.randn(ROWS, 60, dtype=torch.float64, generator=generator) * 3) / STEP_SECONDS
+        guess[:, TARGET_GROUPS[name]] = (
+            q * (torch.randn(ROWS, 60, dtype=torch.float64, generator=generator) * 3) / STEP_SECONDS
+        )
     plain, clamped = (postprocess(guess.clone(), profiles, clamp) for clamp in (False, True))
     assert ((clamped - truth).abs() <= (plain - truth).abs()).all()
     moved = clamped != plain

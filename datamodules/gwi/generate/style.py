@@ -1,0 +1,51 @@
+"""Style maps: OpenFWI painted photographs in the style of geology; here warped, half posterised noise stands for them."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from datamodules.gwi.generate.layers import Array, Rng
+from datamodules.gwi.schema import SIDE, VMAX, VMIN
+
+_MARGIN = 24
+_GRAIN = 58.0 / 3000.0  # pixel noise of Style_B as jcottaar (2nd place) fitted it, in shares of the range
+
+
+def style_b(rng: Rng) -> Array:
+    """A map with edges, texture and grain, ``(70, 70)``."""
+    image = _posterised(rng) + rng.uniform(0.1, 0.4) * _texture(rng, rng.uniform(1.5, 3.0))
+    image = _to_unit(image)
+    background = np.linspace(0.0, 1.0, SIDE)[:, None]
+    weight = rng.uniform(0.1, 0.4)  # of the background; the paper says 0.7 to 0.9, the maps look like this
+    blended = (1.0 - weight) * image + weight * background + rng.normal(0.0, _GRAIN, image.shape)
+    return VMIN + (VMAX - VMIN) * _to_unit(blended)
+
+
+def style_a(rng: Rng) -> Array:
+    """The Style_B map of the same random numbers, blurred."""
+    sharp = style_b(rng)
+    return np.asarray(gaussian_filter(sharp, rng.uniform(2.0, 3.0), mode="nearest"))
+
+
+def _texture(rng: Rng, length: float) -> Array:
+    side = SIDE + 2 * _MARGIN
+    noise = gaussian_filter(rng.normal(size=(side, side)), length)[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+    return np.asarray(noise / noise.std())
+
+
+def _posterised(rng: Rng) -> Array:
+    """Smooth noise in a few flat steps, its outlines bent by more noise: the edges of a photograph."""
+    smooth = _texture(rng, rng.uniform(4.0, 9.0))
+    bend = rng.uniform(1.0, 5.0)
+    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float64)
+    where = [y + bend * _texture(rng, 4.0), x + bend * _texture(rng, 4.0)]
+    bent = map_coordinates(smooth, where, order=1, mode="reflect")
+    steps = rng.uniform(1.0, 3.0)
+    sharpness = rng.uniform(0.4, 0.9)
+    return np.asarray((1.0 - sharpness) * bent + sharpness * np.round(bent * steps) / steps)
+
+
+def _to_unit(image: Array) -> Array:
+    low, high = image.min(), image.max()
+    return np.asarray((image - low) / (high - low))

@@ -1,0 +1,63 @@
+"""MoA submissions: a probability for every row and target, exactly 0 for controls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.errors import DataError
+from datamodules.files import atomic_path
+from datamodules.moa.demo import write_table
+from datamodules.moa.tables import ID, Text, read_form
+
+
+def write_submission(
+    path: Path,
+    ids: Text,
+    targets: tuple[str, ...],
+    probabilities: npt.NDArray[np.floating],
+    control: npt.NDArray[np.bool_],
+    form: Path | None = None,
+) -> None:
+    """Write the file, whole or not at all, for any number of rows.
+
+    Args:
+        path: CSV file to write.
+        ids: ``sig_id`` of each row.
+        targets: names of the columns of ``probabilities``.
+        probabilities: ``(rows, targets)``.
+        control: which rows are controls; they become 0, whatever was predicted.
+        form: the judge's ``sample_submission.csv``, whose rows, columns and order are taken; joined by id.
+
+    Raises:
+        DataError: probabilities that are not in [0, 1], or a form that asks for other rows or columns.
+    """
+    values = np.where(control[:, None], 0.0, probabilities.astype(np.float64))
+    wrong = ~((values >= 0) & (values <= 1))  # NaN is wrong too
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise DataError(
+            f"the prediction of {ids[row]!s}, {targets[column]!r}, is {values[row, column]}, not a probability; nothing was written"
+        )
+    if form is not None:
+        wanted_ids, wanted_targets = read_form(form)
+        rows = _order(form, "row", ids, wanted_ids)
+        columns = _order(form, "column", np.asarray(targets), np.asarray(wanted_targets))
+        ids, targets, values = wanted_ids, wanted_targets, values[rows][:, columns]
+    with atomic_path(Path(path)) as temporary:
+        write_table(temporary, {ID: ids} | dict(zip(targets, values.T, strict=True)))
+
+
+def _order(form: Path, what: str, own: Text, wanted: Text) -> npt.NDArray[np.int64]:
+    """Positions of the wanted names among the predicted ones; both must hold the same."""
+    missing, extra = np.setdiff1d(wanted, own), np.setdiff1d(own, wanted)
+    if len(missing):
+        raise DataError(
+            f"{form} asks for {what} {str(missing[0])!r}, which was not predicted ({len(missing)} such {what}s)"
+        )
+    if len(extra):
+        raise DataError(f"{form} has no {what} {str(extra[0])!r}, which was predicted ({len(extra)} such {what}s)")
+    order = np.argsort(own)
+    return order[np.searchsorted(own, wanted, sorter=order)]

@@ -1,0 +1,27 @@
+"""MoA, 2nd place: 1D-CNN on a learned order of the features, the best single model of the competition."""
+
+from dataclasses import replace
+
+from datamodules.moa.settings import MoaData
+from experiments.declare import Published
+from experiments.moa_domain import ONE_CYCLE, moa
+from experiments.runner import main
+from lit_modules.moa.settings import SoftOrderingModel
+
+EXPERIMENT = moa(
+    "moa_soft_ordering_cnn",
+    SoftOrderingModel(),
+    MoaData(features=("row_normalise", "rank_gauss", "pca:genes=50,cells=15"), frequent_drug=19),
+    demo={"model.channels": 32, "model.width": 32, "epochs": 12, "batch_size": 128, "lr": 5e-3},
+    epochs=25,
+    batch_size=128,
+    lr=5e-3,
+    optim=replace(ONE_CYCLE, pct_start=0.1),
+    published=(
+        Published(0.01672, "drug-CV log loss NC", "write-up of the 2nd place"),
+        Published(0.01601, "private leaderboard", "write-up of the 2nd place"),
+    ),
+)
+
+if __name__ == "__main__":
+    main(EXPERIMENT)

@@ -1,0 +1,1 @@
+"""Mars Spectrometry 2: GC-MS images to compound classes."""

@@ -1,0 +1,128 @@
+"""Logistic regression on row and column features of a GC-MS image: what a net must beat to be worth training."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lit_modules.base import Batch
+from lit_modules.mars.settings import MarsLogistic
+from lit_modules.mars.task import MarsTask, build_images
+
+
+class RowsAndColumns(nn.Module):
+    """Linear layer on standardised features of a log-scaled image: maximum and mean of each mass and of each time, flag.
+
+    Args:
+        images: scaling of the images.
+        masses: rows of an image.
+        times: columns.
+        classes: number of outputs.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, images: nn.Module, masses: int, times: int, classes: int) -> None:
+        super().__init__()
+        self.images = images
+        n = 2 * (masses + times) + 1
+        self.register_buffer("mean", torch.zeros(n))
+        self.register_buffer("std", torch.ones(n))
+        self.linear = nn.Linear(n, classes)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def features(self, image: Tensor, derivatized: Tensor) -> Tensor:
+        """Features ``(B, 2 masses + 2 times + 1)``."""
+        images: Any = self.images
+        plane = images.scaled(images.linear(image, derivatized)).amax(dim=1)
+        pooled = [pool(plane, dim) for dim in (2, 1) for pool in (torch.amax, torch.mean)]
+        return torch.cat([*pooled, (derivatized == 1).to(plane.dtype)[:, None]], dim=1)
+
+    def forward(self, image: Tensor, derivatized: Tensor) -> Tensor:
+        """Logits ``(B, classes)``."""
+        logits: Tensor = self.linear((self.features(image, derivatized) - self.mean) / self.std)
+        return logits
+
+
+class MarsLogisticTask(MarsTask):
+    """Collects the features of one epoch and fits scikit-learn's regression to them before validation."""
+
+    net: RowsAndColumns
+    model_settings: MarsLogistic
+
+    def build_net(self, from_checkpoint: bool) -> nn.Module:
+        """The linear layer; nothing is pretrained."""
+        self.automatic_optimization = False
+        self.seen: list[tuple[Tensor, Tensor]] = []
+        masses, times = (int(size) for size in self.rendering[:2])
+        return RowsAndColumns(build_images(self.model_settings), masses, times, len(self.target_list))
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Logits ``(B, classes)``."""
+        return self.net(batch["image"], batch["derivatized"]).float()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:  # type: ignore[override]
+        """Keep the features; the optimiser has nothing to do but is stepped, so that steps are counted."""
+        with torch.no_grad():
+            x = self.net.features(batch["image"], batch["derivatized"])
+        self.seen.append((self._everywhere(x), self._everywhere(batch["labels"])))
+        self.optimizers().step()  # type: ignore[union-attr]
+
+    def _everywhere(self, values: Tensor) -> Tensor:
+        """The rows of all processes, on the CPU."""
+        gathered = self.all_gather(values)
+        assert isinstance(gathered, Tensor)
+        return gathered.reshape(-1, values.shape[-1]).float().cpu()
+
+    def on_validation_start(self) -> None:
+        """Fit before the rows are scored."""
+        if self.trainer.state.fn == "fit":
+            self.fit()
+
+    def on_train_epoch_end(self) -> None:
+        """Fit where no validation did."""
+        self.fit()
+
+    @torch.no_grad()
+    def fit(self) -> None:
+        """Fit one regression for each class to what was collected."""
+        if not self.seen:
+            return
+        x = torch.cat([features for features, _ in self.seen]).numpy()
+        y = torch.cat([labels for _, labels in self.seen]).numpy()
+        self.seen.clear()
+        mean, std = x.mean(axis=0), x.std(axis=0)
+        std[std < 1e-4] = 1.0  # what never varies says nothing
+        weights, bias = fit_classes((x - mean) / std, y, self.model_settings.strength)
+        for parameter, value in (
+            (self.net.mean, mean), (self.net.std, std), (self.net.linear.weight, weights), (self.net.linear.bias, bias)
+        ):  # fmt: skip
+            parameter.copy_(torch.as_tensor(value, dtype=parameter.dtype))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:  # type: ignore[override]
+        """An optimiser that changes nothing; Lightning counts its steps."""
+        return torch.optim.SGD(self.net.linear.parameters(), lr=0.0)
+
+
+def fit_classes(x: np.ndarray, y: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """Weights ``(classes, features)`` and biases; a class that is in all or no rows gets its smoothed log odds alone."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    weights, bias = np.zeros((y.shape[1], x.shape[1])), np.zeros(y.shape[1])
+    for i, labels in enumerate(y.T > 0.5):
+        if labels.min() == labels.max():
+            share = (labels.sum() + 0.5) / (len(labels) + 1)
+            bias[i] = np.log(share / (1 - share))
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model = LogisticRegression(C=strength, max_iter=500).fit(x, labels)
+        weights[i], bias[i] = model.coef_[0], model.intercept_[0]
+    return weights, bias

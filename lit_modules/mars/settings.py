@@ -1,0 +1,68 @@
+"""Typed settings of the GC-MS nets (no torch here: ``--help`` reads this file)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass
+class MarsModel:
+    """Image scaling, augmentation, backbone and head of the 2nd place's nets.
+
+    Args:
+        backbone: image model of timm, such as hrnet_w64, resnet34 or regnetx_320; a tag of its weights may follow a dot.
+        head: cls3 keeps the backbone's 1000-class head and adds a linear layer; flatM averages over time alone.
+        pretrained: true downloads ImageNet weights, false starts at random, a path reads a safetensors or pth file.
+        normalise: mass scales every mass (row) to its maximum over time, time every column to its base peak.
+        log: log10 of the clipped image (stage 3a), or log1p, the logarithm of 1 + log_scale times the image (stage 3c).
+        min_clip: smallest value before the logarithm, and floor of the maxima that normalise divides by.
+        log_scale: factor of log1p.
+        derivatized_states: 2 = one channel for derivatized samples and one for all others, as the source; 3 = unknown
+            has a channel of its own.
+        mixup: probability that a training sample is averaged with another of its batch; labels are united.
+        mixup_low, mixup_high: range of the sample's own share.
+        tta_step: step between the widths that images are resized to, in columns.
+        tta_steps: number of widths; training draws one for each optimiser step, prediction averages the logits of all.
+        label_smoothing: s of the training labels y / (1 + 2 s) + s.
+        channels_last: memory layout of the convolutions.
+    """
+
+    backbone: str = "hrnet_w64"
+    head: Literal["cls3", "flatM"] = "cls3"
+    pretrained: bool | str = True
+    normalise: Literal["none", "mass", "time"] = "mass"
+    log: Literal["log10", "log1p"] = "log10"
+    min_clip: float = 1e-4
+    log_scale: float = 1000.0
+    derivatized_states: Literal[2, 3] = 2
+    mixup: float = 0.0
+    mixup_low: float = 0.4
+    mixup_high: float = 0.6
+    tta_step: int = 32
+    tta_steps: int = 5
+    label_smoothing: float = 0.01
+    channels_last: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_clip < 1:
+            raise ValueError(f"model.min_clip must lie in (0, 1), got {self.min_clip}")
+        if not 0 <= self.mixup <= 1:
+            raise ValueError(f"model.mixup is a probability, got {self.mixup}")
+        if not 0 <= self.mixup_low <= self.mixup_high <= 1:
+            raise ValueError("model.mixup_low and model.mixup_high must be shares in ascending order")
+        if self.tta_steps < 1 or self.tta_step < 1:
+            raise ValueError("model.tta_steps and model.tta_step must be at least 1")
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ValueError(f"model.label_smoothing must lie in [0, 0.5), got {self.label_smoothing}")
+
+
+@dataclass
+class MarsLogistic(MarsModel):
+    """Logistic regression on row and column features of the image.
+
+    Args:
+        strength: C of scikit-learn, the inverse of the L2 penalty.
+    """
+
+    strength: float = 0.01

@@ -1,0 +1,1 @@
+"""The MoA task: its settings, and the choice of its net."""

@@ -1,0 +1,129 @@
+"""Typed settings of the MoA nets (no torch here: ``--help`` reads this file)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass
+class MoaModel:
+    """What every MoA net shares: the loss.
+
+    Args:
+        label_smoothing: targets are drawn towards one half by this share; validation is never smoothed.
+        swap_noise: share of the training rows in which some measurements are replaced by another row's.
+        swap_share: share of the measurements that are replaced in such a row.
+    """
+
+    label_smoothing: float = 0.001
+    swap_noise: float = 0.0
+    swap_share: float = 0.15
+
+    def __post_init__(self) -> None:
+        for name in ("label_smoothing", "swap_noise", "swap_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"model.{name} is a share in [0, 1), got {getattr(self, name)}")
+
+
+@dataclass
+class LogisticModel(MoaModel):
+    """Logistic regression on the features."""
+
+
+@dataclass
+class MLPModel(MoaModel):
+    """Batch norm, dropout and weight-normalised linear layers.
+
+    Args:
+        hidden: widths of the hidden layers.
+        dropout: before each linear layer, one more than there are hidden layers.
+        activation: after each hidden layer.
+    """
+
+    hidden: tuple[int, ...] = (2048, 2048)
+    dropout: tuple[float, ...] = (0.15, 0.30, 0.25)
+    activation: Literal["leaky_relu", "relu"] = "leaky_relu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.hidden, self.dropout = tuple(self.hidden), tuple(self.dropout)
+
+
+@dataclass
+class TwoHeadsModel(MoaModel):
+    """Two-heads ResNet; needs the feature step ``screen`` for its second input.
+
+    Args:
+        width: of the wide layers.
+    """
+
+    width: int = 512
+
+
+@dataclass
+class TabNetModel(MoaModel):
+    """TabNet with entmax masks; with the feature step ``codes`` it embeds time and dose.
+
+    Args:
+        decision: width of a step's decision.
+        attention: width of what the next mask is made of.
+        steps: decision steps.
+        gamma: how much a feature may be looked at again; 1 = once.
+        independent: GLU layers of each step's own.
+        shared: GLU layers whose linear maps all steps share.
+        chunk: rows of a ghost batch.
+        momentum: of ghost batch norm.
+    """
+
+    decision: int = 32
+    attention: int = 32
+    steps: int = 1
+    gamma: float = 1.3
+    independent: int = 2
+    shared: int = 2
+    chunk: int = 128
+    momentum: float = 0.02
+
+
+@dataclass
+class SoftOrderingModel(MoaModel):
+    """1D-CNN on a learned order of the features.
+
+    Args:
+        channels: of the first signal.
+        length: of the signal; must divide by 4.
+        width: channels of the convolutions.
+    """
+
+    channels: int = 256
+    length: int = 16
+    width: int = 512
+
+
+@dataclass
+class DeepInsightModel(MoaModel):
+    """Image net on DeepInsight images; needs the feature step ``image_map``.
+
+    Args:
+        backbone: ``efficientnet_b3`` (timm's ``tf_efficientnet_b3.ns_jft_in1k``) or ``resnest50_fast``.
+        timm_name: another EfficientNet of timm in its place, such as a smaller one.
+        layers: blocks in the four stages of ``resnest50_fast``.
+        pretrained: start ``efficientnet_b3`` from ImageNet weights, which are fetched.
+        weights: local file of ImageNet weights to start from.
+        hidden: width of the head.
+        head_dropout: before the head.
+    """
+
+    backbone: Literal["efficientnet_b3", "resnest50_fast"] = "efficientnet_b3"
+    timm_name: str = "tf_efficientnet_b3.ns_jft_in1k"
+    layers: tuple[int, ...] = (3, 4, 6, 3)
+    pretrained: bool = False
+    weights: Path | None = None
+    hidden: int = 512
+    head_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.layers = tuple(self.layers)

@@ -1,0 +1,117 @@
+"""The MoA task: measurements of a treated cell line to probabilities of mechanisms, judged by mean column log loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from datamodules.errors import DataError
+from datamodules.moa.features import FeaturePipeline, decode_names
+from lit_modules.base import BaseTask, Batch
+from lit_modules.metrics import ColumnLogLoss
+from lit_modules.moa.nets import build_net
+from lit_modules.moa.settings import MoaModel
+
+FEATURES = "features."
+PRIOR_SMOOTHING = 1e-3
+_OWN = ("targets_utf8", "treated_share", "prior")
+
+
+class MoaTask(BaseTask):
+    """Trains any net from features to logits; features are made on the device by the fitted pipeline, a buffer-only module.
+
+    Two conventions of the score are logged, because published numbers mix them. ``NC`` counts rows that are not
+    controls; it is what the folds validate on and what blends use. ``ALL`` also counts the controls, which are predicted
+    as exactly 0 and so cost nothing: NC times the share of treated rows (0.921643 in the competition's data).
+    """
+
+    monitor: ClassVar[str] = "val_log_loss_nc"
+    mode: ClassVar[str] = "min"
+    model_settings: MoaModel
+    targets_utf8: Tensor
+    treated_share: Tensor
+    prior: Tensor
+
+    @classmethod
+    def statistics_in(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any]:
+        """The fitted features decide how wide the net is, so a checkpoint's own are taken."""
+        return {name: value for name, value in state.items() if name.startswith(FEATURES) or name in _OWN} | {
+            "from_checkpoint": True
+        }
+
+    def configure_models(self, statistics: Mapping[str, Any] | None) -> None:
+        """Feature pipeline, target names, net."""
+        if statistics is None:
+            raise DataError("a MoA task needs fitted features: statistics of the data module, or a checkpoint's")
+        self.features = FeaturePipeline(
+            {name.removeprefix(FEATURES): value for name, value in statistics.items() if name.startswith(FEATURES)}
+        )
+        for name in _OWN:
+            self.register_buffer(name, torch.as_tensor(statistics[name]).clone())
+        # a target without positives in training starts where label smoothing will leave it
+        prior = (self.prior * (1 - PRIOR_SMOOTHING) + 0.5 * PRIOR_SMOOTHING).float()
+        self.net = build_net(self.model_settings, self.features, prior, "from_checkpoint" not in statistics)
+
+    def configure_metrics(self) -> None:
+        """The judge's log loss over rows without controls."""
+        self.val_log_loss = ColumnLogLoss(len(self.target_names))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits ``(B, targets)``, float32 under any precision (half-precision sigmoids are coarse below 6e-5)."""
+        with torch.no_grad():
+            x = self.features(batch["values"], batch["time"], batch["dose"], batch["control"])
+        logits: Tensor = self.net(x)
+        return logits.float()
+
+    def compute_loss(self, batch: Batch) -> Tensor:
+        """Binary cross entropy against smoothed labels, mean over all cells."""
+        s = self.model_settings
+        if s.swap_noise > 0:
+            batch = {**batch, "values": swap_noise(batch["values"], s.swap_noise, s.swap_share)}
+        labels = batch["labels"] * (1 - s.label_smoothing) + 0.5 * s.label_smoothing
+        return binary_cross_entropy_with_logits(self(batch), labels)
+
+    def update_metrics(self, batch: Batch) -> Tensor:
+        """Score a validation batch; the loss is not smoothed."""
+        logits = self(batch)
+        self.val_log_loss.update(logits.double().sigmoid(), batch["labels"])
+        return binary_cross_entropy_with_logits(logits, batch["labels"])
+
+    def metric_table(self) -> dict[str, float]:
+        """Log loss in both conventions."""
+        score = float(self.val_log_loss.compute())
+        return {"log_loss_nc": score, "log_loss_all": score * float(self.treated_share)}
+
+    def reset_metrics(self) -> None:
+        """Forget the validation rows seen."""
+        self.val_log_loss.reset()
+
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
+        """Probabilities; exactly 0 for controls, which have no mechanism."""
+        probabilities = self(batch).sigmoid()
+        return {"row_id": batch["row_id"], "predictions": probabilities.masked_fill(batch["control"][:, None], 0.0)}
+
+    @property
+    def target_names(self) -> Sequence[str]:
+        """The judge's column names."""
+        return decode_names(self.targets_utf8)
+
+
+def swap_noise(values: Tensor, rows: float, share: float) -> Tensor:
+    """A copy in which some rows have a share of their measurements from another row of the batch.
+
+    Args:
+        values: ``(B, columns)``.
+        rows: share of the rows.
+        share: share of their columns, chosen anew for each row.
+    """
+    n, columns = values.shape
+    hit = torch.rand(n, 1, device=values.device) < rows
+    count = int(share * columns)
+    rank = torch.rand(n, columns, device=values.device).argsort(dim=1)
+    other = values[torch.randint(n, (n,), device=values.device)]
+    return torch.where(hit & (rank < count), other, values)

@@ -1,0 +1,198 @@
+"""Image backbones of timm with the 2nd place's two heads for spectrograms of any width (Mars Spectrometry 2).
+
+timm (and torchvision behind it) is imported only when a net is built.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.errors import DataError
+
+# timm has changed the default weights of some backbones; these are the ones that the source trained from
+WEIGHT_TAGS = {
+    "hrnet_w64": "ms_in1k",
+    "hrnet_w32": "ms_in1k",
+    "resnet34": "bt_in1k",
+    "dpn107": "mx_in1k",
+    "dpn98": "mx_in1k",
+    "regnetx_320": "pycls_in1k",
+    "regnety_040": "ra3_in1k",
+}
+_PROBE = 64  # pixels, a multiple of every backbone's stride
+
+
+class SpectrogramClassifier(nn.Module):
+    """A timm backbone and a head: three-channel images ``(B, 3, height, width)`` to logits ``(B, classes)``.
+
+    ``cls3`` keeps the backbone's own ImageNet classifier and puts one linear layer on its logits, with nothing between.
+    ``flatM`` averages the last feature map over the width (time) alone and flattens channels by height, so that each
+    class weighs every channel in every band of masses.
+
+    Args:
+        backbone: name in timm, with or without a tag of its weights (``resnet34``, ``resnet34.a1_in1k``).
+        head: ``cls3`` or ``flatM``.
+        classes: number of outputs.
+        height: of the images; ``flatM`` needs it.
+        pretrained: True downloads ImageNet weights (of :data:`WEIGHT_TAGS` where the name has no tag), False starts at
+            random, a path reads a safetensors or torch file.
+
+    Raises:
+        DataError: timm knows no such backbone or tag, the weights cannot be downloaded or read, or ``height`` does not
+            divide by the backbone's stride.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        head: Literal["cls3", "flatM"],
+        classes: int,
+        height: int = 256,
+        pretrained: bool | str | Path = False,
+    ) -> None:
+        super().__init__()
+        self.head = head
+        self.backbone = build_backbone(backbone, head == "flatM", pretrained)
+        if head == "cls3":
+            features = int(self.backbone.num_classes)  # type: ignore[arg-type]
+        else:
+            info: Any = self.backbone.feature_info
+            stride = int(info.reduction()[-1])
+            if height % stride:
+                raise DataError(
+                    f"images of {height} masses do not divide by {backbone}'s stride {stride}; choose another --data.m_bins"
+                )
+            features = int(info.channels()[-1]) * (height // stride)
+            _freeze_unreached(self.backbone, backbone)
+        self.to_classes = nn.Linear(features, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(B, classes)``."""
+        x = self.backbone(x)[-1].mean(dim=3).flatten(1) if self.head == "flatM" else self.backbone(x)
+        logits: Tensor = self.to_classes(x)
+        return logits
+
+
+def build_backbone(name: str, features_only: bool, pretrained: bool | str | Path = False) -> nn.Module:
+    """A timm model: with its classifier, or as a list of feature maps.
+
+    Raises:
+        DataError: see :class:`SpectrogramClassifier`.
+    """
+    import timm
+
+    name = known_backbone(name)
+    options: dict[str, Any] = {"features_only": True} if features_only else {}
+    if pretrained is False:
+        net: nn.Module = timm.create_model(name, **options)
+        return net
+    if pretrained is True:
+        try:
+            net = timm.create_model(name, pretrained=True, **options)
+        except Exception as error:
+            raise DataError(
+                f"the ImageNet weights of {name} could not be downloaded ({_first_line(error)}); give a local file with "
+                "--model.pretrained FILE (safetensors or pth), or start without with --model.pretrained false"
+            ) from None
+        return net
+    return _from_file(name, options, Path(pretrained))
+
+
+def known_backbone(name: str) -> str:
+    """The name with the tag of the weights to use.
+
+    Raises:
+        DataError: timm knows no such backbone or tag; near names are suggested.
+    """
+    import timm
+
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists all"
+        raise DataError(f"timm {timm.__version__} has no backbone {architecture!r} (--model.backbone); {hint}")
+    known = timm.list_pretrained(f"{architecture}.*")
+    if tag and name not in known:
+        raise DataError(
+            f"timm {timm.__version__} has no weights {tag!r} for {architecture} (--model.backbone); it has "
+            f"{', '.join(other.partition('.')[2] for other in known) or 'none'}"
+        )
+    tagged = f"{architecture}.{tag or WEIGHT_TAGS.get(architecture, '')}".rstrip(".")
+    return tagged if tag or tagged in known else architecture
+
+
+def _from_file(name: str, options: dict[str, Any], path: Path) -> nn.Module:
+    import timm
+
+    weights = _renamed(_read_weights(path), name)
+    try:
+        # the whole model is loaded strictly first: with features_only, timm would skip what does not fit
+        whole = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": weights})
+    except RuntimeError as error:
+        lines = " ".join(str(error).split())
+        raise DataError(f"{path} (--model.pretrained) does not fit {name}: {lines[:300]}") from None
+    if not options:
+        net: nn.Module = whole
+        return net
+    flat: nn.Module = timm.create_model(
+        name, pretrained=True, pretrained_cfg_overlay={"state_dict": whole.state_dict()}, **options
+    )
+    return flat
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise DataError(f"{path} (--model.pretrained) does not exist; give true, false or a safetensors or pth file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise DataError(f"{path} (--model.pretrained) cannot be read as weights: {_first_line(error)}") from None
+    for holder in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(holder), dict):
+            content = content[holder]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise DataError(f"{path} (--model.pretrained) holds no table of named weights; save a state_dict")
+    return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def _renamed(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Weights under timm's names where only the names differ: an equal sequence of shapes is the same architecture.
+
+    EfficientNets of lukemelas/EfficientNet-PyTorch are such.
+    """
+    import timm
+
+    with torch.device("meta"):
+        own = timm.create_model(name).state_dict()
+    if own.keys() & weights.keys() or len(own) != len(weights):
+        return weights
+    if any(a.shape != b.shape for a, b in zip(own.values(), weights.values(), strict=True)):
+        return weights
+    return dict(zip(own, weights.values(), strict=True))
+
+
+def _freeze_unreached(backbone: nn.Module, name: str) -> None:
+    """Take the parameters that the last feature map does not depend on out of training (HRNet's other branches).
+
+    They would keep their values anyway, but distributed training waits for the gradient of every parameter.
+    """
+    with torch.device("meta"), torch.enable_grad():
+        twin = build_backbone(name, features_only=True).eval()
+        twin(torch.zeros(1, 3, _PROBE, _PROBE))[-1].sum().backward()
+    reached = {key for key, parameter in twin.named_parameters() if parameter.grad is not None}
+    for key, parameter in backbone.named_parameters():
+        parameter.requires_grad_(key in reached)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]
