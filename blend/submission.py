@@ -18,7 +18,7 @@ from blend.bank import BankError, PredictionBank
 from datamodules.files import atomic_path
 
 Writer = Callable[[PredictionBank, Path, Path | None], None]
-_WRITERS: dict[str, str] = {}
+_WRITERS: dict[str, str] = {"leap": "datamodules.leap.submission:write_bank"}
 _CHUNK_VALUES = 2**22
 
 

@@ -72,9 +72,9 @@ def test_train_search_apply_submit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for run in runs:
         predict(["--run", str(run), "--input", str(kaggle / "test.csv"), "--accelerator", "cpu"])
     banks = [f"runs/{name}" for name in NETS]
-    assert blend(["search", *banks, "--method", "optuna", "--trials", "20", "--name", "first"]) == 0
+    assert blend(["search", *banks, "--method", "optuna", "--trials", "20", "--out", "blends/first"]) == 0
     arguments = ["apply", "blends/first", "--predictions", "test", "--submission", "submission.csv"]
-    assert blend([*arguments, "--sample", str(kaggle / "sample_submission.csv")]) == 0
+    assert blend([*arguments, "--template", str(kaggle / "sample_submission.csv")]) == 0
     submission = pd.read_csv("submission.csv", float_precision="round_trip")
     solution = pd.read_csv(kaggle / "solution.csv", float_precision="round_trip")
     assert list(submission) == ["sample_id", *TARGET_NAMES]

@@ -124,7 +124,7 @@ def family_of(path: Path, root: Path) -> str:
     Raises:
         DataError: none is.
     """
-    folders = [*path.relative_to(root).parts[:-1]][::-1] + [root.resolve().name]
+    folders = [*reversed(path.relative_to(root).parts[:-1]), root.resolve().name]
     for name in folders:
         try:
             return family_name(name)

@@ -52,5 +52,5 @@ def test_bad_splits_are_named() -> None:
         match=r"data.val_months '0004-01' holds none of the 2 time steps \(0007-01-05-00000 to 0008-07-01-00000\)",
     ):
         split_steps(there, LeapData(split="months", val_months="0004-01"))
-    with pytest.raises(DataError, match="one time step .* cannot be split"):
+    with pytest.raises(DataError, match=r"one time step .* cannot be split"):
         split_steps(there[:1], LeapData())

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from datamodules.errors import DataError
+from datamodules.gwi.generate.families import generate_map, generate_maps
+from datamodules.gwi.generate.faults import Fault, draw
+from datamodules.gwi.generate.layers import Ground, both_halves, stick_breaking, vel_curve
+from datamodules.gwi.generate.statistics import map_statistics
+from datamodules.gwi.schema import FAMILIES
+
+FLAT = np.zeros(70)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_map_is_a_function_of_family_seed_and_index(family: str) -> None:
+    maps = generate_maps(family, 3, range(20))
+    assert maps.shape == (20, 70, 70)
+    assert maps.dtype == np.float32
+    assert maps.min() >= 1500
+    assert maps.max() <= 4500
+    assert np.array_equal(maps[7], generate_map(family.lower().replace("_", "-"), 3, 7))
+    assert len(np.unique(maps.reshape(20, -1), axis=0)) == 20
+    assert not np.array_equal(maps[0], generate_map(family, 4, 0))
+
+
+@pytest.mark.parametrize("family", ["FlatVel_A", "FlatVel_B", "CurveVel_A", "CurveVel_B"])
+def test_vel_maps_are_whole_numbers_in_three_to_eight_layers(family: str) -> None:
+    maps = generate_maps(family, 0, range(60))
+    assert np.array_equal(maps, np.round(maps))
+    layers = [len(np.unique(velocity)) for velocity in maps]
+    assert min(layers) >= 3
+    assert max(layers) == 8
+    rising = np.array([(np.diff(velocity, axis=0) >= 0).all() for velocity in maps])
+    assert rising.all() if family.endswith("A") else rising.mean() < 0.3
+    flat = (maps == maps[:, :, :1]).all()
+    assert flat == family.startswith("Flat")
+
+
+def test_curve_vel_shows_every_layer_and_all_interfaces_share_one_curve() -> None:
+    for velocity in generate_maps("CurveVel_A", 1, range(10)):
+        layer = np.searchsorted(np.unique(velocity), velocity)
+        depths = np.array([(layer >= k).argmax(0) for k in range(1, layer.max() + 1)])
+        inside = ((layer.min(0) == 0) & (layer.max(0) == layer.max()))[None, :] & (depths > 0)
+        usable = inside.all(0)
+        if usable.sum() > 10:
+            assert np.ptp(np.diff(depths[:, usable], axis=0), axis=1).max() <= 1
+
+
+def test_curves_reach_as_far_as_real_ones() -> None:
+    """Peak to peak of the curves of 5707 real CurveVel_A maps: 9, 14, 21, 30, 48 cells at 5, 25, 50, 75, 95 %."""
+    rng = np.random.default_rng(0)
+    ranges = np.quantile([np.ptp(vel_curve(rng)) for _ in range(2000)], [0.05, 0.25, 0.5, 0.75, 0.95])
+    np.testing.assert_allclose(ranges, [9, 14, 21, 30, 48], rtol=0.25)
+
+
+def test_four_layers_split_the_left_over_rows_as_real_maps_do() -> None:
+    rng = np.random.default_rng(0)
+    extra = np.array([np.diff([0, *stick_breaking(rng, 4), 70]) for _ in range(4000)]) - 15
+    shares = np.bincount(extra.astype(int).ravel(), minlength=11) / extra.size
+    np.testing.assert_allclose(
+        shares, [0.336, 0.172, 0.117, 0.086, 0.067, 0.053, 0.045, 0.037, 0.033, 0.028, 0.026], atol=0.012
+    )
+
+
+@pytest.mark.parametrize("layers", [2, 3, 4])
+def test_fault_a_velocities_fall_on_both_sides_of_3000(layers: int) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        velocities = both_halves(rng, layers)
+        assert (np.diff(velocities) > 0).all()
+        assert velocities[0] < 3000 <= velocities[-1]
+        if layers == 4:
+            assert velocities[1] < 3000 <= velocities[2]
+
+
+def test_a_vertical_fault_moves_one_side_by_its_throw() -> None:
+    ground = Ground(np.array([30.0]), np.array([2000.0, 4000.0]), FLAT)
+    faulted = draw(ground, (Fault(column=34.5, dip=0.0, throw=8.0, side=1, tip=-70.0),))
+    assert (faulted[:30, :34] == 2000).all()
+    assert (faulted[30:, :34] == 4000).all()
+    assert (faulted[:38, 36:] == 2000).all()
+    assert (faulted[38:, 36:] == 4000).all()
+
+
+def test_nothing_moves_above_the_tip() -> None:
+    ground = Ground(np.array([10.0, 40.0]), np.array([2000.0, 3000.0, 4000.0]), FLAT)
+    faulted = draw(ground, (Fault(35.0, 0.0, 8.0, 1, tip=20.0),))
+    assert np.array_equal(faulted[:18], draw(ground, ())[:18])
+    assert not np.array_equal(faulted[40:], draw(ground, ())[40:])
+
+
+def test_b_faults_have_more_layers_than_a() -> None:
+    few, many = (map_statistics(generate_maps(f"FlatFault_{kind}", 0, range(30)))["layers"] for kind in "AB")
+    assert few < 4.2
+    assert many > 5
+
+
+def test_layers_can_be_chosen_for_faults_only() -> None:
+    assert map_statistics(generate_maps("FlatFault_A", 0, range(20), layers=2))["layers"] < 2.5
+    with pytest.raises(DataError, match="layers of Style_A cannot be chosen"):
+        generate_map("Style_A", 0, 0, layers=3)
+
+
+def test_style_a_is_style_b_blurred_and_neither_is_whole() -> None:
+    a, b = generate_map("Style_A", 0, 5), generate_map("Style_B", 0, 5)
+    assert np.corrcoef(a.ravel(), gaussian_filter(b, 2.5).ravel())[0, 1] > 0.98
+    assert (a == np.round(a)).mean() < 0.1
+    assert np.abs(np.diff(a)).mean() < 0.5 * np.abs(np.diff(b)).mean()
+
+
+def test_an_unknown_family_is_refused_with_a_hint() -> None:
+    with pytest.raises(DataError, match=r"'curvefalt_b' is not a family of OpenFWI; did you mean CurveFault_B\?"):
+        generate_map("curvefalt_b", 0, 0)
+
+
+def test_statistics_of_a_hand_made_map() -> None:
+    """Two layers of 2000 and 3000 m/s, the interface at row 30 and, right of the middle, at row 40."""
+    velocity = np.full((70, 70), 3000.0)
+    velocity[:30] = 2000
+    velocity[:40, 36:] = 2000
+    found = map_statistics(velocity[None])
+    assert found["layers"] == 2
+    assert found["curve"] == 10
+    assert found["blurred"] == 0
+    assert found["integer"] == 1
+    assert found["increasing"] == 1
+    assert found["at row 0"] == 2000
