@@ -22,11 +22,11 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules.batches import BatchOrder, ShuffledBatches
 from datamodules.leap.convert import convert
 from datamodules.leap.datamodule import read_rows
+from datamodules.leap.demo import generate
 from datamodules.leap.schema import LEVELS
 from datamodules.leap.statistics import training_statistics
 from datamodules.loader import BatchLoader
 from datamodules.store import Store
-from experiments.leap_report import make_demo
 from lit_modules.leap.representations import StandardColumns
 from lit_modules.leap.targets import TargetScaler
 
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of measuring per line")
     parser.add_argument("--workers", type=int, default=2, help="worker processes of the naive loader's second line")
     arguments = parser.parse_args()
-    data_dir = arguments.data_dir or make_demo(arguments.cache_dir)
+    data_dir = arguments.data_dir or generate(arguments.cache_dir / "demo")
     stores = {dtype: convert(data_dir, arguments.cache_dir, dtype=dtype) for dtype in ("float64", "float32")}
     size = arguments.batch_size
     rows = np.arange(stores["float64"].rows)

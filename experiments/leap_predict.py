@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,7 +109,12 @@ def _keep_bank(
         seed=identity["seed"],
         targets=list(TARGET_NAMES),
         groups={name: [where.start, where.stop] for name, where in TARGET_GROUPS.items()},
-        hashes={"data": identity["data_hash"], "folds": identity["folds_hash"], "config": identity["config_hash"]},
+        hashes={
+            "data": identity["data_hash"],
+            "folds": identity["folds_hash"],
+            "config": identity["config_hash"],
+            "checkpoint": hashlib.sha256(Path(identity["checkpoint"]).read_bytes()).hexdigest(),
+        },
         extra={"trained_on_fold": identity["fold"]},
     )
     merge_parts(parts, 1, target, index, manifest, task.bank_scale.double().cpu().numpy())
