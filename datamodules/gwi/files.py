@@ -145,15 +145,13 @@ def open_velocity(path: Path) -> npt.NDArray[np.float32]:
         DataError: not an array of float32 maps; the file is named.
     """
     array = _open(path)
-    if array.ndim == 4 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 3 or array.shape[1:] != (SIDE, SIDE) or len(array) == 0:
+    if array.shape[1:] not in ((1, SIDE, SIDE), (SIDE, SIDE)) or len(array) == 0:
         raise DataError(f"{path} has the shape {array.shape}; velocity files are (maps, 1, {SIDE}, {SIDE})")
     if array.dtype != np.float32:
         raise DataError(
             f"{path} holds {array.dtype}; velocities are float32 (half precision alone costs 0.5 m/s): convert them from the source"
         )
-    return array
+    return array.reshape(-1, SIDE, SIDE)
 
 
 def open_gathers(path: Path, rows: int) -> npt.NDArray[Any]:

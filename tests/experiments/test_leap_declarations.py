@@ -43,7 +43,10 @@ def test_a_declared_net_has_the_published_size(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["leap_zeros", "leap_ridge", "leap_bilstm_transformer", "leap_tcn_attention"])
 def test_a_declared_experiment_runs(name: str, raw_files: Path, tmp_path: Path) -> None:
-    small = {"leap_bilstm_transformer": ["--model.feedforward", "8", "--model.heads", "2"], "leap_tcn_attention": ["--model.heads", "2"]}
+    small = {
+        "leap_bilstm_transformer": ["--model.feedforward", "8", "--model.heads", "2"],
+        "leap_tcn_attention": ["--model.heads", "2"],
+    }
     arguments = flags(raw_files, tmp_path, "--epochs", "1", *small.get(name, []))
     if name in ("leap_zeros", "leap_ridge"):
         cut = arguments.index("--model.hidden")

@@ -26,7 +26,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(raw_files: Path, tmp_p
     more = ("--epochs", "40", "--train.checkpoint_every", "3")
     settings = parse(EXPERIMENT, flags(raw_files, tmp_path / "killed", *more))
     killed = RunDirectory.of(tmp_path / "killed", "leap_bilstm_tcn", settings.variant, settings.daily.seed, 0)
-    process = subprocess.Popen([*COMMAND, *flags(raw_files, tmp_path / "killed", *more)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*COMMAND, *flags(raw_files, tmp_path / "killed", *more)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while not killed.last.exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
@@ -77,5 +79,8 @@ def test_two_programs_do_not_train_the_same_run(raw_files: Path, tmp_path: Path)
     settings = parse(EXPERIMENT, flags(raw_files, tmp_path))
     directory = RunDirectory.of(tmp_path, "leap_bilstm_tcn", settings.variant, settings.daily.seed, 0)
     directory.path.parent.mkdir(parents=True)
-    with FileLock(directory.path.with_name(".fold0.lock")), pytest.raises(DataError, match="is being trained by another process"):
+    with (
+        FileLock(directory.path.with_name(".fold0.lock")),
+        pytest.raises(DataError, match="is being trained by another process"),
+    ):
         train(settings)

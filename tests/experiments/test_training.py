@@ -19,6 +19,7 @@ from experiments.cli import parse
 from experiments.leap_bilstm_tcn import EXPERIMENT
 from experiments.run_directory import RunDirectory
 from experiments.training import train
+from tests.datamodules.leap.raw_files import CSV_NAMES, write_csv
 from tests.experiments.tiny import flags, write_raw
 
 
@@ -208,3 +209,18 @@ def test_a_bad_fold_or_split_ends_before_training(raw_files: Path, tmp_path: Pat
         run(flags(tmp_path / "nowhere", tmp_path))
     with pytest.raises(DataError, match="more than the 64 training rows"):
         run(flags(raw_files, tmp_path, "--batch_size", "4096"))
+
+
+def test_the_competitions_table_trains_too(tmp_path: Path) -> None:
+    """train.csv: 384 rows a time step, so 1,000 rows are three steps and three folds."""
+    values = np.random.default_rng(0).normal(size=(1000, len(CSV_NAMES) - 1))
+    (tmp_path / "kaggle").mkdir()
+    write_csv(tmp_path / "kaggle" / "train.csv", values)
+    arguments = flags(
+        tmp_path / "kaggle", tmp_path / "runs", "--data.n_folds", "3", "--data.gap_days", "0", "--epochs", "1"
+    )
+    directory = run([*arguments, "--data.columns", "384"])
+    bank = PredictionBank(directory.bank)
+    assert directory.record()["rows"] == {"train": 768, "valid": 232}
+    assert bank.index["row_id"].iloc[0] == "train_768"
+    np.testing.assert_allclose(bank.truth().in_judge_units(slice(0, 1))[0], values[768, -N_TARGETS:], rtol=1e-6)

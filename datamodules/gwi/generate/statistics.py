@@ -32,9 +32,15 @@ def map_statistics(maps: Maps) -> dict[str, float]:
         "slowest": float(maps.min((1, 2)).mean()),
         "fastest": float(maps.max((1, 2)).mean()),
         **{f"at row {row}": float(maps[:, row].mean()) for row in (0, 20, 40, 60)},
-        **{name: float(np.nanmean(each[:, i])) for i, name in enumerate(names)},
+        **{name: _mean(each[:, i]) for i, name in enumerate(names)},
         "integer": float((maps == np.round(maps)).mean()),
     }
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of the maps that have the figure, NaN if none has."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _of_one(velocity: np.ndarray) -> tuple[float, ...]:

@@ -57,6 +57,6 @@ def test_forms_that_do_not_fit_are_refused(ids: list[str], targets: list[str], s
 def test_what_is_no_probability_is_refused(bad: float, tmp_path: Path) -> None:
     values = VALUES.copy()
     values[2, 0] = bad
-    with pytest.raises(DataError, match="the prediction of id_1, 'b,inhibitor', is .* not a probability"):
+    with pytest.raises(DataError, match=r"the prediction of id_1, 'b,inhibitor', is .* not a probability"):
         write_submission(tmp_path / "out.csv", IDS, TARGETS, values, CONTROL)
     assert not (tmp_path / "out.csv").exists()

@@ -1,0 +1,1 @@
+"""GWI: seismic gathers to velocity maps, judged by mean absolute error."""

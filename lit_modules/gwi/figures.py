@@ -1,0 +1,41 @@
+"""Pictures of gathers and velocity maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from datamodules.gwi.schema import VMAX, VMIN
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def gathers_and_maps(samples: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Figure:
+    """One row for each sample: first, central and last gather, true map, predicted map, error.
+
+    Args:
+        samples: gathers ``(shots, samples, receivers)``, true and predicted map ``(70, 70)`` in m/s.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 2.3 * len(samples)), layout="constrained")
+    axes = figure.subplots(len(samples), 6, squeeze=False)
+    for row, (gathers, truth, predicted) in zip(axes, samples, strict=True):
+        for axis, shot in zip(row, (0, len(gathers) // 2, len(gathers) - 1), strict=False):
+            axis.imshow(gathers[shot].float(), cmap="gray", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+            axis.set_title(f"shot {shot}", fontsize=8)
+        for axis, velocity, name in ((row[3], truth, "true"), (row[4], predicted, "predicted")):
+            image = axis.imshow(velocity.float(), cmap="jet", vmin=VMIN, vmax=VMAX)
+            axis.set_title(f"{name}, m/s", fontsize=8)
+        figure.colorbar(image, ax=row[3:5])
+        error = (predicted - truth).float()
+        shown = row[5].imshow(error, cmap="seismic", vmin=-500, vmax=500)
+        row[5].set_title(f"error, mean absolute {float(error.abs().mean()):.0f} m/s", fontsize=8)
+        figure.colorbar(shown, ax=row[5])
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+    return figure

@@ -1,0 +1,70 @@
+"""Typed settings of the GWI nets (no torch here: ``--help`` reads this file)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal
+
+Mirror = Literal["none", "naive", "all"]
+
+
+@dataclass
+class GwiModel:
+    """What every net from gathers to maps shares.
+
+    Args:
+        amplitude: what the net sees of a sample x: x itself, or sign(x) log(1 + |x|), as the OpenFWI benchmark does.
+        confidence_weight: weight of the loss of the net's own error estimate (4th place: 1); 0 = no such loss.
+        mirror: ``none``; ``naive`` = training samples are mirrored at random and predictions averaged over both views, though
+            the mirrored central shot is wrong by a cell; ``all`` = the net only ever sees the mirrored line, and its
+            maps are mirrored back (4th place's second model).
+    """
+
+    # module:class of the net; a plain string, because this file is read before torch is imported
+    net: ClassVar[str] = ""
+
+    amplitude: Literal["raw", "log1p"] = "log1p"
+    confidence_weight: float = 1.0
+    mirror: Mirror = "none"
+
+    def net_arguments(self) -> dict[str, Any]:
+        """The settings that belong to the net itself."""
+        shared = {field.name for field in fields(GwiModel)}
+        return {name: value for name, value in asdict(self).items() if name not in shared}
+
+
+@dataclass
+class Inversion(GwiModel):
+    """18 x 18 tokens, MBConv and transformer in turn (4th place). 92 million parameters at the defaults.
+
+    Args:
+        dim: width of a token (small 64, base 192, full 384).
+        blocks: pairs of MBConv and transformer (small 4, base 12, full 28).
+        head_dim: width of an attention head.
+        resize_width: stretch the 70 receivers to this many before tokens are cut, such as 288; 0 pads them to 72.
+        checkpoint_blocks: compute the transformers again in the backward pass, to save memory.
+    """
+
+    net: ClassVar[str] = "lit_modules.nets.gwi_inversion:GwiInversion"
+
+    dim: int = 384
+    blocks: int = 28
+    head_dim: int = 32
+    resize_width: int = 0
+    checkpoint_blocks: bool = False
+
+
+@dataclass
+class BenchmarkNet(GwiModel):
+    """InversionNet of the OpenFWI benchmark; it has no error estimate.
+
+    Args:
+        samples: time samples of a gather, the same as ``--data.samples``.
+        width: channels of the first layer.
+    """
+
+    net: ClassVar[str] = "lit_modules.nets.inversionnet:InversionNet"
+
+    confidence_weight: float = 0.0
+    samples: int = 1000
+    width: int = 32

@@ -1,0 +1,129 @@
+"""The 4th place's net for OpenFWI (greySnow): convolution and attention in turn on one grid of tokens, no pyramid.
+
+The write-up fixes 18 x 18 tokens of width 384 and 28 pairs of a 2-D convolution block (MaxViT's MBConv) and a transformer block;
+how gathers become tokens and tokens maps it leaves open: here a linear patch embedding and a pixel shuffle.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from lit_modules.nets.blocks.grid_attention import GridTransformer
+from lit_modules.nets.blocks.mbconv import MBConv
+
+SIDE, TOKENS, CELLS = 70, 18, 4  # map, tokens along an edge, cells of a token along an edge
+_PAD = (TOKENS * CELLS - SIDE) // 2
+
+
+class VelocityOutput(NamedTuple):
+    """What the net says of a batch of maps.
+
+    Args:
+        velocity: scaled velocity, ``(batch, 70, 70)``.
+        confidence: the net's estimate of its own absolute error, in the same scale and shape.
+    """
+
+    velocity: Tensor
+    confidence: Tensor
+
+
+class TokenGrid(nn.Module):
+    """Blocks of MBConv and transformer on an 18 x 18 grid.
+
+    Args:
+        dim: width of a token.
+        blocks: number of pairs.
+        head_dim: width of an attention head.
+        checkpoint_blocks: compute the blocks again in the backward pass instead of keeping their activations.
+    """
+
+    def __init__(self, dim: int, blocks: int, head_dim: int = 32, checkpoint_blocks: bool = False) -> None:
+        super().__init__()
+        self.checkpoint_blocks = checkpoint_blocks
+        self.convolutions = nn.ModuleList(MBConv(dim) for _ in range(blocks))
+        self.transformers = nn.ModuleList(GridTransformer(dim, TOKENS, head_dim) for _ in range(blocks))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Grid ``(batch, dim, 18, 18)`` to normalised tokens ``(batch, 324, dim)``."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        for convolution, transformer in zip(self.convolutions, self.transformers, strict=True):
+            x = convolution(x)  # not checkpointed: a second pass would count its statistics twice
+            tokens = x.flatten(2).transpose(1, 2)
+            if self.checkpoint_blocks and self.training:
+                tokens = checkpoint(transformer, tokens, use_reentrant=False)
+            else:
+                tokens = transformer(tokens)
+            x = tokens.transpose(1, 2).unflatten(2, (TOKENS, TOKENS))
+        out: Tensor = self.norm(x.flatten(2).transpose(1, 2))
+        return out
+
+
+class GwiInversion(nn.Module):
+    """Gathers to a velocity map and the net's own error estimate.
+
+    Args:
+        dim: width of a token.
+        blocks: pairs of MBConv and transformer.
+        head_dim: width of an attention head.
+        samples: time samples of a gather; a multiple of 18.
+        shots: gathers of a map.
+        resize_width: stretch the 70 receivers to this many (the walkthrough speaks of 288); 0 pads them to 72.
+        checkpoint_blocks: see :class:`TokenGrid`.
+    """
+
+    def __init__(
+        self,
+        dim: int = 384,
+        blocks: int = 28,
+        head_dim: int = 32,
+        samples: int = 288,
+        shots: int = 5,
+        resize_width: int = 0,
+        checkpoint_blocks: bool = False,
+    ) -> None:
+        super().__init__()
+        width = resize_width or TOKENS * CELLS
+        for name, length in (("samples", samples), ("resize_width", width)):
+            if length % TOKENS:
+                raise ValueError(f"{name} must be a multiple of the {TOKENS} tokens of an edge, got {length}")
+        self.resize = (samples, resize_width) if resize_width else None
+        self.embed = nn.Conv2d(shots, dim, patch := (samples // TOKENS, width // TOKENS), stride=patch)
+        self.body = TokenGrid(dim, blocks, head_dim, checkpoint_blocks)
+        self.head = nn.Linear(dim, 2 * CELLS**2)
+
+    def forward(self, gathers: Tensor) -> VelocityOutput:
+        """``(batch, shots, samples, 70)`` to two float32 maps."""
+        x = F.interpolate(gathers, self.resize, mode="bilinear") if self.resize else F.pad(gathers, (_PAD, _PAD))
+        tokens = self.body(self.embed(x))
+        cells = self.head(tokens).float()  # in bfloat16 a velocity would be off by several m/s
+        maps = F.pixel_shuffle(cells.transpose(1, 2).unflatten(2, (TOKENS, TOKENS)), CELLS)
+        return VelocityOutput(*maps[:, :, _PAD:-_PAD, _PAD:-_PAD].unbind(1))
+
+
+class GwiFamilyNet(nn.Module):
+    """The same body on a velocity map: which of the ten families it belongs to.
+
+    Args:
+        dim: width of a token.
+        blocks: pairs of MBConv and transformer.
+        head_dim: width of an attention head.
+        families: number of classes.
+    """
+
+    def __init__(self, dim: int = 384, blocks: int = 28, head_dim: int = 32, families: int = 10) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(1, dim, CELLS, stride=CELLS)
+        self.body = TokenGrid(dim, blocks, head_dim)
+        self.head = nn.Linear(dim, families)
+
+    def forward(self, velocity: Tensor) -> Tensor:
+        """Scaled maps ``(batch, 70, 70)`` to logits ``(batch, families)``."""
+        padded = F.pad(velocity[:, None], (_PAD,) * 4, mode="replicate")
+        logits: Tensor = self.head(self.body(self.embed(padded)).mean(1))
+        return logits
