@@ -36,7 +36,7 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{args.threads} CPU threads"
     print(f"{name}, torch {torch.__version__}, {args.maps} maps of 5 shots, best of {args.repeats}")
     velocity = layered_maps(args.maps).to(device)
-    reference = Simulator(backend="torch")(velocity[:1].double().cpu())[0].float()
+    reference = Simulator()(velocity[:1].double().cpu())[0].float()
     print(f"{'implementation':<22}{'s/map':>9}{'maps/s':>9}{'CPU s/map':>11}{'max error':>11}")
     runs: dict[str, Callable[[Tensor], Tensor]] = {b: Simulator(backend=b) for b in args.backends}
     if not args.no_rolls:

@@ -6,11 +6,12 @@ docs/export.md for how to load it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from experiments.command import run_command
 
 FileFormat = Literal["torch_export", "torchscript"]
 
@@ -34,19 +35,7 @@ class Request:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of ``python experiments/export.py``."""
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(prog="python experiments/export.py", description=__doc__, allow_abbrev=False)
-    parser.add_class_arguments(Request, as_group=False)
-    arguments = parser.parse_args(None if argv is None else list(argv))
-    request = Request(**arguments.as_dict())
-    from datamodules.errors import DataError
-
-    try:
-        export(request)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    run_command(Request, export, "python experiments/export.py", __doc__, argv)
 
 
 def export(request: Request) -> None:

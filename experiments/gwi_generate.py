@@ -7,11 +7,12 @@ other flags, into the same folder or into folders that are joined later.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from experiments.command import run_command
 
 
 @dataclass
@@ -52,16 +53,7 @@ class Request:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of ``python experiments/gwi_generate.py``."""
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(prog="python experiments/gwi_generate.py", description=__doc__, allow_abbrev=False)
-    parser.add_class_arguments(Request, as_group=False)
-    arguments = parser.parse_args(None if argv is None else list(argv))
-    try:
-        generate(Request(**arguments.as_dict()))
-    except ValueError as error:  # of the settings, or a DataError
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    run_command(Request, generate, "python experiments/gwi_generate.py", __doc__, argv)
 
 
 def generate(request: Request) -> None:

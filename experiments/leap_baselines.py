@@ -22,7 +22,7 @@ from lit_modules.leap.task import LeapTask
 from lit_modules.metrics import StreamingR2
 from lit_modules.settings import Optim
 
-VERSION = 3
+VERSION = 4
 _BATCH = 4096
 
 
@@ -35,8 +35,8 @@ def baseline_scores(data: LeapDataModule, clamp_water: bool = False) -> dict[str
     """
     rows = {role: data.rows(role) for role in (TRAIN, VALID)}
     digest = hashlib.sha256(f"{VERSION}|{data.data_hash}|{clamp_water}|".encode())
-    for positions in rows.values():
-        digest.update(positions.tobytes())
+    for role, positions in rows.items():
+        digest.update(f"{role}{len(positions)}|".encode() + positions.tobytes())
     path = Path(data.cache_dir) / f"baselines-{digest.hexdigest()[:16]}.json"
     with FileLock(str(path) + ".lock"):
         if not path.is_file():

@@ -15,11 +15,11 @@ EXPERIMENT = moa(
     MoaData(features=("levels", "log_scaler", "image_map:size=300"), feature_seed=1120, keep_controls=True, n_folds=10),
     demo={
         "model.timm_name": "efficientnet_lite0", "model.hidden": 128,
-        "data.features": ["levels", "log_scaler", "image_map:size=48,steps=300"], "data.n_folds": 5,
+        "data.features": ["levels", "log_scaler", "image_map:size=32,steps=300"], "data.n_folds": 5,
         "epochs": 5, "batch_size": 48, "lr": 1e-3, "train.patience": 0,
     },
     epochs=200,
-    batch_size=48,
+    batch_size=32,
     lr=3.52e-4,
     optim=WAVE,
     train=Train(patience=12, grad_clip=10.0, checkpoint_every=0),

@@ -15,7 +15,7 @@ EXPERIMENT = moa(
     MoaData(features=("levels", "log_scaler", "image_map:size=224"), feature_seed=1120, keep_controls=True, n_folds=10),
     demo={
         "model.layers": [1, 1, 1, 1], "model.hidden": 128,
-        "data.features": ["levels", "log_scaler", "image_map:size=48,steps=300"], "data.n_folds": 5,
+        "data.features": ["levels", "log_scaler", "image_map:size=32,steps=300"], "data.n_folds": 5,
         "epochs": 5, "batch_size": 48, "lr": 1e-3, "train.patience": 0,
     },
     epochs=200,

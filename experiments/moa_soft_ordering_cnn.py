@@ -12,7 +12,7 @@ EXPERIMENT = moa(
     "moa_soft_ordering_cnn",
     SoftOrderingModel(),
     MoaData(features=("row_normalise", "rank_gauss", "pca:genes=50,cells=15"), frequent_drug=19),
-    demo={"model.channels": 32, "model.width": 32, "epochs": 12, "batch_size": 128, "lr": 5e-3},
+    demo={"model.channels": 64, "model.width": 64, "epochs": 20, "batch_size": 128, "lr": 1e-2},
     epochs=25,
     batch_size=128,
     lr=5e-3,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from experiments.command import run_command
 
 
 @dataclass
@@ -36,19 +37,7 @@ class Request:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of ``python experiments/predict.py``."""
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(prog="python experiments/predict.py", description=__doc__, allow_abbrev=False)
-    parser.add_class_arguments(Request, as_group=False)
-    arguments = parser.parse_args(None if argv is None else list(argv))
-    request = Request(**arguments.as_dict())
-    from datamodules.errors import DataError
-
-    try:
-        predict(request)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    run_command(Request, predict, "python experiments/predict.py", __doc__, argv)
 
 
 def predict(request: Request) -> None:

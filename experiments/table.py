@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.command import run_command
+
 
 @dataclass
 class Request:
@@ -44,20 +46,16 @@ class Request:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of ``python experiments/table.py``."""
-    from jsonargparse import ArgumentParser
-
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = ArgumentParser(prog="python experiments/table.py", description=__doc__, allow_abbrev=False)
-    parser.add_argument("experiments", nargs="+", help="names of experiment files")
-    parser.add_class_arguments(Request, as_group=False, skip={"experiments"})
-    request = Request(**parser.parse_args(arguments).as_dict())
-    from datamodules.errors import DataError
-
-    try:
-        make_table(request, "python experiments/table.py " + " ".join(arguments))
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    command = "python experiments/table.py " + " ".join(arguments)
+    run_command(
+        Request,
+        lambda request: make_table(request, command),
+        "python experiments/table.py",
+        __doc__,
+        arguments,
+        "experiments",
+    )
 
 
 def make_table(request: Request, command: str) -> str:

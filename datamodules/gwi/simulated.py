@@ -29,7 +29,7 @@ def simulated_gathers(file: MapFile, digest: str, cache: Path, full: bool = Fals
 def mirrored_central_shots(file: MapFile, digest: str, cache: Path, full: bool = False) -> npt.NDArray[Any]:
     """Compact (or full) central shot ``(rows, 1, 288, 70)`` of the mirrored maps, the one that mirroring gathers does not give."""
     return _cached(
-        file, digest, cache, "central", lambda simulator, maps: simulator(maps.flip(-1), shots=[CENTRAL_SHOT])
+        file, digest, cache, full, "central", lambda simulator, maps: simulator(maps.flip(-1), shots=[CENTRAL_SHOT])
     )
 
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, one_hot
 
+from datamodules.errors import DataError
+
 YES, UNKNOWN = 1, -1
 
 
@@ -113,13 +115,15 @@ def mixup(
         high: its largest share.
 
     Raises:
-        ValueError: the batch has one row, so there is no partner.
+        DataError: the batch has one row, so there is no partner.
     """
     if probability == 0:
         return linear, labels
     rows, device = len(linear), linear.device
     if rows < 2:
-        raise ValueError("mixup needs at least two rows in a batch")
+        raise DataError(
+            "--model.mixup needs at least two rows of a batch on each device; raise --batch_size or use fewer --devices"
+        )
     partner = (torch.arange(rows, device=device) + torch.randint(1, rows, (rows,), device=device)) % rows
     chosen = torch.rand(rows, device=device) < probability
     share = torch.where(chosen, torch.empty(rows, device=device).uniform_(low, high), 1.0).to(linear.dtype)

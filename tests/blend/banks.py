@@ -80,7 +80,7 @@ def write_runs(
     if groups is not None:
         table["group"] = groups
     names = [f"t{t}" for t in range(truth.shape[1])] if truth.ndim == 2 else []
-    common = {"domain": "leap", "metric": metric, "targets": names, "groups": target_groups or {}}
+    common = {"domain": "toy", "metric": metric, "targets": names, "groups": target_groups or {}}
     order = rng.permutation(rows)
     write_bank(root / "truth", truth[order], table.iloc[order], Manifest(kind="truth", **common))
     for k, values in enumerate(predictions):
@@ -121,7 +121,7 @@ def memory_problem(
         rows=table,
         shape=truth.shape[1:],
         scale=np.ones(()),
-        manifest=Manifest(kind="out_of_fold", domain="leap", metric=metric, groups=target_groups or {}),
+        manifest=Manifest(kind="out_of_fold", domain="toy", metric=metric, groups=target_groups or {}),
         row_groups=groups is not None,
         truth=member("truth", truth),
     )
@@ -143,7 +143,7 @@ def write_test_predictions(
         for fold in range(n_folds):
             order = rng.permutation(rows)
             manifest = Manifest(
-                kind="test", domain="leap", metric=runs.metric, targets=names, experiment=f"model{k}", variant="default",
+                kind="test", domain="toy", metric=runs.metric, targets=names, experiment=f"model{k}", variant="default",
                 seed=0, folds=[fold], hashes={"checkpoint": f"checkpoint-{k}-{fold}"},
             )  # fmt: skip
             folder = runs.root / f"model{k}" / "default" / "seed0" / f"fold{fold}" / "predictions" / name

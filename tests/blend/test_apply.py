@@ -196,10 +196,10 @@ def note_submission(bank, path, template):
 def test_a_domain_may_have_its_own_writer(fitted, tmp_path, monkeypatch):
     runs, _ = fitted
     monkeypatch.setattr(submission, "_WRITERS", {})
-    submission.register_writer("leap", f"{__name__}:note_submission")
+    submission.register_writer("toy", f"{__name__}:note_submission")
     apply(runs.root / "blend", [], out=tmp_path / "o", submission=tmp_path / "s.txt")
     assert (tmp_path / "s.txt").read_text() == "12 rows of leap"
-    submission.register_writer("leap", "nowhere:nothing")
+    submission.register_writer("toy", "nowhere:nothing")
     with pytest.raises(BankError, match="submission writer nowhere:nothing of leap cannot be imported"):
         apply(runs.root / "blend", [], out=tmp_path / "o", submission=tmp_path / "s.txt")
 

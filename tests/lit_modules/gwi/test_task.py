@@ -106,7 +106,7 @@ def test_nets_train_and_are_scored(model: Inversion | BenchmarkNet) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < losses[0]
     t.eval()
     with torch.no_grad():

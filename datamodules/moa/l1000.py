@@ -1,0 +1,68 @@
+"""Real L1000 signatures in MoA form (649 rows, 978 genes, no cells) as a data folder that the reader takes.
+
+``python -m datamodules.moa.l1000 --source DIR --folder DIR``
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from datamodules.errors import DataError
+from datamodules.files import atomic_path
+from datamodules.moa.demo import write_table
+from datamodules.moa.tables import DOSE, DRUG, ID, TIME, TYPE
+
+
+def convert(source: Path, folder: Path) -> Path:
+    """Write ``train_features``, ``train_targets_scored`` and ``train_drug``; columns of other kinds are left out.
+
+    Args:
+        source: folder of ``derived_l1000_features.csv.gz`` and ``derived_l1000_targets.csv.gz``.
+        folder: to make.
+
+    Raises:
+        DataError: a file or column is missing.
+    """
+    paths = [Path(source) / f"derived_l1000_{name}.csv.gz" for name in ("features", "targets")]
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; give the folder of the derived_l1000 files")
+    conditions = (ID, TYPE, TIME, DOSE, DRUG)
+    features = pd.read_csv(paths[0], dtype=dict.fromkeys(conditions, str))
+    missing = [name for name in conditions if name not in features]
+    if missing:
+        raise DataError(f"{paths[0]} has no column {missing[0]!r}; give the derived_l1000 files unchanged")
+    kept = [*conditions[:-1], *(name for name in map(str, features) if name.startswith("g-"))]
+    with atomic_path(Path(folder)) as work:
+        work.mkdir()
+        write_table(work / "train_features.csv", {name: _column(features[name]) for name in kept})
+        write_table(work / "train_drug.csv", {name: _column(features[name]) for name in (ID, DRUG)})
+        targets = pd.read_csv(paths[1], dtype={ID: str})
+        write_table(work / "train_targets_scored.csv", {name: _column(targets[name]) for name in map(str, targets)})
+    return Path(folder)
+
+
+def _column(values: pd.Series) -> np.ndarray:
+    return values.to_numpy() if values.dtype.kind in "if" else values.to_numpy(dtype=str)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m datamodules.moa.l1000", description=__doc__)
+    parser.add_argument("--source", type=Path, required=True, help="folder of the derived_l1000 files")
+    parser.add_argument("--folder", type=Path, required=True, help="data folder to make")
+    arguments = parser.parse_args()
+    try:
+        print(convert(arguments.source, arguments.folder))
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

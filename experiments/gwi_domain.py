@@ -1,0 +1,55 @@
+"""Where the parts of the GWI domain live, and what its experiments share."""
+
+from __future__ import annotations
+
+from datamodules.gwi.settings import GwiData
+from experiments.declare import Domain, Experiment, Published
+from lit_modules.gwi.settings import Inversion
+from lit_modules.settings import Optim
+
+GWI = Domain(
+    name="gwi",
+    datamodule="datamodules.gwi.datamodule:GwiDataModule",
+    demo="experiments.gwi_report:make_demo",
+    report="experiments.gwi_report:report",
+    predict="experiments.gwi_predict:predict",
+    metric="mae",
+    demo_announcement=(
+        "no --data_dir, so maps of three families are generated and shot (minutes, once) and a small net is trained; "
+        "the scores say nothing about the competition's"
+    ),
+)
+
+WRITE_UP = "Kaggle waveform-inversion, write-up of the 4th place"
+LEADERBOARD = (Published(8.6, "public leaderboard MAE in m/s of three such models, many runs each", WRITE_UP),)
+
+
+def inversion(name: str, model: Inversion, data: GwiData) -> Experiment:
+    """An experiment with the 4th place's net, loss, optimiser and schedule (batch and epochs are not published).
+
+    Args:
+        name: of the experiment file.
+        model: settings of the net; they say how lines are mirrored.
+        data: settings of the data; they say which families are shown more often.
+    """
+    return Experiment(
+        name=name,
+        domain=GWI,
+        task="lit_modules.gwi.task:GwiTask",
+        model=model,
+        data=data,
+        optim=Optim(weight_decay_per_lr=4.0),
+        epochs=50,
+        batch_size=512,
+        lr=1e-3,
+        demo={
+            "model.dim": 64,
+            "model.blocks": 4,
+            "data.exact_mirror": False,
+            "data.weights": "",
+            "epochs": 12,
+            "batch_size": 16,
+            "lr": 2e-3,
+        },
+        published=LEADERBOARD,
+    )

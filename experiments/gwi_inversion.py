@@ -1,0 +1,11 @@
+"""GWI, 4th place: 18 x 18 tokens, 28 times MBConv and full-window attention; begins with naive mirroring."""
+
+from datamodules.gwi.settings import GwiData
+from experiments.gwi_domain import inversion
+from experiments.runner import main
+from lit_modules.gwi.settings import Inversion
+
+EXPERIMENT = inversion("gwi_inversion", Inversion(mirror="naive"), GwiData())
+
+if __name__ == "__main__":
+    main(EXPERIMENT)

@@ -1,0 +1,29 @@
+"""GWI, baseline: InversionNet of the OpenFWI benchmark (24 million parameters, 1000 time samples)."""
+
+from datamodules.gwi.settings import GwiData
+from experiments.declare import Experiment, Published
+from experiments.gwi_domain import GWI
+from experiments.runner import main
+from lit_modules.gwi.settings import BenchmarkNet
+from lit_modules.settings import Optim
+
+EXPERIMENT = Experiment(
+    name="gwi_inversionnet",
+    domain=GWI,
+    task="lit_modules.gwi.task:GwiTask",
+    model=BenchmarkNet(),
+    data=GwiData(samples=1000),
+    optim=Optim(weight_decay=1e-4, warmup=0.04),
+    epochs=120,
+    batch_size=256,
+    lr=1e-4,
+    demo={
+        "model.width": 8, "model.samples": 288, "data.samples": 288, "epochs": 12, "batch_size": 16, "lr": 2e-3,
+    },
+    published=(
+        Published(106.7, "mean over ten families of one net each, validation MAE in m/s", "OpenFWI, arXiv:2111.02926"),
+    ),
+)  # fmt: skip
+
+if __name__ == "__main__":
+    main(EXPERIMENT)

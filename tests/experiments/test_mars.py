@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from blend.bank import PredictionBank
+from datamodules.errors import DataError
+from experiments import mars_logistic, mars_timm, predict
+from experiments.cli import parse
+from experiments.run_directory import RunDirectory
+from experiments.training import train
+from tests.datamodules.mars.files import CLASSES, write_data_set
+
+PRESETS = sorted((Path(mars_timm.__file__).parent / "presets" / "mars_timm").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data_set(tmp_path_factory.mktemp("mars") / "data", train=40)
+
+
+def flags(folder: Path, out: Path, *more: str) -> list[str]:
+    return [
+        "--data_dir", str(folder), "--out", str(out), "--data.cache_dir", str(folder.parent / "cache"),
+        "--data.m_bins", "32", "--data.t_bins", "32", "--data.processes", "1",
+        "--wandb", "disabled", "--train.progress", "false", "--accelerator", "cpu", *more,
+    ]  # fmt: skip
+
+
+def net_flags(folder: Path, out: Path, *more: str) -> list[str]:
+    net = ["--model.backbone", "test_resnet", "--model.pretrained", "false", "--model.tta_step", "8", "--lr", "3e-3"]
+    return flags(folder, out, *net, "--train.figures", "false", "--epochs", "2", *more)
+
+
+def finished(experiment: Any, arguments: list[str]) -> RunDirectory:
+    return train(parse(experiment, arguments))
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    arguments = net_flags(folder, tmp_path_factory.mktemp("runs"), "--train.figures", "true", "--model.mixup", "0.5")
+    return finished(mars_timm.EXPERIMENT, arguments)
+
+
+def test_a_run_leaves_bank_scores_and_pictures(run: RunDirectory) -> None:
+    record = run.record()
+    assert record["status"] == "finished"
+    assert record["rows"] == {"train": 36, "valid": 8}  # 32 of 40 training samples, and the 4 of the validation set
+    bank = PredictionBank(run.bank)
+    assert tuple(bank.manifest.targets) == CLASSES
+    assert bank.manifest.metric == "column_log_loss"
+    truth = bank.truth().in_judge_units(slice(None))
+    p = bank.in_judge_units(slice(None))
+    score = -np.where(truth > 0.5, np.log(p), np.log1p(-p)).mean()
+    assert score == pytest.approx(record["best"]["score"], abs=1e-6)
+    assert record["scores"]["mars_timm"]["log_loss"] == pytest.approx(score, abs=1e-6)
+    assert set(record["per_class"]["prior"]) == set(CLASSES)
+    for name in ("log_loss_by_class", "reliability", "spectrogram"):
+        assert (run.figures / f"{name}.png").stat().st_size > 5_000
+
+
+def test_widths_do_not_depend_on_devices_or_micro_batches(folder: Path, tmp_path: Path) -> None:
+    settings = parse(mars_timm.EXPERIMENT, net_flags(folder, tmp_path))
+    from experiments.training import build_task, prepare_data
+
+    task: Any = build_task(settings, prepare_data(settings))
+    assert task.training_width(32) == task.training_width(32)
+    assert task.net.images.widths(32) == [16, 24, 32, 40, 48]
+    with pytest.MonkeyPatch.context() as patch:
+        drawn = set()
+        for step in range(50):
+            patch.setattr(type(task), "global_step", property(lambda self, step=step: step))
+            drawn.add(task.training_width(32))
+    assert drawn == {16, 24, 32, 40, 48}
+
+
+def test_the_learning_rate_is_the_sources(run: RunDirectory, folder: Path, tmp_path: Path) -> None:
+    """Warm-up from exactly 0 over a tenth of the steps, then half a cosine."""
+    from lit_modules.optim import cosine_factor
+
+    assert [cosine_factor(k, 2380, 238) * 1e-4 for k in (0, 1, 238, 2379)] == pytest.approx(
+        [0, 4.2e-7, 1e-4, 5.4e-11], rel=0.01
+    )
+    optim = mars_timm.EXPERIMENT.optim
+    assert round(optim.warmup * 2380) == 238
+    assert (optim.optimizer, optim.weight_decay, optim.decay_norm_and_bias) == ("adamw", 0.01, True)
+    assert mars_timm.EXPERIMENT.train.grad_clip == 64
+
+
+@pytest.mark.parametrize("head", ["cls3", "flatM"])
+def test_predict_writes_the_submission_from_the_checkpoint_alone(
+    head: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = finished(
+        mars_timm.EXPERIMENT, net_flags(folder, tmp_path / "runs", "--model.head", head, "--epochs", "1")
+    )
+    form = folder / "submission_format.csv"
+    arguments = ["--run", str(directory.path), "--input", str(folder), "--weights", str(form), "--accelerator", "cpu"]
+    predict.main([*arguments, "--submission", str(tmp_path / "a.csv")])
+    written, asked = pd.read_csv(tmp_path / "a.csv"), pd.read_csv(form)
+    assert list(written) == ["sample_id", *CLASSES]
+    assert list(written["sample_id"]) == list(asked["sample_id"])
+    assert written[list(CLASSES)].to_numpy().min() > 0
+    assert written[list(CLASSES)].to_numpy().max() < 1
+    bank = PredictionBank(directory.path / "predictions" / "data")
+    np.testing.assert_allclose(written[list(CLASSES)].to_numpy(), bank.predictions, rtol=1e-6)
+
+    alone = tmp_path / "elsewhere" / "net.ckpt"
+    alone.parent.mkdir()
+    alone.write_bytes(directory.best.read_bytes())
+    one = folder / "test_features" / "S0045.csv"  # not derivatized: 45 is no multiple of 4
+    predict.main(
+        [
+            "--run",
+            str(alone),
+            "--input",
+            str(one),
+            "--bank",
+            "false",
+            "--submission",
+            str(tmp_path / "b.csv"),
+            "--accelerator",
+            "cpu",
+        ]
+    )
+    single = pd.read_csv(tmp_path / "b.csv")
+    assert list(single["row_id"]) == ["S0045"]
+    row = written[written["sample_id"] == "S0045"][list(CLASSES)].to_numpy()
+    np.testing.assert_allclose(single[list(CLASSES)].to_numpy(), row, rtol=1e-5)
+    assert not (alone.parent / "predictions").exists()
+    with pytest.raises(SystemExit):
+        predict.main(["--run", str(alone), "--input", str(tmp_path / "none.csv")])
+    assert "none.csv does not exist; give a folder with metadata.csv or one feature file" in capsys.readouterr().err
+
+
+def test_the_baseline_fits_and_predicts(folder: Path, tmp_path: Path) -> None:
+    arguments = flags(folder, tmp_path, "--train.figures", "false", "--model.strength", "1")
+    directory = finished(mars_logistic.EXPERIMENT, arguments)
+    scores = directory.record()["per_class"]
+    for name in ("acid", "mineral"):  # the third class of the tiny data set is noise
+        assert scores["mars_logistic"][name] < 0.7 * scores["prior"][name]
+    predict.main(["--run", str(directory.path), "--input", str(folder), "--accelerator", "cpu"])
+    assert len(PredictionBank(directory.path / "predictions" / "data").index) == 7
+    full = finished(mars_logistic.EXPERIMENT, [*arguments, "--fold", "full"])
+    state = torch.load(full.last, weights_only=True)["state_dict"]
+    assert state["net.linear.weight"].abs().sum() > 0
+
+
+def test_presets_are_the_matrix_of_the_source(tmp_path: Path) -> None:
+    assert len(PRESETS) == 18
+    seen = set()
+    for path in PRESETS:
+        model = parse(mars_timm.EXPERIMENT, ["--config", str(path), "--data_dir", str(tmp_path)]).model
+        stage, number = path.stem.split("_")
+        assert model.log == {"3a": "log10", "3c": "log1p"}[stage]
+        assert yaml.safe_load(path.read_text()).keys() == {"model"}
+        seen.add((number, model.head, model.normalise, model.mixup))
+    assert seen == {
+        ("301", "cls3", "none", 0), ("302", "cls3", "mass", 0), ("303", "cls3", "time", 0), ("304", "cls3", "mass", 0.1),
+        ("305", "cls3", "none", 0.1), ("307", "cls3", "time", 0.1), ("311", "flatM", "none", 0.1),
+        ("312", "flatM", "mass", 0.1), ("313", "flatM", "time", 0.1),
+    }  # fmt: skip
+
+
+def test_wrong_settings_end_before_training(folder: Path, tmp_path: Path) -> None:
+    for more, sentence in (
+        (("--model.backbone", "hrnet_w46"), r"has no backbone 'hrnet_w46' .* did you mean hrnet_w"),
+        (("--model.pretrained", str(tmp_path / "no.pth")), r"no.pth \(--model.pretrained\) does not exist"),
+        (("--model.tta_step", "16"), "images of 32 columns cannot be narrowed"),
+        (("--fold", "5"), "--fold 5 does not exist"),
+    ):
+        with pytest.raises(DataError, match=sentence):
+            finished(mars_timm.EXPERIMENT, net_flags(folder, tmp_path, *more))
+    with pytest.raises(DataError, match="mixup needs at least two rows"):
+        finished(mars_timm.EXPERIMENT, net_flags(folder, tmp_path, "--model.mixup", "0.1", "--batch_size", "1"))
+
+
+def test_help_needs_no_torch(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(mars_timm.EXPERIMENT, ["--help"])
+    text = capsys.readouterr().out
+    for flag in ("--model.backbone", "--model.pretrained", "--data.val_in_train", "0.08631"):
+        assert flag in text
