@@ -12,11 +12,10 @@ from lit_modules.moa.settings import DeepInsightModel
 EXPERIMENT = moa(
     "moa_deepinsight_efficientnet",
     DeepInsightModel(swap_noise=0.1),
-    MoaData(features=("levels", "log_scaler", "image_map:size=300"), feature_seed=1120, keep_controls=True, n_folds=10),
+    MoaData(features=("levels", "log_scaler", "image_map:size=300"), feature_seed=1120, keep_controls=True),
     demo={
         "model.timm_name": "efficientnet_lite0", "model.hidden": 128,
-        "data.features": ["levels", "log_scaler", "image_map:size=32,steps=300"], "data.n_folds": 5,
-        "epochs": 5, "batch_size": 48, "lr": 1e-3, "train.patience": 0,
+        "data.features": ["levels", "log_scaler", "image_map:size=32,steps=300"], "epochs": 5, "batch_size": 48, "lr": 1e-3, "train.patience": 0,
     },
     epochs=200,
     batch_size=32,

@@ -12,11 +12,10 @@ from lit_modules.moa.settings import DeepInsightModel
 EXPERIMENT = moa(
     "moa_deepinsight_resnest",
     DeepInsightModel(backbone="resnest50_fast", head_dropout=0.2, swap_noise=0.1),
-    MoaData(features=("levels", "log_scaler", "image_map:size=224"), feature_seed=1120, keep_controls=True, n_folds=10),
+    MoaData(features=("levels", "log_scaler", "image_map:size=224"), feature_seed=1120, keep_controls=True),
     demo={
         "model.layers": [1, 1, 1, 1], "model.hidden": 128,
-        "data.features": ["levels", "log_scaler", "image_map:size=32,steps=300"], "data.n_folds": 5,
-        "epochs": 5, "batch_size": 48, "lr": 1e-3, "train.patience": 0,
+        "data.features": ["levels", "log_scaler", "image_map:size=32,steps=300"], "epochs": 5, "batch_size": 48, "lr": 1e-3, "train.patience": 0,
     },
     epochs=200,
     batch_size=128,

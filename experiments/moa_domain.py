@@ -1,4 +1,8 @@
-"""Where the parts of the MoA domain live, and what the nets of the 1st place share."""
+"""Where the parts of the MoA domain live, and what the nets of the 1st place share.
+
+All families share one fold table (five drug folds by default), so that their out-of-fold predictions can be blended; the
+sources used tables of their own. ``--data.cv row --data.n_folds 10`` is the old cross-validation of the published scores.
+"""
 
 from __future__ import annotations
 

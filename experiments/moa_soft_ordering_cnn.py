@@ -11,7 +11,7 @@ from lit_modules.moa.settings import SoftOrderingModel
 EXPERIMENT = moa(
     "moa_soft_ordering_cnn",
     SoftOrderingModel(),
-    MoaData(features=("row_normalise", "rank_gauss", "pca:genes=50,cells=15"), frequent_drug=19),
+    MoaData(features=("row_normalise", "rank_gauss", "pca:genes=50,cells=15")),
     demo={"model.channels": 64, "model.width": 64, "epochs": 20, "batch_size": 128, "lr": 1e-2},
     epochs=25,
     batch_size=128,

@@ -99,22 +99,36 @@ class _Propagation(torch.autograd.Function):
         return of_alpha / alpha, of_kappa / alpha, of_amplitude, None, None
 
 
-# --- torch: fields (maps, shots, height + 4, width + 4), whose two outer cells repeat the opposite side
+# --- torch: fields (maps, shots, height + 4, width + 4), whose two outer cells repeat the opposite side. Steps run over whole rows,
+# halo included, as one contiguous stretch of memory, in which the neighbours lie at fixed distances; the halo is mended after.
 
 
-def _laplacian(p: Tensor) -> Tensor:
-    """Sums of the neighbours, 4/3 near - 1/12 far, ``(..., height, width)``."""
-    h = HALO
-    near = (p[..., h:-h, 1:-3] + p[..., h:-h, 3:-1]) + (p[..., 1:-3, h:-h] + p[..., 3:-1, h:-h])
-    far = (p[..., h:-h, :-4] + p[..., h:-h, 4:]) + (p[..., :-4, h:-h] + p[..., 4:, h:-h])
-    return _NEAR * near - _FAR * far
+class _Stencil:
+    """Shifted views of fields, and buffers of their size."""
 
+    def __init__(self, fields: Tensor) -> None:
+        height, self.width = fields.shape[-2] - 2 * HALO, fields.shape[-1]
+        self.length = height * self.width
+        self.near, self.far = fields.new_empty(2, *fields.shape[:2], self.length)
 
-def _step(older: Tensor, newer: Tensor, alpha: Tensor, of_newer: Tensor, of_older: Tensor) -> None:
-    """One time step written over ``older``, without its halo."""
-    inside = older[..., HALO:-HALO, HALO:-HALO]
-    centre = newer[..., HALO:-HALO, HALO:-HALO]
-    inside.copy_(of_newer * centre - of_older * inside + alpha * _laplacian(newer))
+    def at(self, fields: Tensor, rows: int = 0, columns: int = 0) -> Tensor:
+        """The cells so many rows below and columns to the right of every cell inside, ``(maps, shots, length)``."""
+        return fields.flatten(2).narrow(2, (HALO + rows) * self.width + columns, self.length)
+
+    def laplacian(self, p: Tensor) -> Tensor:
+        """4/3 of the sum at distance one less 1/12 of that at two; the buffer is used again by the next call."""
+        for buffer, distance in ((self.near, 1), (self.far, 2)):
+            # mirrored neighbours first: a mirrored map gives the mirrored field to the last bit
+            torch.add(self.at(p, 0, -distance), self.at(p, 0, distance), out=buffer)
+            buffer += self.at(p, -distance)
+            buffer += self.at(p, distance)
+        return self.near.mul_(_NEAR).sub_(self.far, alpha=_FAR)
+
+    def step(self, older: Tensor, newer: Tensor, alpha: Tensor, of_newer: Tensor, of_older: Tensor) -> None:
+        """One time step written over ``older``."""
+        change = self.laplacian(newer).mul_(alpha)
+        self.at(older).mul_(of_older).addcmul_(self.at(newer), of_newer).add_(change)
+        _wrap(older)
 
 
 def _wrap(p: Tensor) -> None:
@@ -125,35 +139,56 @@ def _wrap(p: Tensor) -> None:
     p[..., -HALO:] = p[..., HALO : 2 * HALO]
 
 
-def _step_and_wrap(older: Tensor, newer: Tensor, alpha: Tensor, of_newer: Tensor, of_older: Tensor) -> None:
-    _step(older, newer, alpha, of_newer, of_older)
+def _functional_step(older: Tensor, newer: Tensor, alpha: Tensor, of_newer: Tensor, of_older: Tensor) -> None:
+    """The same step as expressions, that a compiler fuses into one pass."""
+    width = newer.shape[-1]
+    length = (newer.shape[-2] - 2 * HALO) * width
+    flat = newer.flatten(2)
+
+    def at(rows: int, columns: int) -> Tensor:
+        return flat.narrow(2, (HALO + rows) * width + columns, length)
+
+    near = (at(0, -1) + at(0, 1)) + at(-1, 0) + at(1, 0)
+    far = (at(0, -2) + at(0, 2)) + at(-2, 0) + at(2, 0)
+    inside = older.flatten(2).narrow(2, HALO * width, length)
+    inside.copy_(of_older * inside + of_newer * at(0, 0) + alpha * (_NEAR * near - _FAR * far))
     _wrap(older)
 
 
 @lru_cache(maxsize=1)
 def _fused_step() -> Callable[..., None]:
-    return torch.compile(_step_and_wrap, dynamic=False)
+    return torch.compile(_functional_step, dynamic=False)
 
 
 class _Steps:
     """The stencil's coefficients for a batch of maps, and where its shots are."""
 
     def __init__(self, alpha: Tensor, kappa: Tensor, shots: Shots) -> None:
-        self.alpha = alpha[:, None]
-        self.of_newer = 2.0 - 5.0 * self.alpha - kappa[:, None]
-        self.of_older = 1.0 - kappa[:, None]
-        self.shots = shots
+        self._like = alpha
+        self.shape = (len(alpha), len(shots.columns), alpha.shape[1] + 2 * HALO, alpha.shape[2] + 2 * HALO)
+        self.stencil = _Stencil(self.field())
+        self.alpha = self._rows(alpha)
+        self.of_newer = self._rows(2.0 - 5.0 * alpha - kappa)
+        self.of_older = self._rows(kappa - 1.0)
         self.sources = torch.tensor(shots.columns, device=alpha.device) + HALO
         self.which = torch.arange(len(shots.columns), device=alpha.device)
         first = HALO + (alpha.shape[-1] - shots.receivers) // 2
         self.receivers = slice(first, first + shots.receivers)
         self.row = shots.row + HALO
-        self._advance = _fused_step() if shots.backend == "inductor" else _step_and_wrap
+        self._advance = _fused_step() if shots.backend == "inductor" else self.stencil.step
+
+    @staticmethod
+    def _rows(grid: Tensor) -> Tensor:
+        """Coefficients along the stretch of memory, zero in the halo: ``(maps, 1, length)``."""
+        return torch.nn.functional.pad(grid, (HALO, HALO)).flatten(1)[:, None]
+
+    def grid(self, rows: Tensor) -> Tensor:
+        """``(maps, length)`` as ``(maps, height, width)`` without halo."""
+        return rows.unflatten(1, (-1, self.stencil.width))[:, :, HALO:-HALO]
 
     def field(self) -> Tensor:
         """A wavefield at rest."""
-        maps, _, height, width = self.alpha.shape
-        return self.alpha.new_zeros(maps, len(self.shots.columns), height + 2 * HALO, width + 2 * HALO)
+        return self._like.new_zeros(self.shape)
 
     def advance(self, older: Tensor, newer: Tensor) -> None:
         """One free step, written over ``older``."""
@@ -190,11 +225,11 @@ def _gradient_torch(
     samples, segment = len(wavelet), shots.segment
     kept = _keep_fields(steps, amplitude, wavelet, segment)
     late, following = steps.field(), steps.field()
-    of_alpha, of_kappa = torch.zeros_like(alpha), torch.zeros_like(kappa)
+    of_alpha, of_kappa = torch.zeros_like(steps.alpha[:, 0]), torch.zeros_like(steps.alpha[:, 0])
     of_amplitude = torch.zeros_like(amplitude)
-    weights = steps.at_receivers(torch.nn.functional.pad(steps.alpha, [HALO] * 4))
-    at_source = alpha[:, shots.row, steps.sources - HALO]
-    inside = (..., slice(HALO, -HALO), slice(HALO, -HALO))
+    columns = slice(steps.receivers.start - HALO, steps.receivers.stop - HALO)
+    weights, at_source = alpha[:, None, shots.row, columns], alpha[:, shots.row, steps.sources - HALO]
+    at = steps.stencil.at
     while kept:
         start = (len(kept) - 1) * segment
         fields = _fields_between(steps, kept.pop(), amplitude, wavelet[start : start + segment])
@@ -202,11 +237,11 @@ def _gradient_torch(
             steps.advance(late, following)
             steps.at_receivers(late).add_(weights * residual[:, :, n])
             late, following = following, late
-            now, before, mu = fields[n - start + 1], fields[n - start][inside], following[inside]
-            of_alpha += (mu * (_laplacian(now) - 5.0 * now[inside])).sum(1)
-            of_kappa += (mu * (before - now[inside])).sum(1)
+            before, now, mu = fields[n - start], fields[n - start + 1], at(following)
+            of_alpha += (steps.stencil.laplacian(now).sub_(at(now), alpha=5.0) * mu).sum(1)
+            of_kappa += ((at(before) - at(now)) * mu).sum(1)
             of_amplitude += following[:, steps.which, steps.row, steps.sources] / at_source * wavelet[n]
-    return of_alpha, of_kappa, of_amplitude
+    return steps.grid(of_alpha), steps.grid(of_kappa), of_amplitude
 
 
 def _keep_fields(steps: _Steps, amplitude: Tensor, wavelet: Tensor, segment: int) -> list[tuple[Tensor, Tensor]]:

@@ -198,9 +198,9 @@ def test_a_domain_may_have_its_own_writer(fitted, tmp_path, monkeypatch):
     monkeypatch.setattr(submission, "_WRITERS", {})
     submission.register_writer("toy", f"{__name__}:note_submission")
     apply(runs.root / "blend", [], out=tmp_path / "o", submission=tmp_path / "s.txt")
-    assert (tmp_path / "s.txt").read_text() == "12 rows of leap"
+    assert (tmp_path / "s.txt").read_text() == "12 rows of toy"
     submission.register_writer("toy", "nowhere:nothing")
-    with pytest.raises(BankError, match="submission writer nowhere:nothing of leap cannot be imported"):
+    with pytest.raises(BankError, match="submission writer nowhere:nothing of toy cannot be imported"):
         apply(runs.root / "blend", [], out=tmp_path / "o", submission=tmp_path / "s.txt")
 
 

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,37 +81,41 @@ def test_mae_equals_scikit_learn() -> None:
     assert float(metric.compute()) == pytest.approx(mean_absolute_error(true.ravel(), predicted.ravel()), rel=1e-12)
 
 
-def _score_on(
-    rank: int, world: int, folder: str, make: Callable[[], Any], arrays: tuple[np.ndarray, np.ndarray]
-) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
+def _score_on(rank: int, world: int, folder: str, arrays: tuple[np.ndarray, np.ndarray]) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     predicted, true = (np.array_split(array, world)[rank] for array in arrays)
-    metric = make()
-    update_in_batches(metric, predicted, true, 64)
-    value = metric.table()["per_target"] if isinstance(metric, StreamingR2) else metric.compute()
-    np.save(f"{folder}/{rank}.npy", value.numpy(), allow_pickle=False)
+    r2, mae, log_loss_of = StreamingR2(9), StreamingMAE(), ColumnLogLoss(9)
+    update_in_batches(r2, predicted, true, 64)
+    update_in_batches(mae, predicted, true, 64)
+    update_in_batches(log_loss_of, *as_probabilities(predicted, true), 64)
+    np.savez(
+        f"{folder}/{rank}.npz",
+        allow_pickle=False,
+        r2=r2.table()["per_target"].numpy(),
+        mae=mae.compute().numpy(),
+        log_loss=log_loss_of.compute().numpy(),
+    )
     torch.distributed.destroy_process_group()
 
 
-def _make_r2() -> StreamingR2:
-    return StreamingR2(9)
-
-
-def _make_mae() -> StreamingMAE:
-    return StreamingMAE()
+def as_probabilities(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Some probabilities and labels made of the same numbers."""
+    return 1 / (1 + np.exp(-(predicted % 3))), (true % 1 > 0.5).astype(float)
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_metrics_are_exact_on_several_processes(world: int) -> None:
+def test_metrics_are_exact_on_several_processes(world: int, tmp_path: Path) -> None:
     predicted, true = hard_targets(100 * world + 1)  # unequal shares
-    for make, reference in (
-        (_make_r2, r2_score(true, predicted, multioutput="raw_values")),
-        (_make_mae, np.abs(true - predicted).mean()),
-    ):
-        with tempfile.TemporaryDirectory() as folder:
-            mp.spawn(_score_on, (world, folder, make, (predicted, true)), nprocs=world)
-            for rank in range(world):
-                value = np.load(Path(folder) / f"{rank}.npy", allow_pickle=False)
-                np.testing.assert_allclose(value, reference, rtol=1e-9, atol=1e-7)
+    mp.spawn(_score_on, (world, str(tmp_path), (predicted, true)), nprocs=world)
+    probabilities, labels = as_probabilities(predicted, true)
+    cells = np.where(labels > 0.5, -np.log(probabilities), -np.log1p(-probabilities))
+    expected = {
+        "r2": r2_score(true, predicted, multioutput="raw_values"),
+        "mae": np.abs(true - predicted).mean(),
+        "log_loss": cells.mean(),
+    }
+    for rank in range(world):
+        with np.load(tmp_path / f"{rank}.npz", allow_pickle=False) as values:
+            for name, reference in expected.items():
+                np.testing.assert_allclose(values[name], reference, rtol=1e-9, atol=1e-7)
