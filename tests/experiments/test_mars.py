@@ -11,7 +11,7 @@ import yaml
 
 from blend.bank import PredictionBank
 from datamodules.errors import DataError
-from experiments import mars_logistic, mars_timm, predict
+from experiments import mars_lists, mars_logistic, mars_timm, predict
 from experiments.cli import parse
 from experiments.run_directory import RunDirectory
 from experiments.training import train
@@ -187,3 +187,38 @@ def test_help_needs_no_torch(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for flag in ("--model.backbone", "--model.pretrained", "--data.val_in_train", "0.08631"):
         assert flag in text
+
+
+def test_lists_are_the_sources_and_their_flags_parse(tmp_path: Path) -> None:
+    assert {name: len(members) for name, members in mars_lists.LISTS.items()} == {"11": 11, "16": 16}
+    directories = set()
+    for members in mars_lists.LISTS.values():
+        assert len(set(members)) == len(members)
+        for member in members[::4]:
+            settings = parse(mars_timm.EXPERIMENT, [*mars_lists.arguments(member), "--data_dir", str(tmp_path)])
+            assert settings.daily.fold == "all"
+            assert (settings.daily.seed, settings.model.backbone) == (member.seed, member.backbone)
+            assert settings.variant == member.variant
+    for members in mars_lists.LISTS.values():
+        directories |= {(member.variant, member.seed) for member in members}
+    assert len(directories) == 23  # four are in both lists
+
+
+def test_a_list_hands_its_flags_on_and_stops_at_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[list[str]] = []
+
+    def run(command: list[str], check: bool) -> Any:
+        calls.append(command)
+        return type("Done", (), {"returncode": int(len(calls) == 2)})
+
+    monkeypatch.setattr(mars_lists.subprocess, "run", run)
+    with pytest.raises(SystemExit):
+        mars_lists.main(["16", "--data_dir", "somewhere"])
+    assert len(calls) == 2
+    assert calls[0][-2:] == ["--data_dir", "somewhere"]
+    assert "3a_302-hrnet_w64 ended with exit status 1; mend the cause" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        mars_lists.main(["12"])
+    assert "{11,16}" in capsys.readouterr().err
