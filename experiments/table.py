@@ -91,14 +91,15 @@ def markdown(records: dict[str, dict[str, Any]], command: str) -> str:
     first = next(iter(records.values()))
     groups = list(first["scores"][next(iter(records))])
     head = ["predictor", *groups, "parameters", "rows/s", "seconds"]
+    digits = 5 if "log_loss" in (first["best"]["metric"] or "") else 4
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, scores in first["scores"].items():
         if name not in records:
-            lines.append(_row(name, [_score(scores.get(group)) for group in groups], ["", "", ""]))
+            lines.append(_row(name, [_score(scores.get(group), digits) for group in groups], ["", "", ""]))
     for name, record in records.items():
         speed = record.get("rows_per_second")
         cost = [f"{record['parameters']:,}", f"{speed:,.0f}" if speed else "", f"{record['seconds_of_last_start']:.0f}"]
-        lines.append(_row(name, [_score(record["scores"][name].get(group)) for group in groups], cost))
+        lines.append(_row(name, [_score(record["scores"][name].get(group), digits) for group in groups], cost))
     kind = "synthetic demo data; not comparable with any leaderboard" if first["demo"] else "held-out rows"
     rows = first["rows"]
     note = f"{rows['train']:,} rows to train on, {rows['valid']:,} to score ({kind}), seed {first['seed']}, fold {first['fold']}."
@@ -109,10 +110,10 @@ def _row(name: str, scores: list[str], cost: list[str]) -> str:
     return "| " + " | ".join([f"`{name}`", *scores, *cost]) + " |"
 
 
-def _score(value: float | None) -> str:
+def _score(value: float | None, digits: int) -> str:
     if value is None:
         return ""
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:.1e}"
+    return f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.1e}"
 
 
 def _replace(path: Path, name: str, text: str) -> None:
