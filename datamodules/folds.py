@@ -40,7 +40,9 @@ class FoldTable:
             )
         unknown = set(np.unique(self.roles)) - {TRAIN, VALID, UNUSED}
         if unknown:
-            raise DataError(f"fold table: unknown role {str(sorted(unknown)[0])!r}; roles are {TRAIN}, {VALID} and {UNUSED}")
+            raise DataError(
+                f"fold table: unknown role {str(sorted(unknown)[0])!r}; roles are {TRAIN}, {VALID} and {UNUSED}"
+            )
         for fold in range(self.n_folds):
             for role in (TRAIN, VALID):
                 if not (self.roles[:, fold] == role).any():

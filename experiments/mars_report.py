@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from rich.table import Table
 from datamodules.folds import TRAIN, VALID
 from datamodules.mars.datamodule import MarsDataModule
 from lit_modules.mars.figures import log_loss_by_class, reliability, spectrograms
-from lit_modules.mars.images import SpectrogramImages
+from lit_modules.mars.task import build_images
 from lit_modules.metrics import ColumnLogLoss
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def spectrogram(run: FinishedRun) -> Figure:
     batch = run.data.read(np.array([row]))
     planes = {}
     for name, title in _NORMALISATIONS.items():
-        images = SpectrogramImages(name, run.settings.model.log, run.settings.model.min_clip)  # type: ignore[arg-type]
+        images = build_images(replace(run.settings.model, normalise=name))
         planes[title] = images.scaled(images.linear(batch["image"], batch["derivatized"])).amax(dim=1)[0].numpy()
     held = [name for name, value in zip(run.data.labels.classes, run.data.labels.values[row], strict=True) if value]
     return spectrograms(planes, f"{run.data.samples.ids[row]}: {', '.join(held) or 'nothing'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ def spectrograms(images: Mapping[str, Array], title: str) -> Figure:
         )  # fmt: skip
         axis.set(title=name, xlabel="time (share of the run)", ylabel="mass [m/z]")
     figure.colorbar(shown, ax=axes[0].tolist(), label="log intensity, 0 = floor, 1 = maximum")
-    figure.suptitle(title)
+    figure.suptitle(textwrap.fill(title, 35 * len(images)))
     return figure
 
 

@@ -17,7 +17,7 @@ from experiments.run_directory import RunDirectory
 from experiments.training import train
 from tests.datamodules.mars.files import CLASSES, write_data_set
 
-PRESETS = sorted((Path(mars_timm.__file__).parent / "presets" / "mars_timm").glob("*.yaml"))
+PRESETS = sorted((Path(mars_timm.__file__).parent / "presets" / "mars_timm").glob("3?_*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +166,12 @@ def test_presets_are_the_matrix_of_the_source(tmp_path: Path) -> None:
         ("305", "cls3", "none", 0.1), ("307", "cls3", "time", 0.1), ("311", "flatM", "none", 0.1),
         ("312", "flatM", "mass", 0.1), ("313", "flatM", "time", 0.1),
     }  # fmt: skip
+
+
+def test_the_small_preset_names_only_settings_that_exist(tmp_path: Path) -> None:
+    small = PRESETS[0].with_name("small.yaml")
+    settings = parse(mars_timm.EXPERIMENT, ["--config", str(small), "--data_dir", str(tmp_path)])
+    assert (settings.model.pretrained, settings.model.tta_steps, settings.daily.epochs) == (False, 3, 45)
 
 
 def test_wrong_settings_end_before_training(folder: Path, tmp_path: Path) -> None:
