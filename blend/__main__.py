@@ -2,7 +2,7 @@
 
 Examples::
 
-    python -m blend search runs/leap_bilstm_tcn runs/leap_resnet_lstm --method optuna --trials 500
+    python -m blend search runs/leap_bilstm_tcn runs/leap_bilstm --method optuna --trials 500
     python -m blend compare "runs/moa_*"
     python -m blend apply blends/convex --predictions test --submission submission.csv
 """

@@ -69,6 +69,7 @@ def write_runs(
     target_groups: dict[str, list[int]] | None = None,
     truth: np.ndarray | None = None,
     predictions: np.ndarray | None = None,
+    domain: str = "toy",
 ) -> Runs:
     """``root/model<k>/default/seed0/fold<f>/bank`` and one truth bank, rows shuffled differently in every bank."""
     if truth is None or predictions is None:
@@ -80,7 +81,7 @@ def write_runs(
     if groups is not None:
         table["group"] = groups
     names = [f"t{t}" for t in range(truth.shape[1])] if truth.ndim == 2 else []
-    common = {"domain": "toy", "metric": metric, "targets": names, "groups": target_groups or {}}
+    common = {"domain": domain, "metric": metric, "targets": names, "groups": target_groups or {}}
     order = rng.permutation(rows)
     write_bank(root / "truth", truth[order], table.iloc[order], Manifest(kind="truth", **common))
     for k, values in enumerate(predictions):

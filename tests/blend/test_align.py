@@ -246,7 +246,7 @@ def test_one_fold_is_split_into_blocks_of_sorted_ids(tmp_path):
 
 def test_one_leap_fold_is_split_by_whole_months(tmp_path):
     months = [f"0008-{1 + i // 4:02d}" for i in range(28)]
-    runs = write_runs(tmp_path, rows=28, n_folds=1, groups=months)
+    runs = write_runs(tmp_path, rows=28, n_folds=1, groups=months, domain="leap")
     stack = align(resolve(runs.banks))
     assert (stack.rows.groupby("group")["nested"].nunique() == 1).all()
     assert "whole months" in stack.nested_note
