@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,14 @@ class BaseDataModule(LightningDataModule, ABC):
         data_hash: of the content of the data.
         threads: read-ahead threads of a loader.
         convention: what counts as a row, where a domain knows several ways; blends refuse to mix them.
+        previous_runs: run directories whose out-of-fold predictions are inputs here (a later stage).
     """
 
     folds: FoldTable
     data_hash: str
     threads: int = 2
     convention: str = ""
+    previous_runs: Sequence[Path] = ()
 
     def __init__(
         self,

@@ -15,14 +15,15 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 from experiments.declare import Experiment
+from experiments.run_directory import RunDirectory
 from experiments.settings import Daily, Train
 from lit_modules.settings import Optim
 
 # what does not change results, or names the run by itself
 _NOT_IN_VARIANT = (
-    "data_dir", "devices", "num_nodes", "accelerator", "fold", "seed", "resume", "wandb", "variant", "out",
+    "data_dir", "devices", "num_nodes", "accelerator", "fold", "seed", "seeds", "resume", "wandb", "variant", "out",
     "train.progress", "train.figures", "train.log_every", "train.checkpoint_every", "train.compile",
-    "data.cache_dir", "data.threads", "data.processes", "data.high_res_dir", "data.grid_file", "data.high_res_grid_file",
+    "data.cache_dir", "data.threads", "data.processes", "data.high_res_dir", "data.grid_file", "data.high_res_grid_file", "data.meta",
 )  # fmt: skip
 
 
@@ -71,6 +72,12 @@ class Settings:
         if not changed:
             return base
         return f"{base}-{hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:6]}"
+
+    def directory(self, seed: int | None = None, fold: int | str | None = None) -> RunDirectory:
+        """The run directory of these settings, or of another seed or fold of them."""
+        daily = self.daily
+        seed, fold = daily.seed if seed is None else seed, daily.fold if fold is None else fold
+        return RunDirectory.of(daily.out, self.experiment.name, self.variant, seed, fold)
 
 
 class _Parser(ArgumentParser):

@@ -1,7 +1,8 @@
-"""All folds of an experiment: one process each, because a script that fits in a loop breaks under DDP."""
+"""All folds and seeds of an experiment: one process each, because a script that fits in a loop breaks under DDP."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,48 +12,75 @@ from rich.table import Table
 
 from datamodules.errors import DataError
 from experiments.cli import Settings
-from experiments.run_directory import RunDirectory
-from experiments.training import FINISHED, prepare_data
+from experiments.run_directory import FINISHED
+
+_LAUNCHERS = ("TORCHELASTIC_RUN_ID",)
 
 
-def run_folds(settings: Settings, arguments: list[str]) -> None:
-    """Train every fold that is not finished yet, then print the scores of all.
+def run_grid(settings: Settings, arguments: list[str]) -> None:
+    """Train every fold of every seed that is not finished yet, then print the scores of all.
 
     Args:
-        settings: with ``fold`` = ``all``.
-        arguments: of the command line, handed on with another ``--fold``.
+        settings: with ``fold`` = ``all``, or with ``seeds``.
+        arguments: of the command line, handed on with another ``--fold`` and ``--seed``.
 
     Raises:
-        DataError: a fold failed; the others that finished are kept, and the same command goes on from there.
+        DataError: a run failed; the others that finished are kept, and the same command goes on from there.
     """
-    n_folds = prepare_data(replace(settings, daily=replace(settings.daily, fold=0))).folds.n_folds
-    for fold in range(n_folds):
-        if _directory(settings, fold).record().get("status") == FINISHED:
-            print(f"fold {fold}: finished before")
-            continue
-        command = [sys.executable, "-m", f"experiments.{settings.experiment.name}", *arguments, "--fold", str(fold)]
-        print(f"fold {fold} of {n_folds}: {' '.join(command[1:])}", flush=True)
-        status = subprocess.run(command, check=False).returncode
-        if status != 0:
-            raise DataError(
-                f"fold {fold} ended with exit status {status}; mend the cause above and run the same command again"
-            )
-    _print_scores(settings, n_folds)
+    if any(name in os.environ for name in _LAUNCHERS):
+        raise DataError(
+            "--fold all and --seeds start a process for each run; under torchrun give one --fold and one --seed"
+        )
+    seeds = settings.daily.seed_list
+    folds = _folds(settings)
+    for seed in seeds:
+        for fold in folds:
+            if settings.directory(seed, fold).record().get("status") == FINISHED:
+                print(f"seed {seed}, fold {fold}: finished before")
+                continue
+            _run(settings, arguments, seed, fold)
+    if settings.daily.fold != "full":
+        _print_scores(settings, seeds, folds)
 
 
-def _directory(settings: Settings, fold: int) -> RunDirectory:
-    daily = settings.daily
-    return RunDirectory.of(daily.out, settings.experiment.name, settings.variant, daily.seed, fold)
+def _folds(settings: Settings) -> list[int | str]:
+    if settings.daily.fold != "all":
+        return [settings.daily.fold]
+    from experiments.training import prepare_data
+
+    count = prepare_data(replace(settings, daily=replace(settings.daily, fold=0))).folds.n_folds
+    return list(range(count))
 
 
-def _print_scores(settings: Settings, n_folds: int) -> None:
-    records = [_directory(settings, fold).record() for fold in range(n_folds)]
-    table = Table(title=f"{settings.experiment.name} ({settings.variant}), seed {settings.daily.seed}")
-    for name in ("fold", "rows", records[0]["best"]["metric"] or "score"):
+def _run(settings: Settings, arguments: list[str], seed: int, fold: int | str) -> None:
+    flags = ["--fold", str(fold), "--seed", str(seed), "--seeds", ""]
+    command = [sys.executable, "-m", f"experiments.{settings.experiment.name}", *arguments, *flags]
+    print(f"seed {seed}, fold {fold}: {settings.experiment.name} ({settings.variant})", flush=True)
+    status = subprocess.run(command, check=False).returncode
+    if status != 0:
+        raise DataError(
+            f"{settings.experiment.name}, seed {seed}, fold {fold} ended with exit status {status}; mend the cause above and run "
+            "the same command again, finished runs are skipped"
+        )
+
+
+def _print_scores(settings: Settings, seeds: list[int], folds: list[int | str]) -> None:
+    records = {seed: [settings.directory(seed, fold).record() for fold in folds] for seed in seeds}
+    first = records[seeds[0]][0]
+    table = Table(title=f"{settings.experiment.name} ({settings.variant}): {first['best']['metric'] or 'score'}")
+    for name in ("fold", "rows", *(f"seed {seed}" for seed in seeds)):
         table.add_column(name, justify="right")
-    for fold, record in enumerate(records):
-        table.add_row(str(fold), f"{record['rows']['valid']:,}", f"{record['best']['score']:.5f}")
-    scores = [record["best"]["score"] for record in records]
-    table.add_row("mean", "", f"{sum(scores) / len(scores):.5f}")
+    scores = {seed: [record["best"]["score"] for record in records[seed]] for seed in seeds}
+    for i, fold in enumerate(folds):
+        rows = records[seeds[0]][i]["rows"]["valid"]
+        table.add_row(str(fold), f"{rows:,}", *(_score(scores[seed][i]) for seed in seeds))
+    means = [_score(None if None in scores[seed] else sum(scores[seed]) / len(scores[seed])) for seed in seeds]
+    table.add_row("mean", "", *means)
     Console(width=110).print(table)
-    print(f"out-of-fold predictions: {_directory(settings, 0).path.parent}")
+    if first.get("bank"):
+        several = f", of which blends take the mean of {len(seeds)} seeds" if len(seeds) > 1 else ""
+        print(f"out-of-fold predictions: {settings.directory(seeds[0], folds[0]).path.parent.parent}{several}")
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.5f}"

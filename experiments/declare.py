@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 from datamodules.errors import DataError
 from experiments.settings import Train
@@ -71,6 +71,9 @@ class Experiment:
         epochs, batch_size, lr, seed: defaults of the daily flags.
         demo: defaults that a demo run changes, by dotted flag name.
         published: scores of the original.
+        previous: name of the experiment that is trained before this one, where this is a later stage (``experiments/stages.py``).
+        takes: what it takes from there: out-of-fold ``predictions`` of all folds and seeds as inputs, or the ``weights`` of
+            the same fold and seed to start from.
     """
 
     name: str
@@ -86,6 +89,8 @@ class Experiment:
     seed: int = 0
     demo: dict[str, Any] = field(default_factory=dict)
     published: tuple[Published, ...] = ()
+    previous: str = ""
+    takes: Literal["predictions", "weights"] = "predictions"
 
 
 def load(reference: str) -> Any:

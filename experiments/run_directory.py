@@ -13,6 +13,7 @@ from typing import Any
 from datamodules.errors import DataError
 from datamodules.files import read_json, write_json
 
+FINISHED = "finished"
 _PACKAGES = ("podium", "torch", "lightning", "torchmetrics", "timm", "numpy", "pandas", "optuna", "wandb")
 
 

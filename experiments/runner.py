@@ -29,11 +29,15 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
 
 
 def execute(settings: Settings, arguments: list[str]) -> None:
-    """Train the one fold, or one process for each of all folds."""
-    if settings.daily.fold == "all":
-        from experiments.cv import run_folds
+    """Train the stage before, if there is one, then the one run, or one process for each fold and seed."""
+    if settings.experiment.previous:
+        from experiments.stages import train_previous
 
-        run_folds(settings, arguments)
+        settings, arguments = train_previous(settings, arguments)
+    if settings.daily.fold == "all" or settings.daily.seeds:
+        from experiments.cv import run_grid
+
+        run_grid(settings, arguments)
     else:
         from experiments.training import train
 

@@ -19,6 +19,7 @@ class Daily:
         precision: auto = bf16-mixed on GPUs that have it, else 32-true.
         fold: number of the fold to hold out, all (one process per fold) or full (train on every row).
         seed: of weights, shuffling and dropout.
+        seeds: several seeds, such as 0,1,2: each is a run of its own (or one for every fold), and blends take their mean.
         epochs: passes over the training rows.
         batch_size: rows of one optimiser step, all devices and accumulated micro-batches together.
         lr: peak learning rate.
@@ -38,6 +39,7 @@ class Daily:
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     fold: int | Literal["all", "full"] = 0
     seed: int = 0
+    seeds: str = ""
     epochs: int = 1
     batch_size: int = 1024
     lr: float = 1e-3
@@ -51,10 +53,18 @@ class Daily:
         for name in ("num_nodes", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        names = [name.strip() for name in self.seeds.split(",")] if self.seeds else []
+        if not all(name.isdecimal() for name in names) or len(set(names)) < len(names):
+            raise ValueError(f"--seeds takes different whole numbers such as 0,1,2, got {self.seeds!r}")
         if self.devices != "auto" and self.devices < 1:
             raise ValueError(f"--devices must be at least 1, got {self.devices}")
         if self.lr <= 0:
             raise ValueError(f"--lr must be above 0, got {self.lr}")
+
+    @property
+    def seed_list(self) -> list[int]:
+        """``seeds``, or the one ``seed``."""
+        return [int(name) for name in self.seeds.split(",")] if self.seeds else [self.seed]
 
 
 @dataclass

@@ -31,14 +31,13 @@ from experiments.declare import load
 from experiments.loggers import MetricsCsv, wandb_logger
 from experiments.oof import merge_out_of_fold, predict_rows
 from experiments.processes import is_first_process
-from experiments.run_directory import RunDirectory, provenance
+from experiments.run_directory import FINISHED, RunDirectory, provenance
+from experiments.stages import previous_checkpoints
 from lit_modules.base import BaseTask, load_weights, read_checkpoint
 from lit_modules.callbacks import Ema, StepSeed, refuse_other_averaging
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-FINISHED = "finished"
 
 
 @dataclass
@@ -76,7 +75,7 @@ def train(settings: Settings) -> RunDirectory:
     """
     quiet_libraries()
     daily = settings.daily
-    directory = RunDirectory.of(daily.out, settings.experiment.name, settings.variant, daily.seed, daily.fold)
+    directory = settings.directory()
     data = prepare_data(settings)
     with _alone(directory):
         if daily.resume == "never" and is_first_process():
@@ -146,6 +145,7 @@ def build_task(settings: Settings, data: BaseDataModule) -> BaseTask:
         "fold": settings.daily.fold,
         "seed": settings.daily.seed,
         "variant": settings.variant,
+        "previous": previous_checkpoints(data.previous_runs, settings.directory().path),
     }
     return task
 
@@ -334,7 +334,7 @@ def _start_from(task: BaseTask, source: Path | None) -> str | None:
         return None
     path = RunDirectory(source).inference_checkpoint() if source.is_dir() else source
     checkpoint = read_checkpoint(path)
-    load_weights(task, checkpoint)
+    load_weights(task, checkpoint, task.own_entries(checkpoint["state_dict"]))
     return f"{path} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})"
 
 
@@ -354,6 +354,7 @@ def _open_record(
         fold=settings.daily.fold,
         demo=settings.demo,
         parent=parent or before.get("parent"),
+        previous=task.identity["previous"],
         hashes=_hashes(settings, data),
         rows={"train": len(data.rows(TRAIN)), "valid": len(data.rows(VALID)) if data.has_validation else 0},
         parameters=task.count_parameters(),

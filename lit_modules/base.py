@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from datamodules.errors import DataError
-from lit_modules.optim import build_optimizer, build_scheduler, tie_weight_decay
+from lit_modules.optim import Plateau, build_optimizer, build_scheduler, tie_weight_decay
 from lit_modules.settings import Optim
 
 if TYPE_CHECKING:
@@ -108,14 +108,21 @@ class BaseTask(LightningModule, ABC):
         for name, value in scores.items():
             # synchronised already: the tables are computed from all-reduced states
             self.log(f"val_{name}", value, prog_bar=f"val_{name}" == self.monitor, rank_zero_only=False)
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, Plateau):
+                config.scheduler.observe(scores[self.monitor.removeprefix("val_")])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Optimiser and per-step schedule of the settings."""
         optimizer = build_optimizer(self, self.optim_settings, self.lr)
         total = int(self.trainer.estimated_stepping_batches)
         epochs = max(1, self.trainer.max_epochs or 1)
-        scheduler = build_scheduler(optimizer, self.optim_settings, self.lr, total, max(1, total // epochs))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        scheduler = build_scheduler(optimizer, self.optim_settings, self.lr, total, max(1, total // epochs), self.mode)
+        # validation scores reach a plateau schedule in on_validation_epoch_end, before any checkpoint is written
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "reduce_on_plateau": False},
+        }
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Keep the weight decay tied to the learning rate where the settings say so."""
@@ -137,6 +144,10 @@ class BaseTask(LightningModule, ABC):
         """What turns predictions into the judge's units."""
         return torch.ones(())
 
+    def own_entries(self, state: Mapping[str, Tensor]) -> set[str]:
+        """Entries of this task that a parent's weights (``--init_from``) do not replace, such as a head for other targets."""
+        return set()
+
     @property
     def can_predict(self) -> bool:
         """Whether a row's prediction is its own; what depends on the rows beside it gets no out-of-fold bank."""
@@ -155,14 +166,20 @@ class BaseTask(LightningModule, ABC):
         return sum(p.numel() for p in self.net.parameters() if p.requires_grad)
 
 
-def load_weights(task: BaseTask, checkpoint: Mapping[str, Any]) -> None:
-    """Load a checkpoint's weights and statistics into a task built without statistics.
+def load_weights(task: BaseTask, checkpoint: Mapping[str, Any], keep: Collection[str] = ()) -> None:
+    """Load a checkpoint's weights and statistics into a task.
+
+    Args:
+        task: built without statistics, or with its own.
+        checkpoint: as :func:`read_checkpoint` gives it.
+        keep: entries that stay the task's own.
 
     Raises:
         DataError: the checkpoint belongs to another architecture; the first differing key is named.
     """
-    state = checkpoint["state_dict"]
     own = task.state_dict()
+    state = {**checkpoint["state_dict"], **{name: own[name] for name in keep if name in own}}
+    state = {name: value for name, value in state.items() if name in own or name not in keep}
     wrong = sorted(set(own) ^ set(state)) + [k for k in own if k in state and own[k].shape != state[k].shape]
     if wrong:
         raise DataError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from lit_modules.settings import Optim
 
@@ -60,8 +60,29 @@ def cosine_factor(step: int, total: int, warmup: int = 0, hold: int = 1) -> floa
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
+class Plateau(ReduceLROnPlateau):
+    """torch's, which an optimiser step leaves as it is and which is told every validation score by :meth:`observe`.
+
+    Lightning would step it after the epoch's checkpoint is written, so that a run that goes on from there had missed a score.
+    """
+
+    def step(self, metrics: Any = None, epoch: Any = None) -> None:  # type: ignore[override]
+        """Nothing without a score."""
+        if metrics is not None:
+            super().step(metrics, epoch)
+
+    def observe(self, score: float) -> None:
+        """Count a validation; lower the learning rate after too many without a better score."""
+        self.step(score)
+
+
 def build_scheduler(
-    optimizer: torch.optim.Optimizer, optim: Optim, lr: float, total_steps: int, steps_per_epoch: int
+    optimizer: torch.optim.Optimizer,
+    optim: Optim,
+    lr: float,
+    total_steps: int,
+    steps_per_epoch: int,
+    mode: str = "min",
 ) -> LRScheduler:
     """The schedule of the settings, to be stepped once an optimiser step.
 
@@ -71,7 +92,17 @@ def build_scheduler(
         lr: peak learning rate.
         total_steps: optimiser steps of the whole training (``trainer.estimated_stepping_batches``).
         steps_per_epoch: optimiser steps of one epoch.
+        mode: ``min`` or ``max``, which validation scores are better.
     """
+    if optim.schedule == "plateau":
+        return Plateau(
+            optimizer,
+            mode,  # type: ignore[arg-type]
+            optim.factor,
+            optim.patience,
+            optim.threshold,
+            threshold_mode="abs",
+        )
     if optim.schedule == "one_cycle":
         return OneCycleLR(
             optimizer,

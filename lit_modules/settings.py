@@ -19,7 +19,8 @@ class Optim:
         beta2: decay of the second moment.
         decay_norm_and_bias: apply weight decay to biases and normalisation weights too (torch's default).
         schedule: ``cosine`` = half cosine to zero, ``one_cycle`` = OneCycleLR, ``constant``, ``cyclic_cosine`` = a
-            cosine wave of epochs between lr and zero (MoA 1st place's image nets), ``multi_step`` = steps down after epochs.
+            cosine wave of epochs between lr and zero (MoA 1st place's image nets), ``multi_step`` = steps down after epochs,
+            ``plateau`` = steps down when the validation score no longer improves (constant with ``--fold full``).
         warmup: share of all optimiser steps that rise linearly from zero (0 to 1).
         sub_epochs: if above 0, the learning rate changes this many times an epoch (LEAP 1st place: 10).
         pct_start: share of the steps in which ``one_cycle`` rises.
@@ -29,6 +30,9 @@ class Optim:
         half_period: epochs in which ``cyclic_cosine`` goes from lr to zero, or back.
         milestones: epochs after which ``multi_step`` multiplies the learning rate by ``gamma``.
         gamma: factor of ``multi_step``.
+        factor: ``plateau`` multiplies the learning rate by it.
+        patience: validations without a better score that ``plateau`` bears, one fewer than Keras' patience.
+        threshold: what counts as better for ``plateau``, an absolute difference of the monitored score.
     """
 
     optimizer: Literal["adamw", "adam", "radam"] = "adamw"
@@ -38,7 +42,7 @@ class Optim:
     beta1: float = 0.9
     beta2: float = 0.999
     decay_norm_and_bias: bool = True
-    schedule: Literal["cosine", "one_cycle", "constant", "cyclic_cosine", "multi_step"] = "cosine"
+    schedule: Literal["cosine", "one_cycle", "constant", "cyclic_cosine", "multi_step", "plateau"] = "cosine"
     warmup: float = 0.0
     sub_epochs: int = 0
     pct_start: float = 0.3
@@ -48,10 +52,17 @@ class Optim:
     half_period: int = 5
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
+    factor: float = 0.5
+    patience: int = 3
+    threshold: float = 1e-4
 
     def __post_init__(self) -> None:
         self.milestones = tuple(self.milestones)
         if self.half_period < 1:
             raise ValueError(f"optim.half_period must be at least 1 epoch, got {self.half_period}")
+        if not 0 < self.factor < 1:
+            raise ValueError(f"optim.factor must lie in (0, 1), got {self.factor}")
+        if self.patience < 0 or self.threshold < 0:
+            raise ValueError("optim.patience and optim.threshold must not be negative")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"optim.warmup is a share of the optimiser steps in [0, 1), got {self.warmup}")

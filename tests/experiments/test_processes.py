@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from blend.sources import resolve
+from datamodules.errors import DataError
 from experiments.cli import parse
-from experiments.cv import run_folds
+from experiments.cv import run_grid
 from experiments.leap_bilstm_tcn import EXPERIMENT
 from experiments.run_directory import RunDirectory
 from experiments.runner import main
@@ -50,14 +52,44 @@ def test_all_folds_run_one_by_one_and_finished_ones_are_skipped(
 ) -> None:
     arguments = flags(raw_files, tmp_path, "--data.split", "blocks", "--data.n_folds", "2", "--epochs", "1")
     first = train(parse(EXPERIMENT, [*arguments, "--fold", "0"]))
-    run_folds(parse(EXPERIMENT, [*arguments, "--fold", "all"]), [*arguments, "--fold", "all"])
+    run_grid(parse(EXPERIMENT, [*arguments, "--fold", "all"]), [*arguments, "--fold", "all"])
     out = capfd.readouterr().out
     assert "fold 0: finished before" in out
-    assert "fold 1 of 2" in out
+    assert "fold 1: leap_bilstm_tcn" in out
     banks = sorted(first.path.parent.glob("fold*/bank"))
     assert len(banks) == 2
-    run_folds(parse(EXPERIMENT, [*arguments, "--fold", "all"]), [*arguments, "--fold", "all"])
+    run_grid(parse(EXPERIMENT, [*arguments, "--fold", "all"]), [*arguments, "--fold", "all"])
     assert "fold 1: finished before" in capfd.readouterr().out
+
+
+def test_seeds_are_runs_of_their_own_whose_mean_blends_take(
+    raw_files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*flags(raw_files, tmp_path, "--epochs", "1"), "--seeds", "3,5"]
+    run_grid(parse(EXPERIMENT, arguments), arguments)
+    out = capfd.readouterr().out
+    assert "seed 3, fold 0" in out
+    assert "the mean of 2 seeds" in out
+    runs = [parse(EXPERIMENT, arguments).directory(seed) for seed in (3, 5)]
+    assert runs[0].path.parts[-2:] == ("seed3", "fold0")
+    assert [run.record()["seed"] for run in runs] == [3, 5]
+    weights = [torch.load(run.best, weights_only=True)["state_dict"] for run in runs]
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    (source,) = resolve([str(runs[0].path.parent.parent)])
+    assert source.identity[2] == (3, 5)
+
+
+@pytest.mark.parametrize("seeds", ["1,1", "a", "-1", "1,,2"])
+def test_seeds_that_are_none_are_refused(raw_files: Path, tmp_path: Path, seeds: str) -> None:
+    with pytest.raises(SystemExit):
+        parse(EXPERIMENT, [*flags(raw_files, tmp_path), f"--seeds={seeds}"])
+
+
+def test_under_torchrun_a_grid_is_refused(raw_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    arguments = flags(raw_files, tmp_path, "--fold", "all")
+    with pytest.raises(DataError, match="under torchrun give one --fold and one --seed"):
+        run_grid(parse(EXPERIMENT, arguments), arguments)
 
 
 def test_a_failure_is_one_sentence_and_an_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

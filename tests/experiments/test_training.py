@@ -16,6 +16,7 @@ from datamodules.files import read_json
 from datamodules.leap.schema import N_TARGETS, PTEND_TRICK_TARGETS, zero_weight_mask
 from experiments.callbacks import LastCheckpoint
 from experiments.cli import parse
+from experiments.declare import load_experiment
 from experiments.leap_bilstm_tcn import EXPERIMENT
 from experiments.run_directory import RunDirectory
 from experiments.training import train
@@ -162,6 +163,13 @@ def test_a_checkpoint_of_other_settings_is_refused(finished: RunDirectory, raw_f
     damaged.write_bytes(finished.last.read_bytes()[:1000])
     with pytest.raises(DataError, match="cannot be read as a checkpoint"):
         run(flags(raw_files, tmp_path, "--resume", str(damaged)))
+
+
+def test_a_checkpoint_of_another_experiment_is_refused(
+    finished: RunDirectory, raw_files: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="made by experiment 'leap_bilstm_tcn', so training cannot go on from it"):
+        train(parse(load_experiment("leap_bilstm"), flags(raw_files, tmp_path, "--resume", str(finished.last))))
 
 
 def test_init_from_starts_at_the_parents_weights_and_names_it(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, ReduceLROnPlateau
 
-from lit_modules.optim import build_optimizer, build_scheduler
+from lit_modules.optim import Plateau, build_optimizer, build_scheduler
 from lit_modules.settings import Optim
 
 STEPS = 7  # of an epoch
@@ -77,6 +77,46 @@ def test_radam_decays_weights_apart_from_the_gradient() -> None:
     assert torch.equal(ours.weight, theirs.weight)
 
 
+def test_plateau_is_kerass_with_one_patience_less() -> None:
+    """Keras counts the epochs without a gain of 1e-4 and halves the rate at the fourth."""
+    optim = Optim(schedule="plateau", factor=0.5, patience=3, threshold=1e-4)
+    optimizer = build_optimizer(nn.Linear(2, 2), optim, 1e-3)
+    scheduler = build_scheduler(optimizer, optim, 1e-3, 100, 10)
+    assert isinstance(scheduler, Plateau)
+    seen = []
+    for score in (0.02, 0.019, 0.01895, 0.01896, 0.01897, 0.01898, 0.018, 0.0181, 0.0181, 0.0181, 0.0181):
+        for _ in range(STEPS):
+            optimizer.step()
+            scheduler.step()  # an optimiser step changes nothing
+        scheduler.observe(score)
+        seen.append(optimizer.param_groups[0]["lr"])
+    assert seen == [1e-3] * 5 + [5e-4] * 5 + [2.5e-4]
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_plateau_goes_on_from_its_state_as_torchs(mode: str) -> None:
+    optim = Optim(schedule="plateau", factor=0.3, patience=1, threshold=0.05)
+    scores = torch.rand(40, generator=torch.Generator().manual_seed(0)).tolist()
+    theirs = torch.optim.SGD(nn.Linear(2, 2).parameters(), 0.1)
+    reference = ReduceLROnPlateau(theirs, mode, 0.3, 1, 0.05, "abs")  # type: ignore[arg-type]
+    ours = build_optimizer(nn.Linear(2, 2), optim, 0.1)
+    scheduler = build_scheduler(ours, optim, 0.1, 100, 10, mode)
+    for i, score in enumerate(scores):
+        if i == 7:  # broken off and gone on
+            state, groups = scheduler.state_dict(), ours.state_dict()
+            ours = build_optimizer(nn.Linear(2, 2), optim, 0.1)
+            scheduler = build_scheduler(ours, optim, 0.1, 100, 10, mode)
+            scheduler.load_state_dict(state)
+            ours.load_state_dict(groups)
+        assert isinstance(scheduler, Plateau)
+        scheduler.observe(score)
+        reference.step(score)
+        assert ours.param_groups[0]["lr"] == pytest.approx(theirs.param_groups[0]["lr"])
+    assert ours.param_groups[0]["lr"] < 0.01
+
+
 def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"optim\.factor must lie in \(0, 1\)"):
+        Optim(factor=1.0)
     with pytest.raises(ValueError, match=r"optim\.half_period must be at least 1"):
         Optim(half_period=0)

@@ -1,0 +1,153 @@
+"""Systems of several stages: the experiment before is trained first, then this one takes its predictions or its weights.
+
+Out-of-fold ``predictions`` of every fold and seed become inputs (``--data.meta``), so all stages share one fold table;
+``weights`` of the same fold and seed are where training starts (``--init_from``). What is finished is not trained again, so the
+same command goes on between stages as it does within one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datamodules.errors import DataError
+from experiments.cli import Settings, resolve
+from experiments.declare import Experiment, load_experiment
+from experiments.processes import is_first_process
+from experiments.run_directory import FINISHED, RunDirectory
+
+if TYPE_CHECKING:
+    from lit_modules.base import BaseTask
+
+_HANDED_ON = ("data_dir", "devices", "num_nodes", "accelerator", "precision", "wandb", "out")
+_LAUNCHERS = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS")
+
+
+def train_previous(settings: Settings, arguments: Sequence[str]) -> tuple[Settings, list[str]]:
+    """Train the stage before where it is not finished, and add what it gives to the settings.
+
+    Args:
+        settings: of this stage.
+        arguments: of its command line.
+
+    Returns:
+        The settings and arguments with ``data.meta`` or ``init_from``; unchanged where there is no stage before, or where the
+        user names its runs.
+
+    Raises:
+        DataError: the stage before failed, or a launcher would have to start it.
+    """
+    experiment, daily = settings.experiment, settings.daily
+    by_predictions = experiment.takes == "predictions"
+    named = settings.data.meta if by_predictions and experiment.previous else daily.init_from
+    if not experiment.previous or named is not None:
+        return settings, list(arguments)
+    if not by_predictions and (daily.fold == "all" or daily.seeds):
+        return settings, list(arguments)  # each fold of each seed sees to its own
+    before, flags = _settings_before(settings, load_experiment(experiment.previous))
+    _train(before, flags)
+    if by_predictions:
+        runs = before.directory().path.parent.parent
+        data = replace(settings.data, meta=runs)
+        return replace(settings, data=data), [*arguments, "--data.meta", str(runs)]
+    run = before.directory().path
+    return replace(settings, daily=replace(daily, init_from=run)), [*arguments, "--init_from", str(run)]
+
+
+def previous_checkpoints(runs: Sequence[Path], run: Path) -> list[dict[str, str]]:
+    """What a checkpoint remembers of the runs whose predictions are its inputs.
+
+    Args:
+        runs: their run directories.
+        run: the run directory that the paths are relative to, so that the whole tree of runs can be moved.
+    """
+    return [
+        {"run": os.path.relpath(path, run), "sha256": _digest(RunDirectory(path).inference_checkpoint())}
+        for path in runs
+    ]
+
+
+def previous_tasks(run: Path, identity: dict[str, Any]) -> list[tuple[BaseTask, Path, dict[str, Any]]]:
+    """The trained tasks of the stage before, for inference: their mean prediction is what this stage's net was fed.
+
+    Args:
+        run: run directory or checkpoint file of this stage.
+        identity: what its checkpoint says of itself.
+
+    Returns:
+        For each task its run directory and identity too, because it may have a stage before it.
+
+    Raises:
+        DataError: a run is gone, or was trained again since.
+    """
+    from experiments.inference import load_task
+
+    base = Path(run) if Path(run).is_dir() else Path(run).parent.parent
+    tasks = []
+    for entry in identity.get("previous", []):
+        path = Path(os.path.normpath(base / entry["run"]))
+        if not path.is_dir():
+            raise DataError(
+                f"{run} was trained on predictions of {path}, which is gone; keep the runs of all stages together"
+            )
+        if _digest(RunDirectory(path).inference_checkpoint()) != entry["sha256"]:
+            raise DataError(f"{path} was trained again after {run} learnt from its predictions; train {run} again too")
+        task, _, own = load_task(path)
+        tasks.append((task, path, own))
+    return tasks
+
+
+def _settings_before(settings: Settings, experiment: Experiment) -> tuple[Settings, list[str]]:
+    """Settings of the stage before: the same data, hardware and output, and the data flags that both declare alike."""
+    daily = settings.daily
+    flags: dict[str, Any] = {name: getattr(daily, name) for name in _HANDED_ON}
+    flags["fold"] = "all" if settings.experiment.takes == "predictions" else daily.fold
+    flags["seed"] = daily.seed
+    if daily.seeds and flags["fold"] == "all":
+        flags["seeds"] = daily.seeds
+    flags |= {f"train.{name}": getattr(settings.train, name) for name in ("progress", "figures", "compile")}
+    own = asdict(settings.data)
+    ours, theirs = (asdict(resolve(e, [], settings.demo).data) for e in (settings.experiment, experiment))
+    flags |= {f"data.{k}": v for k, v in own.items() if k in theirs and ours[k] == theirs[k] and v != ours[k]}
+    arguments = [part for name, value in flags.items() if value is not None for part in (f"--{name}", _text(value))]
+    return resolve(experiment, arguments, settings.demo), arguments
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
+def _train(before: Settings, flags: list[str]) -> None:
+    """Train the stage before in processes of its own; of several processes of one run only the first does."""
+    if not is_first_process():
+        return
+    if any(name in os.environ for name in _LAUNCHERS):
+        if not _is_finished(before):
+            raise DataError(
+                f"this stage needs {before.experiment.name}, which a launcher cannot start in between; train it first: "
+                f"python experiments/{before.experiment.name}.py {' '.join(flags)}"
+            )
+        return
+    from experiments.cv import run_grid
+
+    print(f"stage before: {before.experiment.name} ({before.variant})", flush=True)
+    run_grid(*train_previous(before, flags))
+
+
+def _is_finished(before: Settings) -> bool:
+    """Whether the runs that a launcher's process can see are all there."""
+    if before.daily.fold != "all":
+        return before.directory().record().get("status") == FINISHED
+    seed = before.directory(fold=0).path.parent
+    folds = [path for path in seed.glob("fold*") if path.is_dir()]
+    return bool(folds) and all(RunDirectory(path).record().get("status") == FINISHED for path in folds)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
