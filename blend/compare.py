@@ -39,6 +39,8 @@ def compare(banks: list[str], methods: list[str] | None, inputs: Inputs, options
     Raises:
         BankError: the inputs do not fit, or a named method cannot work on them.
     """
+    if options.post_shrink != "off":
+        raise BankError("--post_shrink belongs to a finished blend: give it to `python -m blend search`")
     sources = resolve(banks)
     problem = open_problem(sources, inputs, wants_row_groups(sources, inputs, options.by))
     folder = output.out or Path("blends") / "compare"

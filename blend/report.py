@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 _MOST_BARS = 60
+_MOST_STEPS = 40  # of a path whose models are named
 _INK, _ACCENT, _SECOND = "#333333", "#2a6f97", "#d1495b"
 
 
@@ -55,9 +56,9 @@ def draw_weights(weights: Weights, folder: Path) -> Path:
 
 def draw_path(weights: Weights, metric: Metric, folder: Path) -> Path:
     """Loss along the steps of a greedy method, or the best score along the trials of a study."""
-    figure = _figure(7, 3.6)
-    axes = figure.subplots()
     if "trial" in weights.path[0]:
+        figure = _figure(7, 3.6)
+        axes = figure.subplots()
         scores = np.array([step["score"] for step in weights.path])
         running = (np.maximum if metric.higher_is_better else np.minimum).accumulate(scores)
         axes.plot(scores, ".", color=_SECOND, markersize=3, label="trial")
@@ -69,15 +70,37 @@ def draw_path(weights: Weights, metric: Metric, folder: Path) -> Path:
         axes.set_ylabel(metric.name)
         axes.legend()
     else:
-        losses = [step["loss"] for step in weights.path]
-        best = int(np.argmin(losses))
-        axes.plot(losses, color=_ACCENT)
-        axes.plot(best, losses[best], "o", color=_SECOND, label=f"best at step {best + 1}: {losses[best]:.6g}")
-        axes.set_xlabel("step")
-        axes.set_ylabel("loss")
-        axes.legend()
-    axes.set_title(f"path ({weights.method})")
+        figure = _steps_figure(weights)
+    figure.axes[0].set_title(f"path ({weights.method})")
     return _save(figure, folder / "path.png")
+
+
+def _steps_figure(weights: Weights) -> Figure:
+    """Loss after every step of a greedy method; short paths name the model of each step."""
+    losses = np.array([step["loss"] for step in weights.path])
+    named = len(losses) <= _MOST_STEPS
+    figure = _figure(max(7.0, 2 + 0.28 * len(losses)) if named else 7, 4.6 if named else 3.6)
+    axes = figure.subplots()
+    best = int(np.argmin(losses))
+    axes.plot(losses, color=_ACCENT, marker="." if named else None)
+    axes.plot(best, losses[best], "o", color=_SECOND, label=f"best at step {best + 1}: {losses[best]:.6g}")
+    axes.set_ylabel("loss")
+    axes.legend()
+    if named:
+        experiments = {name.partition("/")[0] + "/" for name in weights.models}
+        shared = min(experiments) if len(experiments) == 1 else ""
+        names = [_step_name(step, shared) for step in weights.path]
+        axes.set_xticks(range(len(losses)), names, rotation=60, ha="right", fontsize=7)
+    else:
+        axes.set_xlabel("step")
+    return figure
+
+
+def _step_name(step: dict[str, Any], shared: str) -> str:
+    """What a greedy method did in a step, such as ``+ hrnet_w64``, without what all models' names begin with."""
+    if "removed" in step:
+        return "all models" if step["removed"] is None else f"- {step['removed'].removeprefix(shared)}"
+    return f"+ {step['added'].removeprefix(shared)}"
 
 
 def draw_correlations(correlations: Array, names: Sequence[str], folder: Path) -> Path:

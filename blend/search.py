@@ -9,15 +9,17 @@ from typing import Any
 
 from blend import report, summary
 from blend.bank import BankError
-from blend.honest import difference, error_correlations, fit, judge_all, what_each_adds
+from blend.honest import Fitted, difference, error_correlations, fit, judge_all, what_each_adds
+from blend.judge import judge
 from blend.problem import Problem
 from blend.recipe import read_recipe
 from blend.session import describe_models, open_problem, versions, wants_row_groups
 from blend.settings import Inputs, Method, Output
+from blend.shrink import best_shrink
 from blend.solvers import Solver, make_solver
 from blend.solvers.search import OptunaSearch
 from blend.sources import Source, resolve
-from blend.steps import make_steps
+from blend.steps import label_of, make_steps
 from blend.summary import Found
 from blend.tracking import Tracker
 from blend.weights import write_weights
@@ -55,6 +57,10 @@ def search(banks: list[str], method: str, recipe: Path | None, inputs: Inputs, o
         solver.check(problem)
         steps = plan.steps if plan else []
         found = run(problem, solver, nested_solver, steps, output.nested)
+        if options.post_shrink != "off":
+            found.shrunk = best_shrink(problem, found.result.weights, found.result.nested, make_steps(steps))
+            if options.post_shrink == "apply":
+                steps = [*steps, {"shrink": found.shrunk.c}]
         found.seconds = time.perf_counter() - start
         return _write(found, sources, folder, tracker, inputs, options, steps, output.figures)
     except BaseException:
@@ -96,7 +102,23 @@ def run(
         adds,
         how,
         error_correlations(problem),
+        step_scores=scores_by_step(problem, result, steps),
     )
+
+
+def scores_by_step(problem: Problem, fitted: Fitted, steps: list[dict[str, Any]]) -> list[tuple[str, float]]:
+    """Score of a blend before any step, then after each one on top of those before it.
+
+    Nested weights where there are some, so that the scores are those of :attr:`Fitted.honest`.
+    """
+    if not steps:
+        return []
+    assignment = fitted.nested or fitted.weights
+    scores = []
+    for many in range(len(steps)):
+        label = label_of(steps[many - 1]) if many else "no step"
+        scores.append((label, judge(problem, [assignment], make_steps(steps[:many]))[0].score()))
+    return [*scores, (label_of(steps[-1]), fitted.honest.score())]
 
 
 def _write(

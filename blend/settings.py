@@ -49,7 +49,9 @@ class Method:
         storage: study file; default <out>/study.journal; memory keeps none; sqlite:///FILE.db is slow.
         steps: additions of greedy.
         most: largest set of grow.
-        shrink: grow and remove judge a blend at its best shrink.
+        shrink: grow and remove judge a blend at its best shrink p (1 - 2 c) + c while they choose.
+        post_shrink: the finished blend's own best shrink; report = print its scores beside those without, apply = also
+            keep it as the last post-processing step.
         top: per_target averages so many models per target; default: regularised weights.
         free_sum: per_target weights of R2 need not sum to 1.
         by: groups of per_group.
@@ -70,6 +72,7 @@ class Method:
     steps: int = 100
     most: int = 30
     shrink: bool = False
+    post_shrink: Literal["off", "report", "apply"] = "off"
     top: int | None = None
     free_sum: bool = True
     by: Literal["auto", "rows", "targets"] = "auto"

@@ -13,13 +13,18 @@ from blend.bank import BankError
 from blend.judge import Steps
 
 Array = npt.NDArray[np.float64]
+WITHOUT_PLATEAUS = ("Style_A", "Style_B")
+"""Families of OpenFWI whose values are no grid, whatever a recipe says."""
+_BUCKET_KEYS = {"width", "fewest", "widths", "only_groups", "except_groups"}
 
 
 def make_steps(specification: Sequence[Mapping[str, Any]]) -> Steps | None:
     """Turn a list such as ``[{"clip": [1500, 4500]}, {"round": {"except_groups": ["Style_A"]}}]`` into a function.
 
-    Steps act on ``(rows, *shape)`` in the judge's units. ``clip: [low, high]``; ``round: true`` or
-    ``round: {only_groups | except_groups: [...]}``; ``call: package.module:function`` of ``(values, groups)``.
+    Steps act on ``(rows, *shape)`` in the judge's units. ``clip: [low, high]``; ``shrink: c``, probabilities to
+    ``p (1 - 2 c) + c``; ``round: true`` or ``round: {only_groups | except_groups: [...]}``; ``bucket: {width: 10,
+    fewest: 30, widths: {group: width}, only_groups | except_groups: [...]}``, see :func:`bucket`; ``call:
+    package.module:function`` of ``(values, groups)``.
 
     Raises:
         BankError: an unknown step, named.
@@ -36,17 +41,60 @@ def make_steps(specification: Sequence[Mapping[str, Any]]) -> Steps | None:
     return run
 
 
+def shrink(probabilities: Array, c: float) -> Array:
+    """``p (1 - 2 c) + c``: 0 becomes c, 1 becomes 1 - c."""
+    return probabilities * (1.0 - 2.0 * c) + c
+
+
+def label_of(step: Mapping[str, Any]) -> str:
+    """A step as a report names it."""
+    return ", ".join(f"{name}: {argument}" for name, argument in step.items())
+
+
+def bucket(values: Array, width: float, fewest: int) -> Array:
+    """Give near-equal values of a map one value, the most frequent of them ("restoring bias", 4th place of OpenFWI).
+
+    Layered maps hold few distinct integers. Values are rounded; the most frequent one takes all others within ``width``, then
+    the most frequent one of the rest, until fewer than ``fewest`` values would follow. Blurred edges between plateaus stay.
+
+    Args:
+        values: one map of any shape.
+        width: largest distance of a value that follows.
+        fewest: values of a bucket, at least.
+    """
+    rounded = np.round(values).astype(np.int64)
+    low = int(rounded.min())
+    flat = rounded.ravel() - low
+    counts = np.bincount(flat)
+    becomes, reach = np.arange(len(counts)), int(width)
+    left = counts.copy()
+    while left.any():
+        peak = int(left.argmax())
+        window = slice(max(0, peak - reach), peak + reach + 1)
+        if left[window].sum() < fewest:
+            break
+        free = left[window] > 0
+        becomes[window][free] = peak
+        left[window] = 0
+    return (becomes[flat] + low).reshape(values.shape).astype(np.float64)
+
+
 def _make_step(step: Mapping[str, Any]) -> Steps:
     if len(step) != 1:
-        raise BankError(f"a step has one key (clip, round or call), this one has {sorted(step)}")
+        raise BankError(f"a step has one key (clip, shrink, round, bucket or call), this one has {sorted(step)}")
     (name, argument), *_ = step.items()
     if name == "clip" and isinstance(argument, Sequence) and len(argument) == 2:
         low, high = float(argument[0]), float(argument[1])
         return lambda values, _: np.clip(values, low, high)
+    if name == "shrink" and isinstance(argument, int | float) and 0 <= argument < 0.5:
+        c = float(argument)
+        return lambda values, _: shrink(values, c)
     if name == "round" and argument is True:
         return lambda values, _: np.round(values)
     if name == "round" and isinstance(argument, Mapping) and set(argument) <= {"only_groups", "except_groups"}:
         return _round_groups(argument)
+    if name == "bucket" and isinstance(argument, Mapping) and set(argument) <= _BUCKET_KEYS:
+        return _bucket_groups(argument)
     if name == "call" and isinstance(argument, str) and ":" in argument:
         module, function = argument.split(":")
         try:
@@ -54,18 +102,43 @@ def _make_step(step: Mapping[str, Any]) -> Steps:
         except (ImportError, AttributeError) as error:
             raise BankError(f"step call: {argument} cannot be imported: {error}") from None
     raise BankError(
-        f"step {name}: {argument!r} is unknown; use clip: [low, high], round: true, round: {{except_groups: [...]}} or "
-        "call: package.module:function"
+        f"step {name}: {argument!r} is unknown; use clip: [low, high], shrink: c, round: true, round: {{except_groups: [...]}}, "
+        "bucket: {{width: 10, except_groups: [...]}} or call: package.module:function"
     )
 
 
 def _round_groups(argument: Mapping[str, Sequence[str]]) -> Steps:
-    only, spared = argument.get("only_groups"), argument.get("except_groups", ())
-
     def step(values: Array, groups: npt.NDArray[np.str_] | None) -> Array:
-        if groups is None:
-            raise BankError("a step for some groups needs the group of every row; give --groups FILE")
-        chosen = ~np.isin(groups, list(spared)) if only is None else np.isin(groups, list(only))
+        chosen = _chosen(argument, groups)
         return np.where(chosen.reshape(-1, *[1] * (values.ndim - 1)), np.round(values), values)
 
     return step
+
+
+def _bucket_groups(argument: Mapping[str, Any]) -> Steps:
+    width, fewest = float(argument.get("width", 10)), int(argument.get("fewest", 30))
+    widths = {str(group): float(own) for group, own in dict(argument.get("widths", {})).items()}
+    named = [group for group in (*argument.get("only_groups", ()), *widths) if group in WITHOUT_PLATEAUS]
+    if named:
+        raise BankError(f"step bucket: {named[0]} maps are images without plateaus, they are never bucketed")
+    if min([width, *widths.values()]) < 0 or fewest < 1:
+        raise BankError(f"step bucket: widths are not negative and fewest is at least 1, got {dict(argument)}")
+
+    def step(values: Array, groups: npt.NDArray[np.str_] | None) -> Array:
+        chosen = _chosen(argument, groups)
+        assert groups is not None
+        chosen &= ~np.isin(groups, WITHOUT_PLATEAUS)
+        out = values.astype(np.float64)
+        for row in np.flatnonzero(chosen):
+            out[row] = bucket(values[row], widths.get(str(groups[row]), width), fewest)
+        return out
+
+    return step
+
+
+def _chosen(argument: Mapping[str, Any], groups: npt.NDArray[np.str_] | None) -> npt.NDArray[np.bool_]:
+    """Rows of the groups that a step is for."""
+    if groups is None:
+        raise BankError("a step for some groups needs the group of every row; give --groups FILE")
+    only, spared = argument.get("only_groups"), argument.get("except_groups", ())
+    return ~np.isin(groups, list(spared)) if only is None else np.isin(groups, list(only))

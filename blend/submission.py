@@ -18,7 +18,12 @@ from blend.bank import BankError, PredictionBank
 from datamodules.files import atomic_path
 
 Writer = Callable[[PredictionBank, Path, Path | None], None]
-_WRITERS: dict[str, str] = {"leap": "datamodules.leap.submission:write_bank"}
+_WRITERS: dict[str, str] = {
+    "gwi": "datamodules.gwi.submission:write_bank",
+    "mars": "datamodules.mars.submission:write_bank",
+    "leap": "datamodules.leap.submission:write_bank",
+    "moa": "datamodules.moa.submission:write_bank",
+}
 _CHUNK_VALUES = 2**22
 
 

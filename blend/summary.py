@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from blend.bank import hash_ids
 from blend.honest import Difference, Fitted
 from blend.problem import Problem
 from blend.settings import Inputs
+from blend.shrink import Shrunk
 
 Rows = list[list[Any]]
 SCORE_HEADER = ("method", "in-sample", "nested", "gap to the optimum", "time to fit")
+STEP_HEADER = ("step", "before", "after", "gain")
 MODEL_HEADER = ("model", "weight", "alone", "adds")
 _MOST_MODELS, _MOST_TARGETS = 100, 2000  # that a figure shows
 
@@ -31,6 +33,8 @@ class Found:
         adds: what each model adds, and how that was measured.
         correlations: of the models' errors.
         seconds: of the whole search.
+        shrunk: what a shrink of the finished blend is worth, where that was asked for.
+        step_scores: score before any post-processing, then after each step.
     """
 
     problem: Problem
@@ -43,6 +47,8 @@ class Found:
     adds_how: str
     correlations: np.ndarray
     seconds: float = 0.0
+    shrunk: Shrunk | None = None
+    step_scores: list[tuple[str, float]] = field(default_factory=list)
 
 
 def score_rows(found: Found) -> Rows:
@@ -73,6 +79,16 @@ def model_rows(found: Found) -> Rows:
     return rows
 
 
+def step_rows(found: Found) -> Rows:
+    """Score before and after every step of the post-processing, and what it gains (positive = better)."""
+    sign = found.problem.metric.sign
+    pairs = zip(found.step_scores, found.step_scores[1:], strict=False)
+    return [
+        [label, f"{before:.6f}", f"{after:.6f}", f"{sign * (before - after):+.6f}"]
+        for (_, before), (label, after) in pairs
+    ]
+
+
 def paragraphs(found: Found) -> list[str]:
     """The report's text."""
     problem, weights = found.problem, found.result.weights
@@ -91,11 +107,31 @@ def paragraphs(found: Found) -> list[str]:
         f"{problem.models} models, {len(problem.stack.rows)} rows x {problem.width} targets, metric {problem.metric.name} ({better} is better).",
         report.table(SCORE_HEADER, score_rows(found)),
         f"Against {interval.format(found.against_single, found.against_equal)}.",
+        *([] if found.shrunk is None else [shrink_text(found.shrunk)]),
         report.table(MODEL_HEADER, model_rows(found)),
         f"adds: loss of {found.adds_how} (positive = it helps); {mean}.",
+        *([report.table(STEP_HEADER, step_rows(found))] if found.step_scores else []),
         "\n".join(f"- {note}" for note in notes if note),
         f"{found.seconds:.1f} s in all, {found.result.nested_seconds:.1f} s of them for nested weights.",
     ]
+
+
+def shrink_text(shrunk: Shrunk) -> str:
+    """The scores of a blend without and with its shrink."""
+    rows = [["without", "0", f"{shrunk.in_sample[0]:.8f}", "" if shrunk.nested is None else f"{shrunk.nested[0]:.8f}"]]
+    rows.append(
+        [
+            "with",
+            f"{shrunk.c:.2e}",
+            f"{shrunk.in_sample[1]:.8f}",
+            "" if shrunk.nested is None else f"{shrunk.nested[1]:.8f}",
+        ]
+    )
+    folds = ", ".join(f"{c:.1e}" for c in shrunk.fold_c.values())
+    note = f"; the nested score takes the c of the other folds ({folds})" if shrunk.fold_c else ""
+    return f"Shrink p (1 - 2 c) + c of the finished blend{note}:\n\n" + report.table(
+        ("shrink", "c", "in-sample", "nested"), rows
+    )
 
 
 def figures(found: Found, folder: Path) -> list[Path]:
@@ -146,6 +182,7 @@ def scores(found: Found) -> dict[str, Any]:
         "equal": equal.in_sample.score(),
         "against_best_single": asdict(found.against_single),
         "against_equal": asdict(found.against_equal),
+        "shrink": None if found.shrunk is None else asdict(found.shrunk),
         "seconds_fit": result.seconds,
         "seconds_all": found.seconds,
     }

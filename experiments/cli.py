@@ -54,6 +54,8 @@ class Settings:
     def result_settings(self) -> dict[str, Any]:
         """Flat settings that can change results, by dotted name."""
         flat = _flatten(self.plain())
+        if self.experiment.takes == "weights" and flat["init_from"] != "none":
+            flat["init_from"] = None  # the run of the phase before, another one for every fold and seed
         return {name: value for name, value in flat.items() if name not in _NOT_IN_VARIANT}
 
     @property

@@ -24,7 +24,7 @@ class Request:
         samples: maps a family.
         out: folder of the data set; shards lie in a sub-folder for each family.
         seed: of the data set; map i is a function of family, seed and i.
-        gathers: full float32 (5, 1000, 70), or compact half precision (5, 288, 70); velocities are float32 always.
+        gathers: full float32 (5, 1000, 70), compact half precision (5, 288, 70), or none; velocities are float32 always.
         augment: share of maps that are cut-mixed, zoomed or shifted.
         shard_rows: maps of one shard.
         part: K/N = only every N-th shard, beginning with the K-th.
@@ -36,7 +36,7 @@ class Request:
     samples: int
     out: Path
     seed: int = 0
-    gathers: Literal["full", "compact"] = "full"
+    gathers: Literal["full", "compact", "none"] = "full"
     augment: float = 0.0
     shard_rows: int = 100
     part: str = "1/1"

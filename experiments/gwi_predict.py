@@ -19,6 +19,7 @@ from datamodules.gwi.gathers import COMPACT_SAMPLES, resize_time, zero_last_samp
 from datamodules.gwi.schema import VMAX, VMIN
 from datamodules.gwi.submission import check_oids, open_submission
 from experiments.declare import Experiment
+from experiments.last_bank import directory_of, variant_of
 from experiments.predict import Request
 from lit_modules.gwi.task import GwiTask
 
@@ -37,7 +38,7 @@ def predict(request: Request, task: GwiTask, experiment: Experiment, identity: d
     if request.weights:
         named = pd.read_csv(request.weights, usecols=["oid_ypos"])["oid_ypos"].str.rpartition("_y_")[0]
         check_oids(list(named.unique()), request.input)
-    folder = request.run if request.run.is_dir() else request.run.parent
+    folder = directory_of(request.run if request.run.is_dir() else request.run.parent, variant_of(identity))
     parts = folder / ".parts-predict"
     shutil.rmtree(parts, ignore_errors=True)
     samples = getattr(task.model_settings, "samples", COMPACT_SAMPLES)
@@ -48,11 +49,11 @@ def predict(request: Request, task: GwiTask, experiment: Experiment, identity: d
         size = min(request.batch_size, _MOST)
         for start in range(0, len(paths), size):
             chunk = paths[start : start + size]
-            velocity = _velocity(task, chunk, samples)
+            arrays = _maps(task, chunk, samples)
             if writer:
-                writer.append([path.stem for path in chunk], velocity.clip(VMIN, VMAX))
+                writer.append([path.stem for path in chunk], arrays["predictions"].clip(VMIN, VMAX))
             if bank:
-                bank.append(np.arange(start, start + len(chunk)), {"predictions": velocity})
+                bank.append(np.arange(start, start + len(chunk)), arrays)
             bar.update(len(chunk))
         if bank:
             bank.close()
@@ -65,10 +66,11 @@ def predict(request: Request, task: GwiTask, experiment: Experiment, identity: d
 
 
 @torch.no_grad()
-def _velocity(task: GwiTask, paths: list[Path], samples: int) -> np.ndarray:
+def _maps(task: GwiTask, paths: list[Path], samples: int) -> dict[str, np.ndarray]:
     recorded = torch.from_numpy(np.stack([open_test_gathers(path) for path in paths])).to(task.device)
-    velocity: np.ndarray = task.predict(resize_time(zero_last_sample(recorded), samples))[0].float().cpu().numpy()
-    return velocity
+    batch = {"row_id": torch.arange(len(paths)), "gathers": resize_time(zero_last_sample(recorded), samples)}
+    output = task.predict_step(batch)
+    return {name: value.float().cpu().numpy() for name, value in output.items() if name != "row_id"}
 
 
 def _keep_bank(
@@ -80,7 +82,7 @@ def _keep_bank(
         domain=experiment.domain.name,
         metric=experiment.domain.metric,
         experiment=experiment.name,
-        variant=identity.get("variant", ""),
+        variant=variant_of(identity),
         seed=identity["seed"],
         hashes={"data": identity["data_hash"], "folds": identity["folds_hash"], "config": identity["config_hash"]},
         extra={"trained_on_fold": identity["fold"]},

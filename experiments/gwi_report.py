@@ -15,15 +15,15 @@ from datamodules.batches import Rows
 from datamodules.folds import VALID
 from datamodules.gwi.datamodule import GwiDataModule
 from datamodules.gwi.generate.produce import produce, shard_keys
+from experiments.gwi_confidence import report_confidence
 from lit_modules.gwi.figures import gathers_and_maps
 from lit_modules.gwi.metrics import FamilyMAE
-from lit_modules.gwi.task import GwiTask
 
 if TYPE_CHECKING:
     from experiments.training import FinishedRun
 
 _DEMO_FAMILIES = ("FlatVel_A", "CurveVel_A", "FlatFault_A")
-_DEMO_SHARD, _DEMO_SHARDS = 32, 5
+_DEMO_SHARD, DEMO_SHARDS = 32, 5
 _CHUNK, _SHOWN = 500, 6
 
 
@@ -37,7 +37,7 @@ def make_demo(cache: Path, families: tuple[str, ...] = _DEMO_FAMILIES, rows: int
         seed: of the maps.
     """
     folder = Path(cache) / f"gwi-demo-s{seed}-{rows}"
-    keys = [key for f in families for key in shard_keys(f, seed, rows * _DEMO_SHARDS, rows, gathers="compact")]
+    keys = [key for f in families for key in shard_keys(f, seed, rows * DEMO_SHARDS, rows, gathers="compact")]
     produce(folder, keys, os.cpu_count() or 1, "cuda" if torch.cuda.is_available() else "cpu")
     return folder
 
@@ -47,10 +47,10 @@ def report(run: FinishedRun) -> None:
     if run.bank is None:
         return
     assert isinstance(run.data, GwiDataModule)
-    assert isinstance(run.task, GwiTask)
     rows = run.data.rows(VALID)
     net, median = FamilyMAE(), FamilyMAE()
-    constant = run.task.median_map.cpu()
+    # not the task's own, which it may have taken over from another run's data with the weights
+    constant = torch.from_numpy(run.data.statistics()["median_map"])
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
         truth = torch.from_numpy(run.data.truth(chunk))
@@ -58,11 +58,12 @@ def report(run: FinishedRun) -> None:
         predicted = torch.from_numpy(run.bank.in_judge_units(slice(start, start + len(chunk))))
         net.update(predicted, truth, family)
         median.update(constant.expand_as(truth), truth, family)
-    table = {"median map": median.table(), run.settings.experiment.name: net.table()}
+    table = {"median": median.table(), run.settings.experiment.name: net.table()}
     run.directory.update_record(scores=table)
     if run.settings.train.figures:
         _draw(run, run.data, rows)
     _print(run, table)
+    report_confidence(run)
 
 
 def _draw(run: FinishedRun, data: GwiDataModule, rows: Rows) -> None:

@@ -1,16 +1,24 @@
 """Train a whole list of models of the 2nd place, fold by fold, with one command; finished folds are not trained again.
 
-The flags after the list's are handed on to every model, such as --data_dir, --devices or --epochs. The lists are those of
-the solution: 11 models of the submission, 16 of the published re-run.
+The flags after the list's are handed on to every model, such as --data_dir, --devices or --epochs; --predict DIR also
+predicts the samples outside the training split of DIR with every fold's net, for ``python -m blend apply``. The lists are
+those of the solution, 11 models of the submission and 16 of the published re-run, and ``small``: run configurations of the
+source on tiny backbones from random weights, for a few dozen samples on a CPU.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from datamodules.errors import DataError
+from experiments.cli import parse
+from experiments.mars_timm import EXPERIMENT
+from experiments.run_directory import RunDirectory
 
 PRESETS = Path(__file__).parent / "presets" / "mars_timm"
 
@@ -22,16 +30,18 @@ class Member(NamedTuple):
         preset: run configuration, a file of the presets.
         backbone: of timm.
         seed: of weights, shuffling and widths, the same in all folds.
+        base: preset that ``preset`` goes on top of.
     """
 
     preset: str
     backbone: str
     seed: int
+    base: str = ""
 
     @property
     def variant(self) -> str:
         """Name of the settings in the run directory."""
-        return f"{self.preset}-{self.backbone}"
+        return "-".join(part for part in (self.base, self.preset, self.backbone) if part)
 
 
 LISTS: dict[str, tuple[Member, ...]] = {
@@ -66,38 +76,92 @@ LISTS: dict[str, tuple[Member, ...]] = {
         Member("3c_313", "hrnet_w64", 5),
         Member("3c_313", "hrnet_w64", 6),
     ),
+    "small": (
+        Member("3a_311", "test_efficientnet", 0, "small"),
+        Member("3a_313", "test_efficientnet", 0, "small"),
+        Member("3c_313", "test_efficientnet", 0, "small"),
+        Member("3c_313", "test_resnet", 0, "small"),
+    ),
 }
 
 
 def arguments(member: Member) -> list[str]:
     """Flags of ``experiments/mars_timm.py`` for all folds of a model."""
+    presets = [preset for preset in (member.base, member.preset) if preset]
+    configs = [flag for preset in presets for flag in ("--config", str(PRESETS / f"{preset}.yaml"))]
     return [
-        "--config", str(PRESETS / f"{member.preset}.yaml"), "--variant", member.variant,
-        "--model.backbone", member.backbone, "--seed", str(member.seed), "--fold", "all",
+        *configs, "--variant", member.variant, "--model.backbone", member.backbone, "--seed", str(member.seed),
+        "--fold", "all",
     ]  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line of ``python experiments/mars_lists.py LIST [flags of mars_timm.py ...]``."""
+    """Command line of ``python experiments/mars_lists.py LIST [--predict DIR] [flags of mars_timm.py ...]``."""
     given = list(sys.argv[1:] if argv is None else argv)
     if not given or given[0] not in LISTS:
         asked_help = bool(given) and given[0] in ("-h", "--help")
         print(
-            f"usage: python experiments/mars_lists.py {{{','.join(LISTS)}}} [flags of mars_timm.py ...]\n\n{__doc__}",
+            f"usage: python experiments/mars_lists.py {{{','.join(LISTS)}}} [--predict DIR] [flags of mars_timm.py ...]\n\n{__doc__}",
             file=sys.stdout if asked_help else sys.stderr,
         )
         raise SystemExit(0 if asked_help else 2)
     members = LISTS[given[0]]
+    flags, asked = _split(given[1:])
+    if asked is not None and not (asked / "metadata.csv").is_file():
+        raise DataError(
+            f"{asked / 'metadata.csv'} does not exist; --predict takes a folder with metadata.csv and features"
+        )
+    directories = []
     for number, member in enumerate(members, start=1):
         print(f"model {number} of {len(members)}: {member.variant}, seed {member.seed}", flush=True)
-        command = [sys.executable, "-m", "experiments.mars_timm", *arguments(member), *given[1:]]
+        command = [sys.executable, "-m", "experiments.mars_timm", *arguments(member), *flags]
         if status := subprocess.run(command, check=False).returncode:
             print(
                 f"error: {member.variant} ended with exit status {status}; mend the cause above and run the same command again",
                 file=sys.stderr,
             )
             raise SystemExit(1)
+        directories.append(seed_directory(member, flags))
+        if asked is not None:
+            predict_folds(directories[-1], asked)
+    print("out-of-fold predictions of all models, as `python -m blend` takes them:")
+    print(" ".join(map(str, directories)))
+
+
+def _split(flags: Sequence[str]) -> tuple[list[str], Path | None]:
+    """The flags of every model, and what to predict."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--predict", type=Path)
+    known, rest = parser.parse_known_args(list(flags))
+    return rest, known.predict
+
+
+def seed_directory(member: Member, flags: Sequence[str]) -> Path:
+    """The folder of a model's folds, ``<out>/mars_timm/<variant>/seed<S>``."""
+    settings = parse(EXPERIMENT, [*arguments(member), *flags])
+    daily = settings.daily
+    return RunDirectory.of(daily.out, EXPERIMENT.name, settings.variant, daily.seed, 0).path.parent
+
+
+def predict_folds(directory: Path, data_dir: Path) -> None:
+    """Predict with the net of every fold that was not asked before; the banks lie in the folds' ``predictions``.
+
+    Args:
+        directory: of a model's folds.
+        data_dir: folder with metadata.csv.
+    """
+    from experiments.predict import Request, predict
+
+    for fold in sorted(path for path in directory.glob("fold*") if (path / "run.json").is_file()):
+        if (fold / "predictions" / data_dir.stem / "manifest.json").is_file():
+            print(f"{fold.name}: predicted before")
+        else:
+            predict(Request(run=fold, input=data_dir))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

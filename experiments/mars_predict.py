@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from blend.bank import Manifest, write_bank
-from blend.submission import write_csv
+from blend.submission import write_submission
 from datamodules.errors import DataError
 from datamodules.mars.render import Rendering, rendered
 from datamodules.mars.tables import UNKNOWN, Samples, read_metadata
@@ -50,7 +50,7 @@ def predict(request: Request, task: MarsTask, experiment: Experiment, identity: 
         index = pd.DataFrame({"row_id": samples.ids, "fold": np.full(len(samples), -1, dtype=np.int16)})
         bank = write_bank(target, probabilities, index, _manifest(task, experiment, identity))
         if request.submission:
-            write_csv(bank, request.submission, request.weights)
+            write_submission(bank, request.submission, request.weights)
     if request.bank:
         print(f"predictions of {len(samples):,} samples: {target}")
     if request.submission:

@@ -14,8 +14,8 @@ EXPERIMENT = moa(
     DeepInsightModel(backbone="resnest50_fast", head_dropout=0.2, swap_noise=0.1),
     MoaData(features=("levels", "log_scaler", "image_map:size=224"), feature_seed=1120, keep_controls=True),
     demo={
-        "model.layers": [1, 1, 1, 1], "model.hidden": 128,
-        "data.features": ["levels", "log_scaler", "image_map:size=32,steps=300"], "epochs": 5, "batch_size": 48, "lr": 1e-3, "train.patience": 0,
+        "model.layers": [1, 1, 1, 1], "model.channels": [16, 32, 64, 128], "model.hidden": 128,
+        "data.features": ["levels", "log_scaler", "image_map:size=32,steps=250"], "epochs": 8, "optim.half_period": 8, "batch_size": 48, "lr": 3e-3, "train.patience": 0,
     },
     epochs=200,
     batch_size=128,

@@ -6,7 +6,7 @@ sources used tables of their own. ``--data.cv row --data.n_folds 10`` is the old
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from datamodules.moa.settings import MoaData
 from experiments.declare import Domain, Experiment, Published
@@ -49,6 +49,8 @@ def moa(
     train: Train | None = None,
     seed: int = 0,
     published: tuple[Published, ...] = (),
+    previous: str = "",
+    takes: Literal["predictions", "weights"] = "predictions",
 ) -> Experiment:
     """An experiment of the domain."""
     return Experiment(
@@ -65,6 +67,8 @@ def moa(
         seed=seed,
         demo=demo,
         published=published,
+        previous=previous,
+        takes=takes,
     )
 
 

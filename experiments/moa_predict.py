@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 
 from blend.bank import Manifest, write_bank
 from datamodules.moa.submission import write_submission
-from datamodules.moa.tables import Text, read_signatures
+from datamodules.moa.tables import CONTROL, TREATED, Text, read_signatures
 from experiments.declare import Experiment
+from experiments.moa_stages import StageInputs, predict_batches
 from experiments.predict import Request
 from lit_modules.moa.task import MoaTask
 
@@ -25,34 +25,24 @@ def predict(request: Request, task: MoaTask, experiment: Experiment, identity: d
         DataError: a file of another form than the checkpoint's, or a sample submission with other rows or columns.
     """
     rows = read_signatures(request.input)
-    probabilities = predict_batches(task, task.features.encode(rows, request.input), request.batch_size)
+    inputs = StageInputs(rows, request.input, request.batch_size).of(task, request.run, identity)
+    probabilities = predict_batches(task, inputs, request.batch_size)
     if request.submission:
         names = tuple(task.target_names)
         write_submission(request.submission, rows.ids, names, probabilities, rows.control, request.weights)
     if request.bank:
         folder = request.run if request.run.is_dir() else request.run.parent
         target = folder / "predictions" / request.input.name.split(".")[0]
-        _keep_bank(target, rows.ids, probabilities, task, experiment, identity)
+        _keep_bank(target, rows.ids, rows.control, probabilities, task, experiment, identity)
         print(f"predictions of {len(rows.ids):,} rows: {target}")
     if request.submission:
         print(f"submission: {request.submission}")
 
 
-@torch.no_grad()
-def predict_batches(task: MoaTask, rows: dict[str, torch.Tensor], size: int) -> npt.NDArray[np.float32]:
-    """Probabilities ``(rows, targets)``, a batch at a time."""
-    n = len(rows["values"])
-    pieces = []
-    for start in range(0, n, size):
-        batch = {name: value[start : start + size].to(task.device) for name, value in rows.items()}
-        batch["row_id"] = torch.arange(start, min(n, start + size), device=task.device)
-        pieces.append(task.predict_step(batch)["predictions"].float().cpu().numpy())
-    return np.concatenate(pieces)
-
-
 def _keep_bank(
     target: Path,
     ids: Text,
+    control: npt.NDArray[np.bool_],
     probabilities: npt.NDArray[np.float32],
     task: MoaTask,
     experiment: Experiment,
@@ -70,5 +60,7 @@ def _keep_bank(
         hashes={"data": identity["data_hash"], "folds": identity["folds_hash"], "config": identity["config_hash"]},
         extra={"trained_on_fold": identity["fold"]},
     )
-    index = pd.DataFrame({"row_id": ids, "fold": np.full(len(ids), -1, dtype=np.int16)})
+    # which rows are controls goes with the predictions, because a mean of logits is not 0 where its members are
+    kinds = np.where(control, CONTROL, TREATED)
+    index = pd.DataFrame({"row_id": ids, "fold": np.full(len(ids), -1, dtype=np.int16), "group": kinds})
     write_bank(target, probabilities, index, manifest, scale=task.bank_scale.double().cpu().numpy())

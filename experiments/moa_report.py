@@ -14,7 +14,9 @@ from rich.table import Table
 from datamodules.folds import TRAIN, VALID
 from datamodules.moa.datamodule import MoaDataModule
 from lit_modules.metrics import ColumnLogLoss
-from lit_modules.moa.task import PRIOR_SMOOTHING
+from lit_modules.moa.figures import feature_map
+from lit_modules.moa.task import PRIOR_SMOOTHING, MoaTask
+from lit_modules.nets.deep_insight import DeepInsight
 
 if TYPE_CHECKING:
     from experiments.training import FinishedRun
@@ -64,12 +66,33 @@ def report(run: FinishedRun) -> None:
     }
     run.directory.update_record(scores=table, per_target=own.tolist(), prior_per_target=prior.tolist())
     _print(run, table, own, prior, truth.sum(axis=0))
+    if run.settings.train.figures and isinstance(run.task.net, DeepInsight):
+        _draw_feature_map(run, run.task.net)
+
+
+def _draw_feature_map(run: FinishedRun, net: DeepInsight) -> None:
+    """Picture of the map that was fitted to the training rows, with the first held-out row drawn on it."""
+    assert isinstance(run.task, MoaTask)
+    features, row = run.task.features, run.data.rows(VALID)[:1]
+    batch = {name: value.to(run.task.device) for name, value in run.data.read(row).items()}
+    with torch.no_grad():
+        table = features(batch["values"], batch["time"], batch["dose"], batch["control"], batch.get("meta"))
+        image = net.images(table)[0]
+    pixels = features.step_state("image_map")["pixels"].cpu().numpy()
+    row_id = str(run.data.index(row)["row_id"].iloc[0])
+    figure = feature_map(pixels, net.images.size, features.blocks, image.cpu().numpy(), row_id)
+    run.directory.figures.mkdir(parents=True, exist_ok=True)
+    figure.savefig(run.directory.figures / "feature_map.png", dpi=110)
+    run.log_image("feature_map", figure)
 
 
 def _print(run: FinishedRun, table: dict[str, dict[str, float]], own: Array, prior: Array, positives: Array) -> None:
     assert run.bank is not None
     kind = "synthetic demo data, not comparable with any leaderboard" if run.settings.demo else "held-out rows"
-    out = Table(title=f"log loss on {kind} ({len(run.bank.index):,} rows, {run.settings.data.cv} folds)")
+    what = "log loss"
+    if run.settings.data.targets != "scored":
+        what = f"log loss of {len(own)} non-scored targets (not the competition's score)"
+    out = Table(title=f"{what} on {kind} ({len(run.bank.index):,} rows, {run.settings.data.cv} folds)")
     for name in ("predictor", "NC", "ALL", "against the prior"):
         out.add_column(name, justify="left" if name == "predictor" else "right")
     for name, scores in table.items():

@@ -25,7 +25,8 @@ class Daily:
         lr: peak learning rate.
         resume: auto = go on from the newest checkpoint of this run or start; never = start anew (the old run is set
             aside); or the path of a checkpoint of the same settings.
-        init_from: checkpoint or run directory whose weights this new run starts from (recorded as its parent).
+        init_from: checkpoint or run directory whose weights this new run starts from (recorded as its parent); none = do
+            without the earlier phase that the experiment begins with.
         wandb: offline keeps a W&B run on disk without a key; online sends it; disabled.
         variant: name of these settings in the run directory; default: demo or default, plus a short hash of the
             settings that differ from the declaration.
@@ -44,7 +45,7 @@ class Daily:
     batch_size: int = 1024
     lr: float = 1e-3
     resume: str = "auto"
-    init_from: Path | None = None
+    init_from: Literal["none"] | Path | None = None
     wandb: Literal["online", "offline", "disabled"] = "offline"
     variant: str | None = None
     out: Path = Path("runs")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,15 +71,15 @@ def previous_checkpoints(runs: Sequence[Path], run: Path) -> list[dict[str, str]
     ]
 
 
-def previous_tasks(run: Path, identity: dict[str, Any]) -> list[tuple[BaseTask, Path, dict[str, Any]]]:
-    """The trained tasks of the stage before, for inference: their mean prediction is what this stage's net was fed.
+def previous_tasks(run: Path, identity: dict[str, Any]) -> Iterator[tuple[BaseTask, Path, dict[str, Any]]]:
+    """The trained tasks of the stage before, one at a time: their mean prediction is what this stage's net is fed.
 
     Args:
         run: run directory or checkpoint file of this stage.
         identity: what its checkpoint says of itself.
 
-    Returns:
-        For each task its run directory and identity too, because it may have a stage before it.
+    Yields:
+        Each task with its run directory and identity, because it may have a stage before it.
 
     Raises:
         DataError: a run is gone, or was trained again since.
@@ -87,7 +87,6 @@ def previous_tasks(run: Path, identity: dict[str, Any]) -> list[tuple[BaseTask, 
     from experiments.inference import load_task
 
     base = Path(run) if Path(run).is_dir() else Path(run).parent.parent
-    tasks = []
     for entry in identity.get("previous", []):
         path = Path(os.path.normpath(base / entry["run"]))
         if not path.is_dir():
@@ -97,12 +96,14 @@ def previous_tasks(run: Path, identity: dict[str, Any]) -> list[tuple[BaseTask, 
         if _digest(RunDirectory(path).inference_checkpoint()) != entry["sha256"]:
             raise DataError(f"{path} was trained again after {run} learnt from its predictions; train {run} again too")
         task, _, own = load_task(path)
-        tasks.append((task, path, own))
-    return tasks
+        yield task, path, own
 
 
 def _settings_before(settings: Settings, experiment: Experiment) -> tuple[Settings, list[str]]:
-    """Settings of the stage before: the same data, hardware and output, and the data flags that both declare alike."""
+    """Settings of the stage before: the same data, hardware and output, and the data flags that both declare alike.
+
+    Where its weights are taken, the flags of the net too.
+    """
     daily = settings.daily
     flags: dict[str, Any] = {name: getattr(daily, name) for name in _HANDED_ON}
     flags["fold"] = "all" if settings.experiment.takes == "predictions" else daily.fold
@@ -110,11 +111,17 @@ def _settings_before(settings: Settings, experiment: Experiment) -> tuple[Settin
     if daily.seeds and flags["fold"] == "all":
         flags["seeds"] = daily.seeds
     flags |= {f"train.{name}": getattr(settings.train, name) for name in ("progress", "figures", "compile")}
-    own = asdict(settings.data)
-    ours, theirs = (asdict(resolve(e, [], settings.demo).data) for e in (settings.experiment, experiment))
-    flags |= {f"data.{k}": v for k, v in own.items() if k in theirs and ours[k] == theirs[k] and v != ours[k]}
+    ours, theirs = (resolve(e, [], settings.demo) for e in (settings.experiment, experiment))
+    for group in ("data", "model") if settings.experiment.takes == "weights" else ("data",):
+        flags |= _changed(group, *(asdict(getattr(s, group)) for s in (settings, ours, theirs)))
     arguments = [part for name, value in flags.items() if value is not None for part in (f"--{name}", _text(value))]
     return resolve(experiment, arguments, settings.demo), arguments
+
+
+def _changed(group: str, own: dict[str, Any], ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """Flags that the user changed, of those that both stages declare alike."""
+    alike = [name for name in own if name in theirs and ours[name] == theirs[name]]
+    return {f"{group}.{name}": own[name] for name in alike if own[name] != ours[name]}
 
 
 def _text(value: Any) -> str:

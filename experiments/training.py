@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import yaml
@@ -329,9 +329,10 @@ def _hashes(settings: Settings, data: BaseDataModule) -> dict[str, str]:
     }
 
 
-def _start_from(task: BaseTask, source: Path | None) -> str | None:
-    if source is None:
+def _start_from(task: BaseTask, source: Path | Literal["none"] | None) -> str | None:
+    if source is None or source == "none":
         return None
+    assert isinstance(source, Path)
     path = RunDirectory(source).inference_checkpoint() if source.is_dir() else source
     checkpoint = read_checkpoint(path)
     load_weights(task, checkpoint, task.own_entries(checkpoint["state_dict"]))

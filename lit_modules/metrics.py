@@ -145,7 +145,11 @@ class ColumnLogLoss(Metric):
 
 
 class StreamingMAE(Metric):
-    """Mean absolute error over everything but the rows' axis too, in float64 sums (OpenFWI's velocity maps)."""
+    """Mean absolute error over everything but the rows' axis too, in float64 sums (OpenFWI's velocity maps).
+
+    Args:
+        shape: of the sums, where a sub-class keeps several.
+    """
 
     is_differentiable = False
     higher_is_better = False
@@ -154,10 +158,10 @@ class StreamingMAE(Metric):
     total: Tensor
     count: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, shape: tuple[int, ...] = ()) -> None:
         super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("total", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Add rows of any equal shape."""

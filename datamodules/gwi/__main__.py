@@ -55,7 +55,21 @@ def verify(folder: Path) -> None:
     print(f"{folder}: {len(shards)} shards of {sum(file.rows for file in shards):,} maps are as they were written")
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"statistics": statistics, "verify": verify}
+def unpack(source: Path, folder: Path, pattern: str = "*.zip") -> None:
+    """Unpack OpenFWI's archives of maps into a folder for each family, which the archive's name tells.
+
+    Args:
+        source: Folder of the archives.
+        folder: Where the families' folders are made.
+        pattern: Which archives, such as "*model11-12.zip".
+    """
+    from datamodules.gwi.archives import unpack_archives
+
+    files = unpack_archives(source, folder, pattern)
+    print(f"{folder}: {len(files)} files of {', '.join(sorted({file.parent.name for file in files}))}")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"statistics": statistics, "unpack": unpack, "verify": verify}
 
 
 def main(args: list[str] | None = None) -> None:

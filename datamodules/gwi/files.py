@@ -35,7 +35,7 @@ class MapFile:
         name: of the file or shard below its family's folder; maps are ``family/name/index``.
         velocity: .npy file of the maps.
         gathers: .npy file of the gathers, or None.
-        rows: number of maps.
+        rows: number of maps that are used, from the first one on.
     """
 
     family: str
@@ -46,7 +46,7 @@ class MapFile:
 
     def maps(self) -> npt.NDArray[np.float32]:
         """Memory-mapped maps ``(rows, 70, 70)``."""
-        return open_velocity(self.velocity)
+        return open_velocity(self.velocity)[: self.rows]
 
     def recorded(self) -> npt.NDArray[Any]:
         """Memory-mapped gathers ``(rows, 5, samples, 70)``, float32 or float16.
@@ -56,7 +56,7 @@ class MapFile:
         """
         if self.gathers is None:
             raise DataError(f"{self.velocity} has no gathers beside it; shoot it first")
-        return open_gathers(self.gathers, self.rows)
+        return open_gathers(self.gathers, len(open_velocity(self.velocity)))[: self.rows]
 
 
 def find_files(folder: Path) -> list[MapFile]:
@@ -84,11 +84,12 @@ def _hidden(path: Path, root: Path) -> bool:
 
 
 def _shard(path: Path) -> MapFile:
-    key, _ = read_manifest(path)
-    for name in (VELOCITY, GATHERS):
+    key, sums = read_manifest(path)
+    for name in sums:
         if not (path / name).is_file():
             raise DataError(f"{path / name} is missing though {MANIFEST} names it; generate the shard again")
-    return MapFile(family_name(key.family), path.name, path / VELOCITY, path / GATHERS, key.rows)
+    gathers = path / GATHERS if GATHERS in sums else None
+    return MapFile(family_name(key.family), path.name, path / VELOCITY, gathers, key.rows)
 
 
 def _pair(path: Path, root: Path) -> list[MapFile]:

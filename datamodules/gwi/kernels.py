@@ -1,8 +1,11 @@
 """The wave equation compiled for CPUs with numba: the same scheme as :mod:`datamodules.gwi.propagation`, one pass per step.
 
-A shot's two wavefields (0.8 MB) stay in a core's second-level cache, because nothing else of their size is read: outside the
+A shot's two wavefields (0.9 MB) stay in a core's second-level cache, because nothing else of their size is read: outside the
 model the velocity repeats its edge and the sponge depends on one coordinate only, so both come from small arrays. One
 thread runs one shot through all its time steps; there is nothing to wait for.
+
+Rows begin at a cache line and are computed in whole vectors, a few cells past their end. Rows that the wave cannot have reached, or
+that can no longer reach a receiver, are left out: two rows a step, which is exact.
 """
 
 from __future__ import annotations
@@ -13,37 +16,90 @@ import numpy as np
 from numba import njit  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
 HALO = 2
+LINE = 16
+"""Rows are whole multiples of so many numbers: a cache line of float32."""
+MARGIN = LINE
 
 
 @njit(nogil=True, cache=True)
-def _step(older: Any, newer: Any, alpha: Any, side: Any, inner: Any, levels: Any, c: Any) -> None:
-    """One time step of the whole grid and its periodic halo, written over ``older``.
+def _window(n: int, samples: int, row: int, height: int) -> tuple[int, int]:
+    """Rows of step ``n`` that matter, from and to; from may be negative, for the grid is periodic."""
+    reach = 2 * min(n, samples - 1 - n)
+    if 2 * reach + 1 >= height:
+        return 0, height
+    return row - reach, row + reach + 1
+
+
+@njit(nogil=True, cache=True, fastmath={"contract"})
+def _step(
+    p: Any,
+    old: int,
+    new: int,
+    alpha: Any,
+    side: Any,
+    inner: Any,
+    levels: Any,
+    width: int,
+    c: Any,
+    start: int,
+    stop: int,
+    laplacian: Any,
+) -> None:
+    """One time step of some rows and their periodic halo, written over ``p[old]``.
+
+    What multiplies alpha, 4/3 near - 1/12 far - 5 p, is left in ``laplacian``; with None the compiler drops the branch.
 
     No row is sliced off: every slice counts references, which takes longer than the row itself. Indices are unsigned, or each
     would be tested for a negative value and nothing would become a vector operation.
     """
     near, far, double, five, unit = c[0], c[1], c[2], c[3], c[4]
-    height, depth, width = newer.shape[0], alpha.shape[0], np.uint64(side.size)
+    height, depth = p.shape[1], alpha.shape[0]
     top = (height - depth) // 2
+    o, w, first, end = np.uint64(old), np.uint64(new), np.uint64(MARGIN), np.uint64(MARGIN + width)
     one, two = np.uint64(1), np.uint64(2)
-    for row in range(height):
-        i, up, up2 = np.uint64(row), np.uint64((row - 1 + height) % height), np.uint64((row - 2 + height) % height)
-        down, down2 = np.uint64((row + 1) % height), np.uint64((row + 2) % height)
+    for line in range(start + height, stop + height):
+        row = line % height
+        i, up, up2 = np.uint64(row), np.uint64((line - 1) % height), np.uint64((line - 2) % height)
+        down, down2 = np.uint64((line + 1) % height), np.uint64((line + 2) % height)
         model = np.uint64(min(max(row - top, 0), depth - 1))
         level = levels[row]
         for m in range(side.size):
             q = np.uint64(m)
-            l, j, r = q + one, q + two, q + two + one  # noqa: E741
+            j = q + first
             # sums of mirrored pairs: a mirrored map gives the mirrored field to the last bit
-            sum1 = (newer[i, l] + newer[i, r]) + (newer[up, j] + newer[down, j])
-            sum2 = (newer[i, q] + newer[i, r + one]) + (newer[up2, j] + newer[down2, j])
-            a = alpha[model, q]
+            sum1 = (p[w, i, j - one] + p[w, i, j + one]) + (p[w, up, j] + p[w, down, j])
+            sum2 = (p[w, i, j - two] + p[w, i, j + two]) + (p[w, up2, j] + p[w, down2, j])
+            curved = (near * sum1 - far * sum2) - five * p[w, i, j]
             k = side[q] + inner[q] * level  # the side columns win in the corners
-            older[i, j] = (
-                (double - five * a - k) * newer[i, j] - (unit - k) * older[i, j] + a * (near * sum1 - far * sum2)
-            )
-        older[i, 0], older[i, 1] = older[i, width], older[i, width + one]
-        older[i, width + two], older[i, width + two + one] = older[i, 2], older[i, 3]
+            p[o, i, j] = (double - k) * p[w, i, j] - (unit - k) * p[o, i, j] + alpha[model, q] * curved
+            if laplacian is not None:
+                laplacian[i, q] = curved
+        p[o, i, first - two], p[o, i, first - one] = p[o, i, end - two], p[o, i, end - one]
+        p[o, i, end], p[o, i, end + one] = p[o, i, first], p[o, i, first + one]
+
+
+@njit(nogil=True, cache=True)
+def _keep_change(change: Any, p: Any, old: int, new: int, start: int, stop: int) -> None:
+    """What multiplies the sponge in a step: the field before less the field now."""
+    height = p.shape[1]
+    o, w, first = np.uint64(old), np.uint64(new), np.uint64(MARGIN)
+    for line in range(start + height, stop + height):
+        i = np.uint64(line % height)
+        for m in range(change.shape[1]):
+            q = np.uint64(m)
+            change[i, q] = p[o, i, q + first] - p[w, i, q + first]
+
+
+@njit(nogil=True, cache=True, fastmath={"contract"})
+def _accumulate(gradient: Any, kept: Any, n: int, p: Any, old: int, start: int, stop: int) -> None:
+    """Add the adjoint field times what was kept of step ``n``."""
+    height = p.shape[1]
+    o, k, first = np.uint64(old), np.uint64(n), np.uint64(MARGIN)
+    for line in range(start + height, stop + height):
+        i = np.uint64(line % height)
+        for m in range(gradient.shape[1]):
+            q = np.uint64(m)
+            gradient[i, q] += p[o, i, q + first] * kept[k, i, q]
 
 
 @njit(nogil=True, cache=True)
@@ -52,58 +108,49 @@ def record_shot(
     side: Any,
     inner: Any,
     levels: Any,
+    width: int,
     amplitude: float,
     wavelet: Any,
     row: int,
     column: int,
     c: Any,
     seismogram: Any,
+    p: Any,
+    kept: Any,
+    segment: int,
 ) -> None:
     """Fill one shot's seismogram ``(samples, receivers)``.
 
     Args:
-        alpha: squared Courant numbers of the model's rows, columns padded, ``(depth, width + 2 sponge)``.
-        side: sponge of the side columns, zero inside, ``(width + 2 sponge,)``.
-        inner: 1 for the model's columns, else 0.
-        levels: sponge of the rows, ``(depth + 2 sponge,)``.
+        alpha: squared Courant numbers of the model's rows, columns padded, ``(depth, vectors)``; 0 past the grid's width.
+        side: sponge of the side columns, zero inside, ``(vectors,)``; 1 past the grid's width.
+        inner: 1 for the model's columns, else 0, ``(vectors,)``.
+        levels: sponge of the rows, ``(height,)``.
+        width: of the padded grid.
         amplitude: factor of the source.
         wavelet: ``(samples,)``.
         row: padded row of source and receivers.
         column: padded column of the source.
         c: stencil constants 4/3, 1/12, 2, 5, 1 in the dtype of the fields.
         seismogram: output.
+        p: the two wavefields, ``(2, height, vectors + 2 MARGIN)``; they need not be zero.
+        kept: output, the wavefields before every ``segment``-th step, ``(segments, *p.shape)``; with no segments nothing is kept.
+        segment: steps from one to the next.
     """
     samples, receivers = seismogram.shape
-    height, width = levels.size, side.size
-    first = HALO + (width - receivers) // 2
-    older = np.zeros((height, width + 2 * HALO), alpha.dtype)
-    newer = np.zeros((height, width + 2 * HALO), alpha.dtype)
+    height = levels.size
+    first = MARGIN + (width - receivers) // 2
+    p[:] = 0
+    old, new = 0, 1
     for n in range(samples):
-        _step(older, newer, alpha, side, inner, levels, c)
-        older[row, HALO + column] += amplitude * wavelet[n]
+        if kept.shape[0] > 0 and n % segment == 0:
+            kept[n // segment, 0], kept[n // segment, 1] = p[old], p[new]
+        start, stop = _window(n, samples, row, height)
+        _step(p, old, new, alpha, side, inner, levels, width, c, start, stop, None)
+        p[old, row, MARGIN + column] += amplitude * wavelet[n]
         for r in range(receivers):
-            seismogram[n, r] = older[row, first + r]
-        older, newer = newer, older
-
-
-@njit(nogil=True, cache=True)
-def _accumulate(gradient: Any, adjoint: Any, field: Any, before: Any, c: Any) -> None:
-    """Add one step's share to the gradients (times alpha) of alpha, ``gradient[0]``, and of the sponge, ``gradient[1]``."""
-    near, far, five = c[0], c[1], c[3]
-    height, width = gradient.shape[1], gradient.shape[2]
-    one, two = np.uint64(1), np.uint64(2)
-    first, second = np.uint64(0), np.uint64(1)
-    for row in range(height):
-        i, up, up2 = np.uint64(row), np.uint64((row - 1 + height) % height), np.uint64((row - 2 + height) % height)
-        down, down2 = np.uint64((row + 1) % height), np.uint64((row + 2) % height)
-        for m in range(width):
-            q = np.uint64(m)
-            l, j, r = q + one, q + two, q + two + one  # noqa: E741
-            sum1 = (field[i, l] + field[i, r]) + (field[up, j] + field[down, j])
-            sum2 = (field[i, q] + field[i, r + one]) + (field[up2, j] + field[down2, j])
-            mu = adjoint[i, j]
-            gradient[first, i, q] += mu * ((near * sum1 - far * sum2) - five * field[i, j])
-            gradient[second, i, q] += mu * (before[i, j] - field[i, j])
+            seismogram[n, r] = p[old, row, first + r]
+        old, new = new, old
 
 
 @njit(nogil=True, cache=True)
@@ -112,54 +159,70 @@ def gradient_shot(
     side: Any,
     inner: Any,
     levels: Any,
+    width: int,
     amplitude: float,
     wavelet: Any,
     row: int,
     column: int,
     c: Any,
     residual: Any,
+    p: Any,
+    kept: Any,
     segment: int,
+    laplacians: Any,
+    changes: Any,
     gradient: Any,
 ) -> float:
-    """Adjoint of :func:`record_shot`: adds to ``gradient`` (2, height, width) and returns the amplitude's gradient.
+    """Adjoint of :func:`record_shot`: adds to ``gradient`` and returns the amplitude's gradient.
 
-    The fields are kept every ``segment`` steps and computed again in between, so that memory grows with the root of the
-    number of samples.
+    A segment's fields are computed again from those that were kept at its beginning, so that memory grows with the root of
+    the number of samples.
 
-    ``residual`` is the gradient of the seismogram, ``(samples, receivers)``; ``gradient`` takes that of alpha and that of
-    the sponge, both times alpha; the other arguments are :func:`record_shot`'s.
+    Args:
+        alpha: squared Courant numbers of the model's rows, columns padded, ``(depth, vectors)``; 0 past the grid's width.
+        side: sponge of the side columns, zero inside, ``(vectors,)``; 1 past the grid's width.
+        inner: 1 for the model's columns, else 0, ``(vectors,)``.
+        levels: sponge of the rows, ``(height,)``.
+        width: of the padded grid.
+        amplitude: factor of the source.
+        wavelet: ``(samples,)``.
+        row: padded row of source and receivers.
+        column: padded column of the source.
+        c: stencil constants 4/3, 1/12, 2, 5, 1 in the dtype of the fields.
+        residual: gradient of the seismogram, ``(samples, receivers)``.
+        p: two pairs of wavefields, ``(2, *p.shape)``.
+        kept: wavefields that :func:`record_shot` kept.
+        segment: steps from one to the next.
+        laplacians: room for a segment, ``(segment, height, vectors)``.
+        changes: the same; without room for any the sponge gets no gradient.
+        gradient: of alpha and of the sponge, both times alpha, ``(2, height, vectors)``.
     """
     samples, receivers = residual.shape
-    height, width = levels.size, side.size
-    first, top = HALO + (width - receivers) // 2, (height - alpha.shape[0]) // 2
-    segments = (samples + segment - 1) // segment
-    kept = np.zeros((segments, 2, height, width + 2 * HALO), alpha.dtype)
-    older = np.zeros((height, width + 2 * HALO), alpha.dtype)
-    newer = np.zeros((height, width + 2 * HALO), alpha.dtype)
-    for n in range((segments - 1) * segment):
-        _step(older, newer, alpha, side, inner, levels, c)
-        older[row, HALO + column] += amplitude * wavelet[n]
-        older, newer = newer, older
-        if (n + 1) % segment == 0:
-            kept[(n + 1) // segment, 0], kept[(n + 1) // segment, 1] = older, newer
-    fields = np.zeros((segment + 1, height, width + 2 * HALO), alpha.dtype)
-    late = np.zeros((height, width + 2 * HALO), alpha.dtype)  # adjoint field of step n + 2, then n
-    next_ = np.zeros((height, width + 2 * HALO), alpha.dtype)  # of step n + 1
-    source_row = alpha[row - top]
+    height = levels.size
+    first, top = MARGIN + (width - receivers) // 2, (height - alpha.shape[0]) // 2
+    field, adjoint = p[0], p[1]
+    adjoint[:] = 0
+    late, following = 0, 1  # adjoint fields of step n + 2, then n, and of step n + 1
     of_amplitude = 0.0
-    for part in range(segments - 1, -1, -1):
-        start, stop = part * segment, min(samples, (part + 1) * segment)
-        fields[0], fields[1] = kept[part, 0], kept[part, 1]  # fields[k] is the field before step start + k - 1
-        for n in range(start, stop - 1):
-            k = n - start
-            fields[k + 2] = fields[k]
-            _step(fields[k + 2], fields[k + 1], alpha, side, inner, levels, c)
-            fields[k + 2, row, HALO + column] += amplitude * wavelet[n]
-        for n in range(stop - 1, start - 1, -1):
-            _step(late, next_, alpha, side, inner, levels, c)
+    for part in range(kept.shape[0] - 1, -1, -1):
+        begin, end = part * segment, min(samples, (part + 1) * segment)
+        field[:] = kept[part]
+        old, new = 0, 1
+        for n in range(begin, end):
+            start, stop = _window(n, samples, row, height)
+            if changes.shape[0] > 0:
+                _keep_change(changes[n - begin], field, old, new, start, stop)
+            _step(field, old, new, alpha, side, inner, levels, width, c, start, stop, laplacians[n - begin])
+            field[old, row, MARGIN + column] += amplitude * wavelet[n]
+            old, new = new, old
+        for n in range(end - 1, begin - 1, -1):
+            start, stop = _window(n, samples, row, height)
+            _step(adjoint, late, following, alpha, side, inner, levels, width, c, start, stop, None)
             for r in range(receivers):
-                late[row, first + r] += source_row[first - HALO + r] * residual[n, r]
-            late, next_ = next_, late
-            of_amplitude += next_[row, HALO + column] / source_row[column] * wavelet[n]
-            _accumulate(gradient, next_, fields[n - start + 1], fields[n - start], c)
+                adjoint[late, row, first + r] += alpha[row - top, first - MARGIN + r] * residual[n, r]
+            of_amplitude += adjoint[late, row, MARGIN + column] / alpha[row - top, column] * wavelet[n]
+            _accumulate(gradient[0], laplacians, n - begin, adjoint, late, start, stop)
+            if changes.shape[0] > 0:
+                _accumulate(gradient[1], changes, n - begin, adjoint, late, start, stop)
+            late, following = following, late
     return of_amplitude

@@ -87,15 +87,21 @@ class _Propagation(torch.autograd.Function):
     def forward(ctx: Any, alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, shots: Shots) -> Tensor:
         ctx.save_for_backward(alpha, kappa, amplitude, wavelet)
         ctx.shots = shots
-        record = _record_numba if shots.backend == "numba" else _record_torch
-        return record(alpha, kappa, amplitude, wavelet, shots)
+        if shots.backend != "numba":
+            return _record_torch(alpha, kappa, amplitude, wavelet, shots)
+        ctx.kept, seismograms = _record_numba(alpha, kappa, amplitude, wavelet, shots, any(ctx.needs_input_grad[:3]))
+        return seismograms
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, residual: Tensor) -> tuple[Tensor | None, ...]:
         alpha, kappa, amplitude, wavelet = ctx.saved_tensors
-        adjoint = _gradient_numba if ctx.shots.backend == "numba" else _gradient_torch
-        of_alpha, of_kappa, of_amplitude = adjoint(alpha, kappa, amplitude, wavelet, residual, ctx.shots)
+        if ctx.shots.backend == "numba":
+            of_alpha, of_kappa, of_amplitude = _gradient_numba(
+                alpha, kappa, amplitude, wavelet, residual, ctx.shots, ctx.kept, ctx.needs_input_grad[1]
+            )
+        else:
+            of_alpha, of_kappa, of_amplitude = _gradient_torch(alpha, kappa, amplitude, wavelet, residual, ctx.shots)
         return of_alpha / alpha, of_kappa / alpha, of_amplitude, None, None
 
 
@@ -271,19 +277,53 @@ def _fields_between(steps: _Steps, first: tuple[Tensor, Tensor], amplitude: Tens
 # --- numba: one thread per shot
 
 
-def _kernel_arguments(alpha: Tensor, kappa: Tensor, shots: Shots) -> list[tuple[Any, ...]]:
-    """Per map: what the kernels read instead of two whole padded grids."""
+@dataclass(frozen=True)
+class _Grid:
+    """What the kernels read of one map instead of two whole padded grids."""
+
+    alpha: np.ndarray
+    side: np.ndarray
+    inner: np.ndarray
+    levels: np.ndarray
+    width: int
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """In the kernels' order."""
+        return self.alpha, self.side, self.inner, self.levels, self.width
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Zeros that begin at a cache line."""
+    line = 64
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + line, np.uint8)
+    begin = -memory.ctypes.data % line
+    return memory[begin : begin + size].view(dtype).reshape(shape)
+
+
+def _grids(alpha: Tensor, kappa: Tensor, shots: Shots) -> list[_Grid]:
+    from datamodules.gwi.kernels import LINE
+
     a, k = alpha.detach().numpy(), kappa.detach().numpy()
     height, width = a.shape[1:]
     top, left = (height - shots.depth) // 2, (width - shots.receivers) // 2
-    inner = np.zeros(width, a.dtype)
+    vectors = -(-width // LINE) * LINE
+    inner = _aligned((vectors,), a.dtype)
     inner[left : left + shots.receivers] = 1
-    arguments = []
+    grids = []
     for one, sponge in zip(a, k, strict=True):
-        model = np.ascontiguousarray(one[top : top + shots.depth])
-        side, levels = np.ascontiguousarray(sponge[top]), np.ascontiguousarray(sponge[:, left])
-        arguments.append((model, side, inner, levels))
-    return arguments
+        model, side = _aligned((shots.depth, vectors), a.dtype), _aligned((vectors,), a.dtype)
+        model[:, :width], side[:width], side[width:] = one[top : top + shots.depth], sponge[top], 1
+        grids.append(_Grid(model, side, inner, np.ascontiguousarray(sponge[:, left]), width))
+    return grids
+
+
+def _field_shape(grid: _Grid) -> tuple[int, int, int]:
+    """Of a pair of wavefields."""
+    from datamodules.gwi.kernels import MARGIN
+
+    return 2, len(grid.levels), len(grid.side) + 2 * MARGIN
 
 
 def _constants(dtype: Any) -> np.ndarray:
@@ -300,43 +340,59 @@ def _run_shots(work: Callable[[int, int], Any], maps: int, n_shots: int) -> list
         return list(pool.map(lambda cell: work(*cell), cells))
 
 
-def _record_numba(alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, shots: Shots) -> Tensor:
+def _record_numba(
+    alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, shots: Shots, keep: bool
+) -> tuple[list[np.ndarray], Tensor]:
+    """Kept wavefields of every map and shot, empty unless asked for, and the seismograms."""
     from datamodules.gwi.kernels import record_shot
 
     kernel: Callable[..., None] = record_shot
-    maps = _kernel_arguments(alpha, kappa, shots)
-    c, w = _constants(maps[0][0].dtype), wavelet.numpy()
+    grids = _grids(alpha, kappa, shots)
+    c, w, pair = _constants(grids[0].alpha.dtype), wavelet.numpy(), _field_shape(grids[0])
     out = alpha.new_empty(len(alpha), len(shots.columns), len(wavelet), shots.receivers).detach()
     seismograms, factors = out.numpy(), amplitude.detach().numpy()
+    segments = -(-len(w) // shots.segment) if keep else 0
 
-    def work(m: int, s: int) -> None:
-        kernel(*maps[m], factors[m, s], w, shots.row, shots.columns[s], c, seismograms[m, s])
+    def work(m: int, s: int) -> np.ndarray:
+        kept, p = np.empty((segments, *pair), c.dtype), _aligned(pair, c.dtype)
+        place = shots.row, shots.columns[s]
+        kernel(*grids[m].arguments, factors[m, s], w, *place, c, seismograms[m, s], p, kept, shots.segment)
+        return kept
 
-    _run_shots(work, len(maps), len(shots.columns))
-    return out
+    return _run_shots(work, len(grids), len(shots.columns)), out
 
 
 def _gradient_numba(
-    alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, residual: Tensor, shots: Shots
+    alpha: Tensor,
+    kappa: Tensor,
+    amplitude: Tensor,
+    wavelet: Tensor,
+    residual: Tensor,
+    shots: Shots,
+    kept: list[np.ndarray],
+    of_sponge: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     from datamodules.gwi.kernels import gradient_shot
 
     kernel: Callable[..., float] = gradient_shot
-    maps = _kernel_arguments(alpha, kappa, shots)
-    c, w = _constants(maps[0][0].dtype), wavelet.numpy()
+    grids = _grids(alpha, kappa, shots)
+    c, w, pair = _constants(grids[0].alpha.dtype), wavelet.numpy(), _field_shape(grids[0])
     upstream, factors = np.ascontiguousarray(residual.numpy()), amplitude.detach().numpy()
+    n_shots, one = len(shots.columns), (len(grids[0].levels), len(grids[0].side))
 
     def work(m: int, s: int) -> tuple[np.ndarray, float]:
         # an array of its own for every shot: threads may not add to the same one
-        gradient = np.zeros((2, *alpha.shape[1:]), upstream.dtype)
+        gradient, p = _aligned((2, *one), c.dtype), _aligned((2, *pair), c.dtype)
+        laplacians = _aligned((shots.segment, *one), c.dtype)
+        changes = _aligned((shots.segment if of_sponge else 0, *one), c.dtype)
+        place, fields = (shots.row, shots.columns[s]), kept[m * n_shots + s]
         of_amplitude = kernel(
-            *maps[m], factors[m, s], w, shots.row, shots.columns[s], c, upstream[m, s], shots.segment, gradient
-        )
-        return gradient, of_amplitude
+            *grids[m].arguments, factors[m, s], w, *place, c, upstream[m, s], p, fields, shots.segment, laplacians, changes, gradient
+        )  # fmt: skip
+        return gradient[..., : alpha.shape[2]], of_amplitude
 
-    n_shots = len(shots.columns)
-    results = _run_shots(work, len(maps), n_shots)
-    fields = np.stack([sum(g for g, _ in results[m * n_shots : (m + 1) * n_shots]) for m in range(len(maps))])
-    of_amplitude = torch.tensor([value for _, value in results], dtype=alpha.dtype).view(len(maps), n_shots)
+    results = _run_shots(work, len(grids), n_shots)
+    fields = np.stack([sum(g for g, _ in results[m * n_shots : (m + 1) * n_shots]) for m in range(len(grids))])
+    of_amplitude = torch.tensor([value for _, value in results], dtype=alpha.dtype).view(len(grids), n_shots)
     both = torch.from_numpy(fields)
     return both[:, 0], both[:, 1], of_amplitude

@@ -8,27 +8,23 @@ from typing import Literal
 
 
 @dataclass
-class GwiData:
+class GwiMaps:
     """Which maps are read, how they are split and how often each family is shown.
 
     Args:
         families: comma list such as CurveVel_A,CurveVel_B; all by default.
+        maps_per_file: use the first so many maps of every file only; 0 = all of them.
         n_folds: whole files are held out, so that a family needs at least two; fewer folds where it has fewer files.
-        samples: time samples that a net gets: 288 (4th place), or all 1000, which compact shards have not kept.
         weights: how often an epoch shows each map of a family, such as Style_A=3,Style_B=2.5; 1 where none is given.
-        exact_mirror: train on the mirror image of every training map too, its central shot simulated (once, cached).
-        simulate: shoot maps that have no gathers (once, cached); otherwise they are an error.
         check_values: read all values once and refuse NaN and velocities that are none; checksums of shards too.
         threads: read-ahead threads; 0 reads in the training thread.
         cache_dir: where simulated gathers are kept; default: ``cache`` in the output folder.
     """
 
     families: str = "all"
+    maps_per_file: int = 0
     n_folds: int = 5
-    samples: Literal[288, 1000] = 288
     weights: str = ""
-    exact_mirror: bool = False
-    simulate: bool = True
     check_values: bool = True
     threads: int = 2
     cache_dir: Path | None = None
@@ -36,3 +32,20 @@ class GwiData:
     def __post_init__(self) -> None:
         if self.n_folds < 2:
             raise ValueError(f"data.n_folds must be at least 2, got {self.n_folds}")
+        if self.maps_per_file < 0:
+            raise ValueError(f"data.maps_per_file must not be negative, got {self.maps_per_file}")
+
+
+@dataclass
+class GwiData(GwiMaps):
+    """Maps and their gathers.
+
+    Args:
+        samples: time samples that a net gets: 288 (4th place), or all 1000, which compact shards have not kept.
+        exact_mirror: train on the mirror image of every training map too, its central shot simulated (once, cached).
+        simulate: shoot maps that have no gathers (once, cached); otherwise they are an error.
+    """
+
+    samples: Literal[288, 1000] = 288
+    exact_mirror: bool = False
+    simulate: bool = True

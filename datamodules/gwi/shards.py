@@ -13,7 +13,7 @@ import numpy.typing as npt
 from datamodules.errors import DataError
 from datamodules.files import atomic_path, read_json, write_json
 
-GatherFormat = Literal["full", "compact"]
+GatherFormat = Literal["full", "compact", "none"]
 MANIFEST, VELOCITY, GATHERS = "manifest.json", "velocity.npy", "gathers.npy"
 _FORMAT_VERSION = 1
 
@@ -28,7 +28,7 @@ class ShardKey:
         first: index of the first map.
         rows: number of maps.
         augment: share of cut-mixed, zoomed and shifted maps.
-        gathers: ``full`` float32 (5, 1000, 70), or ``compact`` float16 (5, 288, 70) with the last sample zeroed.
+        gathers: ``full`` float32 (5, 1000, 70), ``compact`` float16 (5, 288, 70) with the last sample zeroed, or ``none``.
     """
 
     family: str
@@ -44,14 +44,15 @@ class ShardKey:
         return f"shard-s{self.seed}-{self.first:08d}"
 
 
-def write_shard(root: Path, key: ShardKey, velocity: npt.NDArray[Any], gathers: npt.NDArray[Any]) -> Path:
-    """Write one shard under its final name by one rename; returns that name."""
+def write_shard(root: Path, key: ShardKey, velocity: npt.NDArray[Any], gathers: npt.NDArray[Any] | None) -> Path:
+    """Write one shard (without ``gathers`` only its maps) under its final name by one rename; returns that name."""
     path = root / key.family / key.folder
     with atomic_path(path) as work:
         work.mkdir()
         np.save(work / VELOCITY, np.asarray(velocity, dtype=np.float32))
-        np.save(work / GATHERS, gathers)
-        sums = {name: _sha256(work / name) for name in (VELOCITY, GATHERS)}
+        if gathers is not None:
+            np.save(work / GATHERS, gathers)
+        sums = {name: _sha256(work / name) for name in (VELOCITY, GATHERS) if (work / name).is_file()}
         write_json(work / MANIFEST, {"version": _FORMAT_VERSION, **asdict(key), "sha256": sums})
     return path
 

@@ -6,17 +6,20 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from datamodules.errors import DataError
 from datamodules.files import atomic_path
-from datamodules.gwi.schema import PLAUSIBLE, SIDE
+from datamodules.gwi.schema import PLAUSIBLE, SIDE, VMAX, VMIN
 
 HEADER = "oid_ypos," + ",".join(f"x_{column}" for column in range(1, SIDE, 2))
+_ID = "oid_ypos"
 _WIDTH = 7  # ,1234.5
+_MAPS_AT_ONCE = 512
 
 
 @lru_cache(maxsize=1)
@@ -34,7 +37,6 @@ class SubmissionWriter:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._rows = [f"_y_{row}".encode() for row in range(SIDE)]
         file.write(HEADER.encode() + b"\n")
 
     def append(self, oids: Sequence[str], maps: npt.NDArray[np.floating]) -> None:
@@ -54,14 +56,25 @@ class SubmissionWriter:
                 f"the map of {oids[int((~good).argmax())]} holds NaN or velocities outside of {low:,.0f} to {high:,.0f} m/s; clip it first"
             )
         tenths = np.rint(maps[:, :, 1::2] * np.float64(10)).astype(np.int32)
-        body, length = _cells()[tenths].tobytes(), tenths.shape[2] * _WIDTH
-        lines, start = [], 0
-        for oid in oids:
-            name = oid.encode()
-            for row in self._rows:
-                lines += [name, row, body[start : start + length], b"\n"]
-                start += length
-        self._file.write(b"".join(lines))
+        cells = np.frombuffer(_cells()[tenths].tobytes(), np.uint8).reshape(len(oids), SIDE, -1)
+        names = [oid.encode() for oid in oids]
+        step = len(names) if len({len(name) for name in names}) == 1 else 1
+        for start in range(0, len(names), max(step, 1)):
+            self._file.write(_lines(names[start : start + step], cells[start : start + step]).data)
+
+
+def _lines(names: list[bytes], cells: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The rows of maps whose names are equally long as one block of text, filled column by column."""
+    width, rows = len(names[0]), [f"_y_{row}".encode() for row in range(SIDE)]
+    many, length = cells.shape[1:]
+    block = np.empty((len(names), many * (width + length + 1) + sum(map(len, rows))), np.uint8)
+    oids = np.frombuffer(b"".join(names), np.uint8).reshape(len(names), width)
+    at = 0
+    for row, text in enumerate(rows):
+        for part in (oids, np.frombuffer(text, np.uint8), cells[:, row], np.frombuffer(b"\n", np.uint8)):
+            block[:, at : at + part.shape[-1]] = part
+            at += part.shape[-1]
+    return block
 
 
 @contextlib.contextmanager
@@ -69,6 +82,78 @@ def open_submission(path: Path) -> Iterator[SubmissionWriter]:
     """A writer whose file takes its name when all is written."""
     with atomic_path(path) as work, work.open("wb", buffering=1 << 22) as file:
         yield SubmissionWriter(file)
+
+
+class Predictions(Protocol):
+    """What is submitted: a prediction bank, or something like it."""
+
+    @property
+    def index(self) -> pd.DataFrame:
+        """Table with the column ``row_id``, the oids."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one prediction."""
+        ...
+
+    def in_judge_units(self, rows: slice) -> npt.NDArray[np.float64]:
+        """``(rows, 70, 70)`` in m/s."""
+        ...
+
+
+def write_bank(bank: Predictions, path: Path, template: Path | None = None) -> None:
+    """Write a (blended) test bank as a submission, some maps at a time; velocities are clipped to OpenFWI's.
+
+    Args:
+        bank: predictions of the test files.
+        path: CSV file to write.
+        template: the judge's sample submission, whose oids and their order are written; without it the bank's.
+
+    Raises:
+        DataError: the predictions are no maps, or their oids are not the template's.
+    """
+    if tuple(bank.shape) != (SIDE, SIDE):
+        raise DataError(
+            f"predictions have the shape {tuple(bank.shape)}; a submission needs velocity maps {(SIDE, SIDE)}"
+        )
+    oids = bank.index["row_id"].to_numpy(dtype=str)
+    if any("/" in oid for oid in oids[:1]):
+        raise DataError(
+            f"row {oids[0]!r} is a map of a training file, not of the test folder; predict the test folder and submit that bank"
+        )
+    order = np.arange(len(oids)) if template is None else _order(oids, template)
+    with open_submission(path) as writer:
+        for start in range(0, len(order), _MAPS_AT_ONCE):
+            rows = order[start : start + _MAPS_AT_ONCE]
+            straight = bool((np.diff(rows) == 1).all())
+            values = bank.in_judge_units(slice(int(rows[0]), int(rows[-1]) + 1) if straight else rows)  # type: ignore[arg-type]
+            writer.append(oids[rows].tolist(), values.clip(VMIN, VMAX))
+
+
+def _order(oids: npt.NDArray[np.str_], template: Path) -> npt.NDArray[np.int64]:
+    """Positions of a sample submission's oids."""
+    import pyarrow.csv
+
+    options = pyarrow.csv.ConvertOptions(include_columns=[_ID], column_types={_ID: "string"})
+    found: list[str] = []
+    seen = 0
+    try:
+        with pyarrow.csv.open_csv(template, convert_options=options) as reader:
+            for batch in reader:  # the sample is as long as the submission: only one id a map is kept
+                found += batch.column(0)[-seen % SIDE :: SIDE].to_pylist()
+                seen += len(batch)
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{template} is no sample submission with the column {_ID}: {error}") from None
+    wanted = [name.rpartition("_y_")[0] for name in found]
+    rows = pd.Index(oids).get_indexer(pd.Index(wanted))
+    if (rows < 0).any():
+        raise DataError(
+            f"{template} wants {wanted[int(np.argmax(rows < 0))]!r} and {int((rows < 0).sum()) - 1} others that the bank does not have; the bank is of another test folder"
+        )
+    if surplus := len(set(oids) - set(wanted)):
+        raise DataError(f"{surplus} predictions are not in {template}; the bank is of another test folder")
+    return rows.astype(np.int64)
 
 
 def check_oids(oids: Sequence[str], folder: Path) -> None:

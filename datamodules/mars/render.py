@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.errors import DataError
+from datamodules.mars.fast_render import HELIUM, is_worth_it, render_file
 from datamodules.mars.features import Run, read_run
 from datamodules.mars.tables import Samples
 from datamodules.store import ArraySpec, Store, Unit, build_store, key_hash
 
 RENDERER_VERSION = 1
-HELIUM = 4
 Image = npt.NDArray[np.float32]
 
 
@@ -82,6 +82,22 @@ def render(run: Run, rendering: Rendering, name: str = "the run") -> Image:
     return (sums / largest).astype(np.float32).reshape(rendering.m_bins, rendering.t_bins)
 
 
+def image_of(path: Path, rendering: Rendering, md5: str = "") -> Image:
+    """The image of a feature file: see :func:`datamodules.mars.features.read_run` and :func:`render`.
+
+    Large files go through compiled kernels where numba is installed; what these do not understand is read again here.
+
+    Raises:
+        DataError: a file that cannot be used, named.
+    """
+    if path.is_file() and is_worth_it(path.stat().st_size):
+        image = render_file(path, rendering, md5)
+        if image is not None:
+            return image
+    run = read_run(path, md5, rendering.on_nan, rendering.negative_tolerance)
+    return render(run, rendering, str(path))
+
+
 class ImageSource:
     """Feature files as rows of a :class:`datamodules.store.Store` with one array, ``image``.
 
@@ -127,10 +143,8 @@ class ImageSource:
 
     def read(self, unit: Unit) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """Render one file."""
-        path = self.samples.data_dir / unit.name
         md5 = str(self.samples.md5[unit.start]) if self.check_md5 else ""
-        run = read_run(path, md5, self.rendering.on_nan, self.rendering.negative_tolerance)
-        yield {"image": render(run, self.rendering, str(path))[None]}
+        yield {"image": image_of(self.samples.data_dir / unit.name, self.rendering, md5)[None]}
 
     def manifest(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """The sample ids."""

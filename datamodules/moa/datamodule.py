@@ -18,15 +18,19 @@ from datamodules.errors import DataError
 from datamodules.files import atomic_path
 from datamodules.folds import TRAIN
 from datamodules.moa.features import FeaturePipeline, conditions, encode_names, positions
+from datamodules.moa.features.meta import MetaRankGauss
+from datamodules.moa.meta import MetaFeatures, read_meta
 from datamodules.moa.settings import MoaData
 from datamodules.moa.split import split
-from datamodules.moa.tables import Signatures, find, read_signatures, read_training
+from datamodules.moa.tables import Labels, Signatures, find, read_signatures, read_training
 
 VERSION = 1
 
 
 class MoaDataModule(BaseDataModule):
     """Batches of raw measurements: ``values`` (B, genes + cells), ``time``, ``dose``, ``control`` (B,), ``labels`` (B, targets).
+
+    With an earlier stage also its out-of-fold predictions, ``meta`` (B, predictions).
 
     The tables are small (82 MB for all of ``lish-moa``) and stay in memory. Features are made by the task on the device,
     from the pipeline that :meth:`statistics` fits to the training rows. Only treated rows are validated on.
@@ -45,20 +49,59 @@ class MoaDataModule(BaseDataModule):
         if self._test is not None:
             self.data_hash = hashlib.sha256((self.data_hash + _content(self._test)).encode()).hexdigest()
         self.folds = split(self.tables, self.settings, self.cache_dir)
+        self.targets = self._targets()
+        self.meta = self._read_meta(rows)
+        self.previous_runs = () if self.meta is None else self.meta.runs
         self.times, self.doses = conditions(rows.time), conditions(rows.dose)
         self._tensors = {
             "values": torch.from_numpy(rows.values),
             "time": positions(rows.time, self.times, "cp_time", rows.ids),
             "dose": positions(rows.dose, self.doses, "cp_dose", rows.ids),
             "control": torch.from_numpy(rows.control),
-            "labels": torch.from_numpy(self.tables.scored.values.astype(np.float32)),
+            "labels": torch.from_numpy(self.targets.values.astype(np.float32)),
         }
+        if self.meta is not None:
+            self._tensors["meta"] = torch.from_numpy(self.meta.values)
+
+    def _targets(self) -> Labels:
+        if self.settings.targets == "scored":
+            return self.tables.scored
+        if self.tables.nonscored is None:
+            raise DataError(
+                f"{self.data_dir} has no train_targets_nonscored.csv, which --data.targets nonscored trains on; "
+                "add it or run an experiment without a stage on these targets"
+            )
+        kept = np.flatnonzero(self.tables.nonscored.values.any(axis=0))
+        if len(kept) == 0:
+            raise DataError(
+                f"{self.data_dir}: no non-scored target has a positive row, so there is nothing to train on"
+            )
+        names = tuple(self.tables.nonscored.names[i] for i in kept)
+        return Labels(names, self.tables.nonscored.values[:, kept])
+
+    def _read_meta(self, rows: Signatures) -> MetaFeatures | None:
+        s = self.settings
+        if s.meta is None:
+            return None
+        if not any(text.partition(":")[0] == MetaRankGauss.name for text in s.features):
+            raise DataError(
+                f"data.features has no step {MetaRankGauss.name!r} for the predictions of {s.meta}; add it, or run an "
+                "experiment without an earlier stage"
+            )
+        return read_meta(s.meta, rows, self.folds)
 
     def _read_test(self) -> Signatures:
         path = find(self.data_dir, "test_features")
         if path is None:
             raise DataError(f"{self.data_dir} has no test_features.csv, which --data.transductive fits on too")
         return read_signatures(path)
+
+    @property
+    def training_hash(self) -> str:
+        """Of the files and of the earlier stage's predictions."""
+        if self.meta is None:
+            return self.data_hash
+        return hashlib.sha256((self.data_hash + self.meta.hash).encode()).hexdigest()
 
     @property
     def controls(self) -> Rows:
@@ -87,10 +130,10 @@ class MoaDataModule(BaseDataModule):
 
     def truth(self, rows: Rows) -> npt.NDArray[np.float64]:
         """Labels, ``(rows, targets)``."""
-        return self.tables.scored.values[rows].astype(np.float64)
+        return self.targets.values[rows].astype(np.float64)
 
     def statistics(self) -> dict[str, npt.NDArray[Any]]:
-        """The fitted feature pipeline, target names, share of treated rows, share of positives among the trained ones.
+        """The fitted feature pipeline, target names, share of treated rows, positives among the trained ones, the controls.
 
         The pipeline is fitted to the training rows and all controls (without ``transductive``), the shares to the
         training rows.
@@ -99,16 +142,24 @@ class MoaDataModule(BaseDataModule):
         train = self.rows(TRAIN)
         state = {f"features.{name}": value for name, value in self._fitted().items()}
         return state | {
-            "targets_utf8": encode_names(self.tables.scored.names),
+            "targets_utf8": encode_names(self.targets.names),
             "treated_share": np.asarray(1 - control.mean()),
             "prior": self.truth(train[~control[train]]).mean(axis=0),
+            "positives": self.truth(train).sum(axis=0),
+            **self._control_rows(),
         }
+
+    def _control_rows(self) -> dict[str, npt.NDArray[Any]]:
+        """Measurements of the controls, which are in no fold, and the number of each one's time and dose."""
+        controls = self.read(self.controls)
+        condition = controls["time"] * len(self.doses) + controls["dose"]
+        return {"control_values": controls["values"].numpy(), "control_condition": condition.numpy()}
 
     def _fitted(self) -> dict[str, npt.NDArray[Any]]:
         """State of the pipeline, fitted once for these rows and settings and kept in the cache folder."""
         s = self.settings
         rows = np.union1d(self.rows(TRAIN), self.controls)
-        key = f"{VERSION}|{self.data_hash}|{s.features}|{s.feature_seed}|{s.transductive}|"
+        key = f"{VERSION}|{self.training_hash}|{s.features}|{s.feature_seed}|{s.transductive}|"
         digest = hashlib.sha256(key.encode() + rows.tobytes()).hexdigest()[:16]
         path = self.cache_dir / f"moa-features-{digest}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,18 +173,25 @@ class MoaDataModule(BaseDataModule):
 
     def _fit(self, rows: Rows) -> FeaturePipeline:
         s, signatures = self.settings, self.tables.signatures
+        meta = None if self.meta is None else self.meta.values[rows]
         more = None
         if s.transductive and self._test is not None:
-            rest = signatures.take(np.setdiff1d(np.arange(len(signatures.ids)), rows))
-            more = rest.join(self._test)
+            others = np.setdiff1d(np.arange(len(signatures.ids)), rows)
+            more = signatures.take(others).join(self._test)
+            if self.meta is not None:  # the earlier stage did not predict the test file yet
+                unknown = np.full((len(self._test.ids), len(self.meta.names)), np.nan, dtype=np.float32)
+                meta = np.concatenate([self.meta.values[rows], self.meta.values[others], unknown])
         return FeaturePipeline.fit(
             s.features,
             signatures.take(rows),
             s.feature_seed,
+            # columns are chosen by the scored labels in all stages, so that weights of one stage fit the features of the next
             self.tables.scored.values[rows],
             more,
             self.times,
             self.doses,
+            meta,
+            () if self.meta is None else self.meta.names,
         )
 
 

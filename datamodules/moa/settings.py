@@ -23,6 +23,10 @@ class MoaData:
         transductive: fit the features on all rows and on ``test_features.csv`` too, as the original did; by default on
             the training fold (and the controls) only.
         keep_controls: train on control rows too; they are never validated on, because they are predicted as 0.
+        targets: ``nonscored`` trains on the targets that the judge does not score, those with a positive at all: the
+            first stage of a system of stages. The folds stay those of the scored targets.
+        meta: folder ``<out>/<experiment>/<variant>`` of an earlier stage's finished runs, whose out-of-fold predictions
+            the step ``meta_rank_gauss`` makes inputs of. An experiment with an earlier stage sets it by itself.
         cache_dir: where folds and fitted features are kept; default: ``cache`` in the output folder.
     """
 
@@ -34,6 +38,8 @@ class MoaData:
     feature_seed: int = 0
     transductive: bool = False
     keep_controls: bool = False
+    targets: Literal["scored", "nonscored"] = "scored"
+    meta: Path | None = None
     cache_dir: Path | None = None
 
     def __post_init__(self) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from datamodules.errors import DataError
 from datamodules.files import atomic_path
 from datamodules.moa.demo import write_table
-from datamodules.moa.tables import ID, Text, read_form
+from datamodules.moa.tables import CONTROL, ID, Text, read_form
 
 
 def write_submission(
@@ -48,6 +50,40 @@ def write_submission(
         ids, targets, values = wanted_ids, wanted_targets, values[rows][:, columns]
     with atomic_path(Path(path)) as temporary:
         write_table(temporary, {ID: ids} | dict(zip(targets, values.T, strict=True)))
+
+
+class Predictions(Protocol):
+    """What is needed of a prediction bank."""
+
+    path: Path
+    index: pd.DataFrame
+    manifest: Any
+
+    def in_judge_units(self, rows: slice) -> npt.NDArray[np.float64]:
+        """Probabilities of some rows."""
+
+
+def write_bank(bank: Predictions, path: Path, form: Path | None = None) -> None:
+    """Write a (blended) bank as a submission.
+
+    Args:
+        bank: predictions; of a test file, its ``group`` tells the controls, which become exactly 0.
+        path: CSV file to write.
+        form: the judge's ``sample_submission.csv``, as for :func:`write_submission`.
+
+    Raises:
+        DataError: a test bank that does not tell the controls, predictions that are no probabilities, or another form.
+    """
+    ids = bank.index["row_id"].to_numpy(dtype=str)
+    control = np.zeros(len(ids), dtype=bool)  # out-of-fold rows are all treated
+    if "group" in bank.index:
+        control = bank.index["group"].to_numpy(dtype=str) == CONTROL
+    elif bank.manifest.kind == "test":
+        raise DataError(
+            f"{bank.path} does not say which rows are controls (column 'group' of its index); predict the file again with "
+            "python experiments/predict.py"
+        )
+    write_submission(path, ids, tuple(bank.manifest.targets), bank.in_judge_units(slice(None)), control, form)
 
 
 def _order(form: Path, what: str, own: Text, wanted: Text) -> npt.NDArray[np.int64]:

@@ -1,13 +1,15 @@
-"""Pictures of gathers and velocity maps."""
+"""Pictures of gathers, velocity maps and families."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
-from datamodules.gwi.schema import VMAX, VMIN
+from datamodules.gwi.schema import FAMILIES, VMAX, VMIN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,4 +40,33 @@ def gathers_and_maps(samples: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Figure
     for axis in axes.flat:
         axis.set_xticks([])
         axis.set_yticks([])
+    return figure
+
+
+def confusion_matrix(counts: npt.NDArray[np.integer]) -> Figure:
+    """Share of each family's maps that were taken for each family, with the numbers of maps.
+
+    Args:
+        counts: ``(10, 10)``, true families along the rows; families without maps are left out.
+    """
+    from matplotlib.figure import Figure
+
+    seen = [f for f in range(len(FAMILIES)) if counts[f].sum() > 0 or counts[:, f].sum() > 0]
+    names, counts = [FAMILIES[f] for f in seen], counts[np.ix_(seen, seen)]
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = Figure(figsize=(7.5, 6.5), layout="constrained")
+    axis = figure.subplots()
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axis.text(column, row, f"{count}", ha="center", va="center", color=colour, fontsize=8)
+    axis.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axis.set_yticks(range(len(names)), names)
+    axis.set(
+        xlabel="predicted",
+        ylabel="true",
+        title=f"{np.trace(counts) / max(1, counts.sum()):.1%} of {counts.sum():,} maps right",
+    )
+    figure.colorbar(image, ax=axis, label="share of the true family")
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -53,8 +54,10 @@ class GwiTask(BaseTask):
         return self._net(gathers)
 
     def _net(self, gathers: Tensor) -> VelocityOutput:
-        seen = gathers.sign() * gathers.abs().log1p() if self.model_settings.amplitude == "log1p" else gathers
-        out: VelocityOutput = self.net(seen)
+        if self.model_settings.amplitude == "log1p":
+            gain = self.model_settings.gain
+            gathers = gathers.sign() * (gain * gathers.abs()).log1p() / math.log1p(gain)
+        out: VelocityOutput = self.net(gathers)
         return out
 
     def compute_loss(self, batch: Batch) -> Tensor:
@@ -76,12 +79,12 @@ class GwiTask(BaseTask):
         return loss
 
     def predict(self, gathers: Tensor) -> tuple[Tensor, VelocityOutput]:
-        """Maps in m/s, averaged over both views with naive mirroring, and the output for the gathers as they are."""
+        """Maps in m/s, and the scaled output they come from, averaged over both views with naive mirroring."""
         out = self(gathers)
-        scaled = out.velocity
         if self.model_settings.mirror == "naive":
-            scaled = (scaled + _mirrored(self(gathers.flip(1, 3))).velocity) / 2
-        return scaled * _SCALE + _CENTRE, out
+            other = _mirrored(self(gathers.flip(1, 3)))
+            out = VelocityOutput(*((a + b) / 2 for a, b in zip(out, other, strict=True)))
+        return out.velocity * _SCALE + _CENTRE, out
 
     def update_metrics(self, batch: Batch) -> Tensor:
         """Score a validation batch in m/s; remember the first maps for the figure."""
@@ -101,8 +104,12 @@ class GwiTask(BaseTask):
         self._drawn, self._shown = self._shown, []
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
-        """Maps in m/s."""
-        return {"row_id": batch["row_id"], "predictions": self.predict(batch["gathers"])[0]}
+        """Maps in m/s and, of a net that was trained to estimate it, ``confidence``: expected absolute errors in m/s."""
+        velocity, out = self.predict(batch["gathers"])
+        result = {"row_id": batch["row_id"], "predictions": velocity}
+        if self.model_settings.confidence_weight > 0:
+            result["confidence"] = out.confidence.clamp(min=0) * _SCALE
+        return result
 
     def figures(self) -> dict[str, Figure]:
         """Gathers, true, predicted and error maps of the last validation."""

@@ -59,7 +59,7 @@ def log_loss_by_class(classes: Sequence[str], scores: Mapping[str, Array]) -> Fi
     axis.set_yticks(np.arange(len(classes)) + 0.4 - height / 2, classes)
     axis.invert_yaxis()
     axis.set(xlabel="log loss (lower is better)")
-    axis.legend()
+    figure.legend(loc="outside upper center", ncols=len(scores))
     return figure
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from datamodules.errors import DataError
+from datamodules.names import decode_names, encode_names
 from lit_modules.base import BaseTask, Batch
 from lit_modules.mars.figures import log_loss_by_class
 from lit_modules.mars.images import SizeAveragedNet, SpectrogramImages, mixup
@@ -49,8 +50,8 @@ class MarsTask(BaseTask):
             raise DataError(
                 "a Mars task needs class names and image sizes: statistics of the data module, or a checkpoint"
             )
-        names = "\n".join(map(str, statistics["classes"])).encode()
-        self.register_buffer("classes_utf8", torch.tensor(list(names), dtype=torch.uint8))
+        names = encode_names([str(name) for name in statistics["classes"]])
+        self.register_buffer("classes_utf8", torch.from_numpy(names))
         self.register_buffer("rendering", torch.as_tensor(np.asarray(statistics["rendering"]), dtype=torch.int64))
         self.target_list = [str(name) for name in statistics["classes"]]
         self.net = self.build_net("from_checkpoint" in statistics)
@@ -60,14 +61,14 @@ class MarsTask(BaseTask):
         s = self.model_settings
         pretrained = False if from_checkpoint else s.pretrained
         images = build_images(s)
-        columns = int(self.rendering[1])
-        if min(images.widths(columns)) < 1:
+        height, columns = int(self.rendering[0]), int(self.rendering[1])
+        widths = images.widths(columns)
+        if min(widths) < 1:
             raise DataError(
                 f"images of {columns} columns cannot be narrowed by {s.tta_step} twice; choose a smaller --model.tta_step or --model.tta_steps"
             )
-        classifier = SpectrogramClassifier(
-            s.backbone, s.head, len(self.target_list), int(self.rendering[0]), pretrained
-        )
+        tried = () if from_checkpoint else widths
+        classifier = SpectrogramClassifier(s.backbone, s.head, len(self.target_list), height, pretrained, tried)
         return SizeAveragedNet(images, classifier, s.channels_last)
 
     def configure_metrics(self) -> None:
@@ -139,8 +140,3 @@ def build_images(settings: MarsModel) -> SpectrogramImages:
 def smooth(labels: Tensor, s: float) -> Tensor:
     """The source's label smoothing, ``y / (1 + 2 s) + s``: not symmetric, 0 becomes s and 1 a little less than 1 - s."""
     return labels / (1.0 + 2.0 * s) + s
-
-
-def decode_names(text: Tensor) -> list[str]:
-    """Names from their buffer, UTF-8 lines."""
-    return bytes(text.cpu().tolist()).decode().split("\n")

@@ -58,7 +58,7 @@ def _two_heads(settings: TwoHeadsModel, features: FeaturePipeline, targets: int)
     second = features.blocks.get("screened")
     if second is None or second.stop != features.width:
         raise DataError("the two-heads ResNet needs 'screen' to append the last block of data.features")
-    return TwoHeadsResNet(features.width, targets, second.stop - second.start, settings.width)
+    return TwoHeadsResNet(features.width, targets, second.stop - second.start, settings.width, settings.trunk)
 
 
 def _tabnet(settings: TabNetModel, features: FeaturePipeline, targets: int) -> nn.Module:
@@ -83,6 +83,6 @@ def _deep_insight(settings: DeepInsightModel, features: FeaturePipeline, targets
     if settings.backbone == "efficientnet_b3":
         backbone = efficientnet_b3(settings.pretrained and initialise, weights, settings.timm_name)
     else:
-        backbone = resnest50_fast(weights, layers=settings.layers)
+        backbone = resnest50_fast(weights, layers=settings.layers, channels=settings.channels)
     width = int(backbone.num_features)  # type: ignore[arg-type]
     return DeepInsight(images, backbone, width, targets, settings.hidden, settings.head_dropout)

@@ -15,16 +15,24 @@ class MoaModel:
         label_smoothing: targets are drawn towards one half by this share; validation is never smoothed.
         swap_noise: share of the training rows in which some measurements are replaced by another row's.
         swap_share: share of the measurements that are replaced in such a row.
+        control_pairs: up to so many differences of two control rows of the same time and dose are added to a training
+            row, drawn anew every time (3rd place: 3); 0 = none.
+        rare_weight: positives of frequent targets weigh less, log(F_min + 100) / log(F + 100) with the number F of
+            positive training rows (2nd place).
     """
 
     label_smoothing: float = 0.001
     swap_noise: float = 0.0
     swap_share: float = 0.15
+    control_pairs: int = 0
+    rare_weight: bool = False
 
     def __post_init__(self) -> None:
         for name in ("label_smoothing", "swap_noise", "swap_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"model.{name} is a share in [0, 1), got {getattr(self, name)}")
+        if self.control_pairs < 0:
+            raise ValueError(f"model.control_pairs must not be negative, got {self.control_pairs}")
 
 
 @dataclass
@@ -57,9 +65,11 @@ class TwoHeadsModel(MoaModel):
 
     Args:
         width: of the wide layers.
+        trunk: outputs of the last layer before the head, which is new for other targets; 0 = as many as targets.
     """
 
     width: int = 512
+    trunk: int = 0
 
 
 @dataclass
@@ -110,6 +120,7 @@ class DeepInsightModel(MoaModel):
         backbone: ``efficientnet_b3`` (timm's ``tf_efficientnet_b3.ns_jft_in1k``) or ``resnest50_fast``.
         timm_name: another EfficientNet of timm in its place, such as a smaller one.
         layers: blocks in the four stages of ``resnest50_fast``.
+        channels: a quarter of the width of each of these stages.
         pretrained: start ``efficientnet_b3`` from ImageNet weights, which are fetched.
         weights: local file of ImageNet weights to start from.
         hidden: width of the head.
@@ -119,6 +130,7 @@ class DeepInsightModel(MoaModel):
     backbone: Literal["efficientnet_b3", "resnest50_fast"] = "efficientnet_b3"
     timm_name: str = "tf_efficientnet_b3.ns_jft_in1k"
     layers: tuple[int, ...] = (3, 4, 6, 3)
+    channels: tuple[int, ...] = (64, 128, 256, 512)
     pretrained: bool = False
     weights: Path | None = None
     hidden: int = 512
@@ -126,4 +138,4 @@ class DeepInsightModel(MoaModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.layers = tuple(self.layers)
+        self.layers, self.channels = tuple(self.layers), tuple(self.channels)

@@ -13,6 +13,7 @@ from datamodules.errors import DataError
 from datamodules.moa.features import FeaturePipeline, decode_names
 from lit_modules.base import BaseTask, Batch
 from lit_modules.metrics import ColumnLogLoss
+from lit_modules.moa.augment import ControlNoise, rare_weights
 from lit_modules.moa.nets import build_net
 from lit_modules.moa.settings import MoaModel
 
@@ -31,10 +32,27 @@ class MoaTask(BaseTask):
 
     monitor: ClassVar[str] = "val_log_loss_nc"
     mode: ClassVar[str] = "min"
+    new_head: ClassVar[tuple[str, ...]] = ("net.head.",)
     model_settings: MoaModel
     targets_utf8: Tensor
     treated_share: Tensor
     prior: Tensor
+    positive_weights: Tensor | None
+
+    def own_entries(self, state: Mapping[str, Tensor]) -> set[str]:
+        """What this run keeps of its own when it starts from the weights of another (``--init_from``).
+
+        Features and shares are those of its own rows; the head too where the other run has other targets, as after
+        training on the non-scored ones.
+
+        Args:
+            state: weights and statistics of the other run.
+        """
+        names = {*self.state_dict(), *state}
+        own = {name for name in names if name.startswith(FEATURES) or name in _OWN}
+        if "targets_utf8" in state and decode_names(state["targets_utf8"]) != self.target_names:
+            own |= {name for name in names if name.startswith(self.new_head)}
+        return own
 
     @classmethod
     def statistics_in(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any]:
@@ -55,6 +73,28 @@ class MoaTask(BaseTask):
         # a target without positives in training starts where label smoothing will leave it
         prior = (self.prior * (1 - PRIOR_SMOOTHING) + 0.5 * PRIOR_SMOOTHING).float()
         self.net = build_net(self.model_settings, self.features, prior, "from_checkpoint" not in statistics)
+        self._configure_training(statistics)
+
+    def _configure_training(self, statistics: Mapping[str, Any]) -> None:
+        """What only training needs, and no checkpoint holds."""
+        s = self.model_settings
+        self.control_noise: ControlNoise | None = None
+        weights = None
+        if "from_checkpoint" not in statistics:
+            if s.control_pairs > 0:
+                values, condition = (torch.as_tensor(statistics[f"control_{name}"]) for name in ("values", "condition"))
+                if len(values) == 0:
+                    raise DataError(
+                        "model.control_pairs needs control rows (ctl_vehicle) in train_features.csv; there are none"
+                    )
+                self.control_noise = ControlNoise(values, condition, self._conditions, s.control_pairs)
+            if s.rare_weight:
+                weights = rare_weights(torch.as_tensor(statistics["positives"]))
+        self.register_buffer("positive_weights", weights, persistent=False)
+
+    @property
+    def _conditions(self) -> int:
+        return len(self.features.times) * len(self.features.doses)
 
     def configure_metrics(self) -> None:
         """The judge's log loss over rows without controls."""
@@ -63,7 +103,7 @@ class MoaTask(BaseTask):
     def forward(self, batch: Batch) -> Tensor:
         """Logits ``(B, targets)``, float32 under any precision (half-precision sigmoids are coarse below 6e-5)."""
         with torch.no_grad():
-            x = self.features(batch["values"], batch["time"], batch["dose"], batch["control"])
+            x = self.features(batch["values"], batch["time"], batch["dose"], batch["control"], batch.get("meta"))
         logits: Tensor = self.net(x)
         return logits.float()
 
@@ -72,8 +112,11 @@ class MoaTask(BaseTask):
         s = self.model_settings
         if s.swap_noise > 0:
             batch = {**batch, "values": swap_noise(batch["values"], s.swap_noise, s.swap_share)}
+        if self.control_noise is not None:
+            condition = batch["time"] * len(self.features.doses) + batch["dose"]
+            batch = {**batch, "values": self.control_noise(batch["values"], condition)}
         labels = batch["labels"] * (1 - s.label_smoothing) + 0.5 * s.label_smoothing
-        return binary_cross_entropy_with_logits(self(batch), labels)
+        return binary_cross_entropy_with_logits(self(batch), labels, pos_weight=self.positive_weights)
 
     def update_metrics(self, batch: Batch) -> Tensor:
         """Score a validation batch; the loss is not smoothed."""

@@ -103,20 +103,27 @@ def efficientnet_b3(pretrained: bool = False, weights: Path | None = None, name:
     return model
 
 
-def resnest50_fast(weights: Path | None = None, classes: int = 0, layers: tuple[int, ...] = (3, 4, 6, 3)) -> nn.Module:
+def resnest50_fast(
+    weights: Path | None = None,
+    classes: int = 0,
+    layers: tuple[int, ...] = (3, 4, 6, 3),
+    channels: tuple[int, ...] = (64, 128, 256, 512),
+) -> nn.Module:
     """ResNeSt-50 fast 2s2x40d from timm's blocks; its keys are those of the original weight file.
 
     Args:
         weights: local file of the original ImageNet weights (``resnest50_fast_2s2x40d-9d126481.pth``).
         classes: outputs of the classifier; 0 leaves it out and gives 2048 features.
         layers: blocks of the four stages.
+        channels: a quarter of the width of each stage; the stem has half the first.
     """
     from timm.models.resnest import ResNestBottleneck
     from timm.models.resnet import ResNet
 
     block: Any = ResNestBottleneck
     model: nn.Module = ResNet(
-        block, layers, num_classes=classes, stem_type="deep", stem_width=32, avg_down=True, base_width=40,
+        block, layers, num_classes=classes, channels=channels, stem_type="deep", stem_width=channels[0] // 2,
+        avg_down=True, base_width=40,
         cardinality=2, block_args={"radix": 2, "avd": True, "avd_first": True},
     )  # fmt: skip
     if weights is not None:

@@ -40,12 +40,15 @@ class TokenGrid(nn.Module):
         blocks: number of pairs.
         head_dim: width of an attention head.
         checkpoint_blocks: compute the blocks again in the backward pass instead of keeping their activations.
+        norm_momentum: of BatchNorm, see :class:`MBConv`.
     """
 
-    def __init__(self, dim: int, blocks: int, head_dim: int = 32, checkpoint_blocks: bool = False) -> None:
+    def __init__(
+        self, dim: int, blocks: int, head_dim: int = 32, checkpoint_blocks: bool = False, norm_momentum: float = 0.01
+    ) -> None:
         super().__init__()
         self.checkpoint_blocks = checkpoint_blocks
-        self.convolutions = nn.ModuleList(MBConv(dim) for _ in range(blocks))
+        self.convolutions = nn.ModuleList(MBConv(dim, norm_momentum=norm_momentum) for _ in range(blocks))
         self.transformers = nn.ModuleList(GridTransformer(dim, TOKENS, head_dim) for _ in range(blocks))
         self.norm = nn.LayerNorm(dim)
 
@@ -75,6 +78,7 @@ class GwiInversion(nn.Module):
         shots: gathers of a map.
         resize_width: stretch the 70 receivers to this many (the walkthrough speaks of 288); 0 pads them to 72.
         checkpoint_blocks: see :class:`TokenGrid`.
+        norm_momentum: of BatchNorm, see :class:`MBConv`.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class GwiInversion(nn.Module):
         shots: int = 5,
         resize_width: int = 0,
         checkpoint_blocks: bool = False,
+        norm_momentum: float = 0.01,
     ) -> None:
         super().__init__()
         width = resize_width or TOKENS * CELLS
@@ -94,7 +99,7 @@ class GwiInversion(nn.Module):
                 raise ValueError(f"{name} must be a multiple of the {TOKENS} tokens of an edge, got {length}")
         self.resize = (samples, resize_width) if resize_width else None
         self.embed = nn.Conv2d(shots, dim, patch := (samples // TOKENS, width // TOKENS), stride=patch)
-        self.body = TokenGrid(dim, blocks, head_dim, checkpoint_blocks)
+        self.body = TokenGrid(dim, blocks, head_dim, checkpoint_blocks, norm_momentum)
         self.head = nn.Linear(dim, 2 * CELLS**2)
 
     def forward(self, gathers: Tensor) -> VelocityOutput:
@@ -114,12 +119,22 @@ class GwiFamilyNet(nn.Module):
         blocks: pairs of MBConv and transformer.
         head_dim: width of an attention head.
         families: number of classes.
+        checkpoint_blocks: see :class:`TokenGrid`.
+        norm_momentum: of BatchNorm, see :class:`MBConv`.
     """
 
-    def __init__(self, dim: int = 384, blocks: int = 28, head_dim: int = 32, families: int = 10) -> None:
+    def __init__(
+        self,
+        dim: int = 384,
+        blocks: int = 28,
+        head_dim: int = 32,
+        families: int = 10,
+        checkpoint_blocks: bool = False,
+        norm_momentum: float = 0.01,
+    ) -> None:
         super().__init__()
         self.embed = nn.Conv2d(1, dim, CELLS, stride=CELLS)
-        self.body = TokenGrid(dim, blocks, head_dim)
+        self.body = TokenGrid(dim, blocks, head_dim, checkpoint_blocks, norm_momentum)
         self.head = nn.Linear(dim, families)
 
     def forward(self, velocity: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ timm (and torchvision behind it) is imported only when a net is built.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ WEIGHT_TAGS = {
     "regnetx_320": "pycls_in1k",
     "regnety_040": "ra3_in1k",
 }
-_PROBE = 64  # pixels, a multiple of every backbone's stride
+_PROBE = 64  # columns, a multiple of every backbone's stride
 
 
 class SpectrogramClassifier(nn.Module):
@@ -41,10 +42,11 @@ class SpectrogramClassifier(nn.Module):
         height: of the images; ``flatM`` needs it.
         pretrained: True downloads ImageNet weights (of :data:`WEIGHT_TAGS` where the name has no tag), False starts at
             random, a path reads a safetensors or torch file.
+        widths: of the images, to be tried before any weights are fetched; a backbone for one size takes no others.
 
     Raises:
-        DataError: timm knows no such backbone or tag, the weights cannot be downloaded or read, or ``height`` does not
-            divide by the backbone's stride.
+        DataError: timm knows no such backbone or tag, the weights cannot be downloaded or read, or the backbone cannot
+            take these images or has not what the head stands on.
     """
 
     def __init__(
@@ -54,21 +56,24 @@ class SpectrogramClassifier(nn.Module):
         classes: int,
         height: int = 256,
         pretrained: bool | str | Path = False,
+        widths: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.head = head
-        self.backbone = build_backbone(backbone, head == "flatM", pretrained)
-        if head == "cls3":
-            features = int(self.backbone.num_classes)  # type: ignore[arg-type]
-        else:
-            info: Any = self.backbone.feature_info
-            stride = int(info.reduction()[-1])
-            if height % stride:
+        flat = head == "flatM"
+        with torch.device("meta"):
+            twin = build_backbone(backbone, flat).eval()
+        features = _channels_by_height(twin, backbone, height) if flat else _imagenet_classes(twin, backbone)
+        for width in widths:
+            output = _try_size(twin, backbone, height, width)
+            if flat and (output[-1].ndim != 4 or output[-1][..., 0].numel() != features):
                 raise DataError(
-                    f"images of {height} masses do not divide by {backbone}'s stride {stride}; choose another --data.m_bins"
+                    f"{backbone} (--model.backbone) gives no maps of (channels, masses, times), which --model.head flatM averages; "
+                    "use --model.head cls3 or another backbone"
                 )
-            features = int(info.channels()[-1]) * (height // stride)
-            _freeze_unreached(self.backbone, backbone)
+        self.backbone = build_backbone(backbone, flat, pretrained)
+        if flat:
+            _freeze_unreached(self.backbone, twin, height, widths[0] if widths else _PROBE)
         self.to_classes = nn.Linear(features, classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,14 +94,23 @@ def build_backbone(name: str, features_only: bool, pretrained: bool | str | Path
     name = known_backbone(name)
     options: dict[str, Any] = {"features_only": True} if features_only else {}
     if pretrained is False:
-        net: nn.Module = timm.create_model(name, **options)
+        try:
+            net: nn.Module = timm.create_model(name, **options)
+        except (RuntimeError, AssertionError, NotImplementedError, AttributeError) as error:
+            if not features_only:
+                raise
+            raise DataError(
+                f"{name} (--model.backbone) gives no feature maps ({_first_line(error)}), which --model.head flatM averages; "
+                "use --model.head cls3 or another backbone"
+            ) from None
         return net
     if pretrained is True:
         try:
             net = timm.create_model(name, pretrained=True, **options)
         except Exception as error:
+            why = _first_line(error).partition(". ")[0]
             raise DataError(
-                f"the ImageNet weights of {name} could not be downloaded ({_first_line(error)}); give a local file with "
+                f"the ImageNet weights of {name} could not be downloaded ({why}); give a local file with "
                 "--model.pretrained FILE (safetensors or pth), or start without with --model.pretrained false"
             ) from None
         return net
@@ -180,14 +194,44 @@ def _renamed(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     return dict(zip(own, weights.values(), strict=True))
 
 
-def _freeze_unreached(backbone: nn.Module, name: str) -> None:
+def _imagenet_classes(backbone: nn.Module, name: str) -> int:
+    classes = int(backbone.num_classes)  # type: ignore[arg-type]
+    if classes == 0:
+        raise DataError(
+            f"{name} (--model.backbone) has no ImageNet classifier, which --model.head cls3 keeps; use --model.head flatM or another backbone"
+        )
+    return classes
+
+
+def _channels_by_height(backbone: nn.Module, name: str, height: int) -> int:
+    info: Any = backbone.feature_info
+    stride = int(info.reduction()[-1])
+    if height % stride:
+        raise DataError(
+            f"images of {height} masses do not divide by {name}'s stride {stride}; choose another --data.m_bins"
+        )
+    return int(info.channels()[-1]) * (height // stride)
+
+
+def _try_size(twin: nn.Module, name: str, height: int, width: int) -> Any:
+    """Refuse images that a backbone cannot take (ViTs of one size, too few columns for another convolution)."""
+    try:
+        with torch.no_grad():
+            return twin(torch.zeros(1, 3, height, width, device="meta"))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise DataError(
+            f"{name} (--model.backbone) cannot take images of {height} x {width}: {_first_line(error).rstrip('.')}; choose a convolutional "
+            "one such as resnet34, hrnet_w32 or regnety_040, or other --data.m_bins, --data.t_bins and --model.tta_step"
+        ) from None
+
+
+def _freeze_unreached(backbone: nn.Module, twin: nn.Module, height: int, width: int) -> None:
     """Take the parameters that the last feature map does not depend on out of training (HRNet's other branches).
 
     They would keep their values anyway, but distributed training waits for the gradient of every parameter.
     """
-    with torch.device("meta"), torch.enable_grad():
-        twin = build_backbone(name, features_only=True).eval()
-        twin(torch.zeros(1, 3, _PROBE, _PROBE))[-1].sum().backward()
+    with torch.enable_grad():
+        twin(torch.zeros(1, 3, height, width, device="meta"))[-1].sum().backward()
     reached = {key for key, parameter in twin.named_parameters() if parameter.grad is not None}
     for key, parameter in backbone.named_parameters():
         parameter.requires_grad_(key in reached)

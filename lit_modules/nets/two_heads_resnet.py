@@ -19,10 +19,14 @@ class TwoHeadsResNet(nn.Module):
         out_features: logits.
         second: columns of the second input, 447 in the source.
         width: of the wide layers, 512 in the source; the narrow ones have half of it.
+        trunk: width of the last layer before the head, 206 in the source; 0 = ``out_features``.
     """
 
-    def __init__(self, in_features: int, out_features: int, second: int = 447, width: int = 512) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, second: int = 447, width: int = 512, trunk: int = 0
+    ) -> None:
         super().__init__()
+        trunk = trunk or out_features
         first, wide, narrow = in_features - second, width, width // 2
         if first < 1:
             raise ValueError(f"the second input cannot have {second} of {in_features} columns")
@@ -36,12 +40,12 @@ class TwoHeadsResNet(nn.Module):
         self.a3 = nn.Sequential(_norm(wide + narrow), _dense(wide + narrow, narrow, "elu"))
         self.a3b = nn.Sequential(_norm(wide + 2 * narrow), _dense(wide + 2 * narrow, narrow, "relu"))
         self.a4 = nn.Sequential(
-            _norm(4 * narrow), _dense(4 * narrow, narrow, "selu"), _norm(narrow), _dense(narrow, out_features, "selu")
+            _norm(4 * narrow), _dense(4 * narrow, narrow, "selu"), _norm(narrow), _dense(narrow, trunk, "selu")
         )
-        output = nn.Linear(out_features, out_features)
+        output = nn.Linear(trunk, out_features)
         nn.init.xavier_uniform_(output.weight)
         nn.init.zeros_(output.bias)
-        self.head = nn.Sequential(_norm(out_features), output)
+        self.head = nn.Sequential(_norm(trunk), output)
 
     def forward(self, x: Tensor) -> Tensor:
         """Both inputs side by side ``(B, in_features)`` to logits ``(B, out_features)``."""

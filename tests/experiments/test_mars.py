@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,15 @@ import pytest
 import torch
 import yaml
 
+import blend
+from blend.__main__ import main as blend_main
 from blend.bank import PredictionBank
 from datamodules.errors import DataError
 from experiments import mars_lists, mars_logistic, mars_timm, predict
 from experiments.cli import parse
+from experiments.results import read_plan
 from experiments.run_directory import RunDirectory
+from experiments.table_runs import Entry
 from experiments.training import train
 from tests.datamodules.mars.files import CLASSES, write_data_set
 
@@ -130,7 +136,7 @@ def test_predict_writes_the_submission_from_the_checkpoint_alone(
         ]
     )
     single = pd.read_csv(tmp_path / "b.csv")
-    assert list(single["row_id"]) == ["S0045"]
+    assert list(single["sample_id"]) == ["S0045"]
     row = written[written["sample_id"] == "S0045"][list(CLASSES)].to_numpy()
     np.testing.assert_allclose(single[list(CLASSES)].to_numpy(), row, rtol=1e-5)
     assert not (alone.parent / "predictions").exists()
@@ -196,7 +202,7 @@ def test_help_needs_no_torch(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_lists_are_the_sources_and_their_flags_parse(tmp_path: Path) -> None:
-    assert {name: len(members) for name, members in mars_lists.LISTS.items()} == {"11": 11, "16": 16}
+    assert {name: len(members) for name, members in mars_lists.LISTS.items()} == {"11": 11, "16": 16, "small": 4}
     directories = set()
     for members in mars_lists.LISTS.values():
         assert len(set(members)) == len(members)
@@ -205,7 +211,9 @@ def test_lists_are_the_sources_and_their_flags_parse(tmp_path: Path) -> None:
             assert settings.daily.fold == "all"
             assert (settings.daily.seed, settings.model.backbone) == (member.seed, member.backbone)
             assert settings.variant == member.variant
-    for members in mars_lists.LISTS.values():
+    small = parse(mars_timm.EXPERIMENT, [*mars_lists.arguments(mars_lists.LISTS["small"][1]), "--data_dir", "x"])
+    assert (small.model.normalise, small.model.mixup, small.model.tta_steps, small.data.t_bins) == ("time", 0.1, 3, 64)
+    for members in (mars_lists.LISTS["11"], mars_lists.LISTS["16"]):
         directories |= {(member.variant, member.seed) for member in members}
     assert len(directories) == 23  # four are in both lists
 
@@ -227,4 +235,83 @@ def test_a_list_hands_its_flags_on_and_stops_at_an_error(
     assert "3a_302-hrnet_w64 ended with exit status 1; mend the cause" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         mars_lists.main(["12"])
-    assert "{11,16}" in capsys.readouterr().err
+    assert "{11,16,small}" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"metadata.csv does not exist; --predict takes a folder"):
+        mars_lists.main(["16", "--predict", "nowhere"])
+    assert len(calls) == 2
+
+
+def test_the_tables_hold_the_small_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the table and the list train the same runs, and either finds the other's."""
+    monkeypatch.chdir(Path(blend.__file__).parents[1])
+    plan = read_plan(Path("experiments/tables/mars.yaml"))
+    assert set(plan) == {"mars-demo", "mars-real"}
+    entries = [Entry.read(text) for text in plan["mars-real"]["experiments"]]
+    assert [entry.name for entry in entries] == ["mars_logistic", *["mars_timm"] * 5]
+    in_table = [parse(mars_timm.EXPERIMENT, [*entry.flags, "--data_dir", str(tmp_path)]) for entry in entries[1:]]
+    members = mars_lists.LISTS["small"]
+    in_list = [parse(mars_timm.EXPERIMENT, [*mars_lists.arguments(m), "--data_dir", str(tmp_path)]) for m in members]
+    assert [(s.variant, s.config_hash) for s in in_table[1:]] == [(s.variant, s.config_hash) for s in in_list]
+
+
+@pytest.mark.parametrize("name", ["11", "16"])
+def test_recipes_are_the_lists(name: str) -> None:
+    path = Path(blend.__file__).parent / "recipes" / f"mars_{name}.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    assert {key: recipe[key] for key in ("kind", "clip", "method")} == {
+        "kind": "logit",
+        "clip": 1e-4,
+        "method": "equal",
+    }
+    members = [f"runs/mars_timm/{member.variant}/seed{member.seed}" for member in mars_lists.LISTS[name]]
+    assert recipe["members"] == members
+
+
+def test_a_list_is_trained_predicted_blended_and_submitted(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a person types, but for the processes of the folds, which are run in this one."""
+
+    def run(command: list[str], check: bool) -> Any:
+        for fold in ("0", "1"):
+            mars_timm.main(mars_timm.EXPERIMENT, [*command[3:], "--fold", fold])
+        return SimpleNamespace(returncode=0)
+
+    members = (mars_lists.Member("3a_313", "test_resnet", 0), mars_lists.Member("3c_311", "test_resnet", 1))
+    monkeypatch.setattr(mars_lists, "LISTS", {"two": members})
+    monkeypatch.setattr(mars_lists, "subprocess", SimpleNamespace(run=run))
+    given = net_flags(folder, tmp_path / "runs", "--data.n_folds", "2", "--epochs", "1")
+    listed = [
+        "two",
+        "--predict",
+        str(folder),
+        *[flag for flag in given if flag not in ("--model.backbone", "test_resnet")],
+    ]
+    mars_lists.main(listed)
+    banks = capsys.readouterr().out.splitlines()[-1].split()
+    assert [Path(bank).relative_to(tmp_path) for bank in banks] == [
+        Path("runs/mars_timm/3a_313-test_resnet/seed0"), Path("runs/mars_timm/3c_311-test_resnet/seed1")
+    ]  # fmt: skip
+    mars_lists.main(listed)
+    printed = capsys.readouterr().out
+    assert printed.count("is finished: nothing to do") == printed.count("predicted before") == 4
+
+    out, form = tmp_path / "blend", folder / "submission_format.csv"
+    search = ["search", *banks, "--method", "remove", "--kind", "logit", "--post_shrink", "report", "--out", str(out)]
+    assert blend_main(search) == 0
+    assert "2 models, 40 rows x 3 targets" in capsys.readouterr().out
+    assert (out / "path.png").stat().st_size > 5_000
+    submission = tmp_path / "submission.csv"
+    apply = ["apply", str(out), "--predictions", "data", "--submission", str(submission), "--template", str(form)]
+    assert blend_main(apply) == 0
+    written = pd.read_csv(submission, index_col="sample_id")
+    assert list(written.index) == list(pd.read_csv(form)["sample_id"])
+
+    weights = json.loads((out / "weights.json").read_text())["weights"]["values"]
+    logits = np.zeros(written.shape)
+    for bank, weight in zip(banks, weights, strict=True):
+        folds = [PredictionBank(Path(bank) / f"fold{fold}" / "predictions" / "data") for fold in (0, 1)]
+        assert list(folds[0].index["row_id"]) == list(written.index)
+        p = np.clip(np.mean([fold.predictions for fold in folds], axis=0, dtype=np.float64), 1e-4, 1 - 1e-4)
+        logits += weight * np.log(p / (1 - p))
+    np.testing.assert_allclose(written.to_numpy(), 1 / (1 + np.exp(-logits)), rtol=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from experiments.moa_report import column_log_loss
 from experiments.moa_simple_nn import EXPERIMENT
 from experiments.predict import main as predict_main
 from experiments.run_directory import RunDirectory
+from experiments.runner import main as experiment_main
 from experiments.training import train
 from tests.datamodules.moa.tiny import write_files
 
@@ -122,11 +125,16 @@ def test_other_files_are_refused(
     assert "stands 2 times" in refused(pd.concat([frame, frame.head(1)]))
 
 
+PLATEAU = ("--optim.schedule", "plateau", "--optim.patience", "0", "--optim.threshold", "1", "--epochs", "5")
+
+
+@pytest.mark.parametrize("schedule", [(), PLATEAU], ids=["one_cycle", "plateau"])
 def test_going_on_from_a_checkpoint_ends_with_the_same_bits(
-    finished: RunDirectory, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: RunDirectory, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: tuple[str, ...]
 ) -> None:
     from experiments.callbacks import LastCheckpoint
 
+    unbroken = run(flags(files, tmp_path / "whole", *schedule)) if schedule else finished
     save = LastCheckpoint.save
 
     def killed(self: LastCheckpoint, trainer: object) -> None:
@@ -136,11 +144,17 @@ def test_going_on_from_a_checkpoint_ends_with_the_same_bits(
 
     monkeypatch.setattr(LastCheckpoint, "save", killed)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        run(flags(files, tmp_path))
+        run(flags(files, tmp_path, *schedule))
     monkeypatch.undo()
-    resumed = torch.load(run(flags(files, tmp_path)).last, weights_only=True)["state_dict"]
-    whole = torch.load(finished.last, weights_only=True)["state_dict"]
-    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+    resumed = torch.load(run(flags(files, tmp_path, *schedule)).last, weights_only=True)
+    whole = torch.load(unbroken.last, weights_only=True)
+    assert [
+        name for name in whole["state_dict"] if not torch.equal(whole["state_dict"][name], resumed["state_dict"][name])
+    ] == []
+    rates = [checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] for checkpoint in (whole, resumed)]
+    assert rates[0] == rates[1]
+    if schedule:  # every validation but the first halves the rate
+        assert rates[0] == 1e-2 * 0.5**4
 
 
 def test_full_fits_on_every_row(files: Path, tmp_path: Path) -> None:
@@ -176,6 +190,45 @@ def test_shuffled_labels_teach_nothing_and_true_ones_do(files: Path, tmp_path: P
     assert gains[1] < 0.5 * gains[0], gains
 
 
+def without_drugs(folder: Path) -> None:
+    (folder / "train_drug.csv").unlink()
+
+
+def with_a_label_of_two(folder: Path) -> None:
+    frame = pd.read_csv(folder / "train_targets_scored.csv", dtype=str)
+    frame.iloc[4, 2] = "2"
+    frame.to_csv(folder / "train_targets_scored.csv", index=False)
+
+
+def with_an_id_twice(folder: Path) -> None:
+    frame = pd.read_csv(folder / "train_features.csv", dtype=str)
+    pd.concat([frame, frame.head(1)]).to_csv(folder / "train_features.csv", index=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (without_drugs, "--data.cv drug needs train_drug.csv in the data folder"),
+        (with_a_label_of_two, "labels must be 0 or 1"),
+        (with_an_id_twice, "stands 2 times; ids must be unique"),
+    ],
+)
+def test_bad_files_end_a_run_with_one_sentence(
+    change: Callable[[Path], None], sentence: str, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "bad"
+    shutil.copytree(files, folder)
+    change(folder)
+    with pytest.raises(SystemExit) as ended:
+        experiment_main(EXPERIMENT, flags(folder, tmp_path / "runs"))
+    error = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert sentence in error
+    assert not list((tmp_path / "runs").rglob("run.json"))
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_declarations_parse_at_full_and_demo_size(name: str) -> None:
     experiment = load_experiment(name)
@@ -186,9 +239,11 @@ def test_declarations_parse_at_full_and_demo_size(name: str) -> None:
         assert settings.variant in ("demo", "default")
 
 
-@pytest.mark.parametrize("preset", ["moa_simple_nn/row_folds", "moa_two_heads_resnet/v1"])
+@pytest.mark.parametrize("preset", ["moa_simple_nn/row_folds", "moa_two_heads_resnet/v1", "moa_deepinsight_resnest/v1"])
 def test_presets_parse(preset: str) -> None:
     name = preset.split("/")[0]
     path = Path(__file__).parents[2] / "experiments" / "presets" / f"{preset}.yaml"
     settings = parse(load_experiment(name), ["--config", str(path), "--data_dir", "somewhere"])
-    assert settings.data.features != load_experiment(name).data.features
+    declared = load_experiment(name)
+    assert (settings.data, settings.model) != (declared.data, declared.model)
+    assert settings.variant != "default"

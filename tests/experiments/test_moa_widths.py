@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from datamodules.moa.demo import DemoSpec, generate
@@ -41,6 +44,54 @@ def test_inputs_are_as_wide_as_the_sources(name: str, preset: str | None, width:
     pipeline = FeaturePipeline.fit(recipe, rows, labels=wide.scored.values)
     assert pipeline.width == width
     assert np.isfinite(pipeline(**pipeline.encode(rows)).numpy()).all()
+
+
+class Embedding:
+    """Stands in for UMAP, which takes minutes on these tables: as many columns."""
+
+    def __init__(self, n_components: int, **options: object) -> None:
+        self.n_components = n_components
+
+    def fit(self, values: np.ndarray) -> Embedding:
+        self.embedding_ = np.random.default_rng(0).standard_normal((len(values), self.n_components))
+        return self
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "predictions"),
+    [
+        ("moa_nonscored_nn", 1087, 0),
+        ("moa_meta_nn", 1418, 331),
+        ("moa_three_stage_nn", 206, 206),
+        ("moa_nonscored_nn_pca", 962, 0),  # the variance threshold leaves 954 of them on the competition's files
+        ("moa_two_stage_nn_tabnet", 1397, 331),
+    ],
+)
+def test_inputs_of_the_stages_are_as_wide_as_the_sources(
+    name: str, width: int, predictions: int, wide: TrainingTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=Embedding))  # type: ignore[arg-type]
+    rows = wide.signatures
+    names = tuple(f"prediction_{i}" for i in range(predictions))
+    meta = np.random.default_rng(0).random((len(rows.ids), predictions), dtype=np.float32) if names else None
+    recipe = [text for text in load_experiment(name).data.features if not text.startswith("variance_threshold")]
+    pipeline = FeaturePipeline.fit(recipe, rows, labels=wide.scored.values, meta=meta, meta_names=names)
+    assert pipeline.width == width
+    inputs = pipeline.encode(rows) | ({} if meta is None else {"meta": torch.from_numpy(meta)})
+    assert np.isfinite(pipeline(**inputs).numpy()).all()
+
+
+def test_the_variance_threshold_counts_all_957_columns_before_the_conditions(
+    wide: TrainingTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=Embedding))  # type: ignore[arg-type]
+    recipe = load_experiment("moa_nonscored_nn_pca").data.features
+    before = FeaturePipeline.fit(recipe[:3], wide.signatures)
+    columns = before(**before.encode(wide.signatures)).double().numpy()
+    assert columns.shape[1] == 957
+    kept = int((columns.var(axis=0) > 0.5).sum())
+    assert 900 < kept < 957
+    assert FeaturePipeline.fit(recipe, wide.signatures).width == kept + 5
 
 
 def test_deep_insight_sees_875_features(wide: TrainingTables) -> None:

@@ -165,9 +165,7 @@ def test_a_checkpoint_of_other_settings_is_refused(finished: RunDirectory, raw_f
         run(flags(raw_files, tmp_path, "--resume", str(damaged)))
 
 
-def test_a_checkpoint_of_another_experiment_is_refused(
-    finished: RunDirectory, raw_files: Path, tmp_path: Path
-) -> None:
+def test_a_checkpoint_of_another_experiment_is_refused(finished: RunDirectory, raw_files: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="made by experiment 'leap_bilstm_tcn', so training cannot go on from it"):
         train(parse(load_experiment("leap_bilstm"), flags(raw_files, tmp_path, "--resume", str(finished.last))))
 

@@ -59,7 +59,10 @@ def produce(root: Path, keys: list[ShardKey], processes: int = 1, device: str = 
     missing = [key for key in keys if not is_finished(root, key)]
     total = sum(key.rows for key in keys)
     made = sum(key.rows for key in missing)
-    with tqdm(total=total, initial=total - made, unit=" maps", desc="shooting", disable=not progress) as bar:
+    if not missing:
+        return 0
+    what = "generating" if all(key.gathers == "none" for key in missing) else "shooting"
+    with tqdm(total=total, initial=total - made, unit=" maps", desc=what, disable=not progress) as bar:
         for rows in _work(root, missing, processes, device):
             bar.update(rows)
     return made
@@ -83,7 +86,7 @@ def make_shard(root: Path, key: ShardKey, device: str = "cpu") -> int:
     """Generate, shoot and write one shard; returns its rows."""
     indices = range(key.first, key.first + key.rows)
     velocity = np.stack([generate_augmented(key.family, key.seed, index, key.augment) for index in indices])
-    write_shard(root, key, velocity, shoot(velocity, key.gathers, device))
+    write_shard(root, key, velocity, None if key.gathers == "none" else shoot(velocity, key.gathers, device))
     return key.rows
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from datamodules.errors import DataError, nearest_name
 from datamodules.moa.features.conditions import ConditionCodes, ConditionLevels, OneHotConditions
 from datamodules.moa.features.image_map import ImageMap
+from datamodules.moa.features.meta import MetaRankGauss
 from datamodules.moa.features.neighbours import KMeansClusters, UmapCoordinates
 from datamodules.moa.features.projections import FactorAnalysis, PrincipalComponents
 from datamodules.moa.features.rank_gauss import RankGauss
@@ -21,12 +22,14 @@ from datamodules.moa.features.scalers import LogScaler, Standard, VarianceThresh
 from datamodules.moa.features.screening import Screen
 from datamodules.moa.features.table import CELLS, GENES, FeatureTable, FitContext, Step
 from datamodules.moa.tables import Signatures
+from datamodules.names import decode_names, encode_names
 
 STEPS: dict[str, type[Step]] = {
     step.name: step
     for step in (
         RankGauss, FactorAnalysis, PrincipalComponents, UmapCoordinates, KMeansClusters, VarianceThreshold, RowStatistics,
         RowMeans, RowNormalise, OneHotConditions, ConditionCodes, ConditionLevels, Standard, LogScaler, Screen, ImageMap,
+        MetaRankGauss,
     )
 }  # fmt: skip
 _NAMES = ("recipe", "genes", "cells", "times", "doses")
@@ -70,6 +73,7 @@ class FeaturePipeline(nn.Module):
         recipe: the step texts.
         genes, cells: columns that a feature file must have.
         times, doses: known conditions, ascending.
+        meta: names of the earlier stage's predictions that rows must come with; empty without one.
         blocks: where each block stands in the output.
         width: columns of the output.
     """
@@ -81,9 +85,12 @@ class FeaturePipeline(nn.Module):
         self.recipe, self.genes, self.cells, self.times, self.doses = (
             decode_names(self.get_buffer(f"{name}_utf8")) for name in _NAMES
         )
+        self.meta = decode_names(self.get_buffer("meta_utf8")) if "meta_utf8" in state else ()
         self._steps = parse_recipe(self.recipe)
         with torch.no_grad():
-            one = self._run(self._table(torch.zeros(1, len(self.genes) + len(self.cells))))
+            one = self._run(
+                self._table(torch.zeros(1, len(self.genes) + len(self.cells)), meta=torch.zeros(1, len(self.meta)))
+            )
         ends = np.cumsum([block.shape[1] for block in one.blocks.values()]).tolist()
         self.blocks = {
             name: slice(end - block.shape[1], end) for (name, block), end in zip(one.blocks.items(), ends, strict=True)
@@ -100,6 +107,8 @@ class FeaturePipeline(nn.Module):
         more: Signatures | None = None,
         times: Sequence[str] | None = None,
         doses: Sequence[str] | None = None,
+        meta: npt.NDArray[np.float32] | None = None,
+        meta_names: Sequence[str] = (),
     ) -> FeaturePipeline:
         """Fit every step in turn on the output of those before it.
 
@@ -111,6 +120,8 @@ class FeaturePipeline(nn.Module):
             more: further rows without labels to fit on (``transductive``).
             times: treatment times of the experiment; default: those of the rows.
             doses: doses of the experiment; default: those of the rows.
+            meta: ``(rows, predictions)`` of an earlier stage for ``rows`` (and then ``more``), NaN where it has none.
+            meta_names: what it predicts.
 
         Raises:
             DataError: the recipe asks for what the columns cannot give.
@@ -123,10 +134,13 @@ class FeaturePipeline(nn.Module):
         }
         times, doses = times or conditions(together.time), doses or conditions(together.dose)
         state |= {"times_utf8": encode_names(times), "doses_utf8": encode_names(doses)}
+        if meta is not None:
+            state["meta_utf8"] = encode_names(meta_names)
         context = FitContext(seed, labels, len(rows.ids), {GENES: rows.genes, CELLS: rows.cells})
         table = _raw_table(
             torch.from_numpy(together.values), len(rows.genes), positions(together.time, times, "cp_time", together.ids),
             positions(together.dose, doses, "cp_dose", together.ids), torch.from_numpy(together.control), len(times), len(doses),
+            None if meta is None else torch.from_numpy(meta),
         )  # fmt: skip
         for i, step in enumerate(parse_recipe(recipe)):
             fitted = step.fit(table, context)
@@ -141,7 +155,12 @@ class FeaturePipeline(nn.Module):
         return {name: buffer.detach().cpu().numpy() for name, buffer in self.named_buffers()}
 
     def forward(
-        self, values: Tensor, time: Tensor | None = None, dose: Tensor | None = None, control: Tensor | None = None
+        self,
+        values: Tensor,
+        time: Tensor | None = None,
+        dose: Tensor | None = None,
+        control: Tensor | None = None,
+        meta: Tensor | None = None,
     ) -> Tensor:
         """Features, ``(rows, width)`` float32.
 
@@ -150,8 +169,18 @@ class FeaturePipeline(nn.Module):
             time: ``(rows,)`` positions in ``times``; default: the first.
             dose: ``(rows,)`` positions in ``doses``.
             control: ``(rows,)`` bool; default: no row is a control.
+            meta: ``(rows, predictions)`` of the earlier stage, needed where there is one.
+
+        Raises:
+            DataError: no predictions of the earlier stage, or another number of them.
         """
-        return self._run(self._table(values, time, dose, control)).matrix().float()
+        if self.meta and (meta is None or meta.shape[1] != len(self.meta)):
+            given = "none" if meta is None else f"{meta.shape[1]}"
+            raise DataError(
+                f"this net reads {len(self.meta)} predictions of an earlier stage and was given {given}; predict it as a run "
+                "directory beside the runs of the earlier stage"
+            )
+        return self._run(self._table(values, time, dose, control, meta)).matrix().float()
 
     def encode(self, rows: Signatures, path: object = "the feature file") -> dict[str, Tensor]:
         """Tensors of :meth:`forward` for rows of a file, whose columns may stand in another order.
@@ -196,20 +225,33 @@ class FeaturePipeline(nn.Module):
         return table
 
     def _table(
-        self, values: Tensor, time: Tensor | None = None, dose: Tensor | None = None, control: Tensor | None = None
+        self,
+        values: Tensor,
+        time: Tensor | None = None,
+        dose: Tensor | None = None,
+        control: Tensor | None = None,
+        meta: Tensor | None = None,
     ) -> FeatureTable:
         zeros = torch.zeros(len(values), dtype=torch.int64, device=values.device)
         return _raw_table(
             values, len(self.genes), zeros if time is None else time, zeros if dose is None else dose,
-            zeros.bool() if control is None else control, len(self.times), len(self.doses),
+            zeros.bool() if control is None else control, len(self.times), len(self.doses), meta if self.meta else None,
         )  # fmt: skip
 
 
 def _raw_table(
-    values: Tensor, n_genes: int, time: Tensor, dose: Tensor, control: Tensor, n_times: int, n_doses: int
+    values: Tensor,
+    n_genes: int,
+    time: Tensor,
+    dose: Tensor,
+    control: Tensor,
+    n_times: int,
+    n_doses: int,
+    meta: Tensor | None,
 ) -> FeatureTable:
     values = values.double()
-    return FeatureTable({GENES: values[:, :n_genes], CELLS: values[:, n_genes:]}, time, dose, control, n_times, n_doses)
+    blocks = {GENES: values[:, :n_genes], CELLS: values[:, n_genes:]}
+    return FeatureTable(blocks, time, dose, control, n_times, n_doses, None if meta is None else meta.double())
 
 
 def conditions(texts: npt.NDArray[np.str_]) -> list[str]:
@@ -235,17 +277,6 @@ def positions(
             f"{path}: {column} of {ids[row]!s} is {str(texts[row])!r}, training knew {', '.join(known)}; leave such rows out"
         )
     return torch.from_numpy(order[at].astype(np.int64))
-
-
-def encode_names(names: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Text as an array of UTF-8 bytes, one name a line, so that a checkpoint holds tensors only."""
-    return np.frombuffer("\n".join(names).encode(), dtype=np.uint8).copy()
-
-
-def decode_names(encoded: Any) -> tuple[str, ...]:
-    """What :func:`encode_names` was given."""
-    text = np.asarray(encoded.cpu() if isinstance(encoded, Tensor) else encoded, dtype=np.uint8).tobytes().decode()
-    return tuple(text.split("\n")) if text else ()
 
 
 def _as_number(text: str) -> tuple[float, str]:

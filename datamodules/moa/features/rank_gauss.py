@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,16 +27,8 @@ class RankGauss(Step):
 
     def fit(self, table: FeatureTable, context: FitContext) -> State:
         """Quantiles of every column, ``(columns, quantiles)``."""
-        from sklearn.preprocessing import QuantileTransformer
-
         values = np.concatenate([numpy_of(table.blocks[name]) for name in self._blocks(table)], axis=1)
-        transformer = QuantileTransformer(
-            n_quantiles=min(int(self.options["quantiles"]), len(values)),
-            output_distribution="normal",
-            subsample=len(values),  # every row counts; the library's default would draw 10,000 of them
-            random_state=context.seed,
-        ).fit(values)
-        return {"quantiles": np.ascontiguousarray(transformer.quantiles_.T)}
+        return {"quantiles": fit_quantiles(values, int(self.options["quantiles"]), context.seed)}
 
     def apply(self, table: FeatureTable, state: Mapping[str, Tensor]) -> FeatureTable:
         """Transform the blocks in their places."""
@@ -47,6 +40,25 @@ class RankGauss(Step):
 
     def _blocks(self, table: FeatureTable) -> list[str]:
         return list(table.blocks) if self.options["all"] else [name for name in MEASURED if name in table.blocks]
+
+
+def fit_quantiles(values: npt.NDArray[np.float64], quantiles: int, seed: int) -> npt.NDArray[np.float64]:
+    """Quantiles of every column as ``QuantileTransformer`` finds them, ``(columns, quantiles)``.
+
+    Args:
+        values: ``(rows, columns)``.
+        quantiles: how many; at most one per row.
+        seed: of the library.
+    """
+    from sklearn.preprocessing import QuantileTransformer
+
+    transformer = QuantileTransformer(
+        n_quantiles=min(quantiles, len(values)),
+        output_distribution="normal",
+        subsample=len(values),  # every row counts; the library's default would draw 10,000 of them
+        random_state=seed,
+    ).fit(values)
+    return np.ascontiguousarray(transformer.quantiles_.T)
 
 
 def quantile_normal(values: Tensor, quantiles: Tensor) -> Tensor:

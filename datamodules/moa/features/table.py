@@ -30,6 +30,7 @@ class FeatureTable:
         control: ``(rows,)`` bool.
         n_times: number of known treatment times.
         n_doses: number of known doses.
+        meta: ``(rows, predictions)`` of an earlier stage, NaN in rows that it did not predict; None without one.
     """
 
     blocks: dict[str, Tensor]
@@ -38,6 +39,7 @@ class FeatureTable:
     control: Tensor
     n_times: int
     n_doses: int
+    meta: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.time)
@@ -46,10 +48,16 @@ class FeatureTable:
         """The table with some blocks replaced in place or appended at the end."""
         return replace(self, blocks={**self.blocks, **blocks})
 
+    def with_only(self, **blocks: Tensor) -> FeatureTable:
+        """The table with other blocks in place of all."""
+        return replace(self, blocks=blocks)
+
     def rows(self, where: slice) -> FeatureTable:
         """A stretch of rows."""
         blocks = {name: block[where] for name, block in self.blocks.items()}
-        return replace(self, blocks=blocks, time=self.time[where], dose=self.dose[where], control=self.control[where])
+        meta = None if self.meta is None else self.meta[where]
+        time, dose, control = self.time[where], self.dose[where], self.control[where]
+        return replace(self, blocks=blocks, time=time, dose=dose, control=control, meta=meta)
 
     def matrix(self) -> Tensor:
         """All blocks side by side, ``(rows, columns)``."""
@@ -61,7 +69,8 @@ class FeatureTable:
         first = tables[0]
         blocks = {name: torch.cat([table.blocks[name] for table in tables]) for name in first.blocks}
         time, dose, control = (torch.cat([getattr(table, n) for table in tables]) for n in ("time", "dose", "control"))
-        return replace(first, blocks=blocks, time=time, dose=dose, control=control)
+        meta = None if first.meta is None else torch.cat([table.meta for table in tables if table.meta is not None])
+        return replace(first, blocks=blocks, time=time, dose=dose, control=control, meta=meta)
 
 
 @dataclass(frozen=True)

@@ -25,24 +25,26 @@ class SqueezeExcite(nn.Module):
 class MBConv(nn.Module):
     """Pre-normalised expand, 3 x 3 depth-wise convolution, squeeze-excite, project, add.
 
-    BatchNorm has TensorFlow's constants (eps 1e-3, momentum 0.99), as the MaxViT that the 4th place of GWI built on.
+    BatchNorm has TensorFlow's constants (eps 1e-3, momentum 0.99), as the MaxViT that the 4th place of GWI built on. Its means
+    need several hundred steps to leave their initial values: a shorter training wants a larger ``norm_momentum``.
 
     Args:
         dim: channels of the grid (batch, dim, height, width).
         expansion: ratio of the inner width to ``dim``.
         se_ratio: width of the squeeze-excite bottleneck in shares of ``dim``.
+        norm_momentum: share of a batch in BatchNorm's running statistics (torch's sense: 1 - TensorFlow's).
     """
 
-    def __init__(self, dim: int, expansion: int = 4, se_ratio: float = 0.25) -> None:
+    def __init__(self, dim: int, expansion: int = 4, se_ratio: float = 0.25, norm_momentum: float = 0.01) -> None:
         super().__init__()
         inner = expansion * dim
         self.block = nn.Sequential(
-            _norm(dim),
+            _norm(dim, norm_momentum),
             nn.Conv2d(dim, inner, 1, bias=False),
-            _norm(inner),
+            _norm(inner, norm_momentum),
             nn.GELU(),
             nn.Conv2d(inner, inner, 3, padding=1, groups=inner, bias=False),
-            _norm(inner),
+            _norm(inner, norm_momentum),
             nn.GELU(),
             SqueezeExcite(inner, max(1, int(se_ratio * dim))),
             nn.Conv2d(inner, dim, 1),
@@ -54,5 +56,5 @@ class MBConv(nn.Module):
         return out
 
 
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+def _norm(channels: int, momentum: float) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=momentum)

@@ -75,6 +75,35 @@ def test_predictions_are_metres_per_second() -> None:
     torch.testing.assert_close(out["predictions"], b["gathers"][:, 1, :70] * 1500 + 3000)
 
 
+def test_the_net_sees_small_samples_with_a_gain() -> None:
+    seen = []
+
+    class Sees(Knows):
+        def forward(self, gathers: Tensor) -> VelocityOutput:
+            seen.append(gathers)
+            return super().forward(gathers)
+
+    b = batch()
+    for gain in (1.0, 30.0):
+        t = task(gain=gain)
+        t.net = Sees()
+        t(b["gathers"])
+        x = b["gathers"].double()
+        expected = x.sign() * torch.log(1 + gain * x.abs()) / np.log(1 + gain)
+        torch.testing.assert_close(seen[-1].double(), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="gain must be above 0"):
+        task(gain=0.0)
+
+
+def test_expected_errors_are_metres_per_second_and_never_negative() -> None:
+    t = task("naive", amplitude="raw")
+    t.net = Knows()
+    torch.testing.assert_close(t.predict_step(batch())["confidence"], torch.full((3, 70, 70), 0.25 * 1500))
+    t = task("none", amplitude="raw", confidence_weight=0.0)
+    t.net = Knows()
+    assert set(t.predict_step(batch())) == {"row_id", "predictions"}
+
+
 def test_the_mirrored_model_sees_the_mirrored_line_and_answers_in_the_true_one() -> None:
     t = task("all", amplitude="raw")
     t.net = Knows()

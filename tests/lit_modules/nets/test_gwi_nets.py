@@ -45,6 +45,16 @@ def test_attention_equals_softmax_written_out() -> None:
         scores = torch.einsum("bic,bjc->bij", q[:, :, head], k[:, :, head]) / 8**0.5 + bias
         expected[:, :, head] = scores.softmax(-1) @ v[:, :, head]
     torch.testing.assert_close(attention(x), attention.out(expected.flatten(2)))
+    with torch.no_grad():  # by torch's fused kernel
+        torch.testing.assert_close(attention(x), attention.out(expected.flatten(2)))
+
+
+def test_the_running_statistics_follow_as_fast_as_they_are_told() -> None:
+    x = 5 + torch.randn(64, 4, 3, 3)
+    for momentum in (0.01, 0.1):
+        block = MBConv(4, norm_momentum=momentum)
+        block(x)
+        torch.testing.assert_close(block.block[0].running_mean, momentum * x.mean((0, 2, 3)))
 
 
 def test_mbconv_is_the_identity_where_its_last_layer_is_zero() -> None:

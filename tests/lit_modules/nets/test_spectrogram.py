@@ -87,6 +87,43 @@ def test_unknown_backbones_and_tags_are_answered_with_near_names() -> None:
         known_backbone("resnet34.imagenet")
 
 
+@pytest.mark.parametrize(
+    ("backbone", "head", "height", "width", "sentence"),
+    [
+        (
+            "vit_tiny_patch16_224", "cls3", 256, 192,
+            r"^vit_tiny_patch16_224 \(--model.backbone\) cannot take images of 256 x 192: Input height \(256\) doesn't match model \(224\); "
+            "choose a convolutional one such as resnet34",
+        ),
+        ("vit_tiny_patch16_224", "flatM", 256, 192, "vit_tiny_patch16_224 .* cannot take images of 256 x 192"),
+        ("test_convnext", "cls3", 32, 16, "test_convnext .* cannot take images of 32 x 16"),
+        ("vit_small_patch16_dinov3", "cls3", 256, 192, "has no ImageNet classifier, which --model.head cls3 keeps; use --model.head flatM"),
+        ("convmixer_768_32", "flatM", 256, 192, "images of 256 masses do not divide by convmixer_768_32's stride 7"),
+    ],
+)  # fmt: skip
+def test_backbones_that_cannot_take_the_images_are_refused_before_weights_are_fetched(
+    backbone: str, head: Any, height: int, width: int, sentence: str
+) -> None:
+    with pytest.raises(DataError, match=sentence):
+        SpectrogramClassifier(backbone, head, 9, height, pretrained="/no/such/file", widths=(width,))
+
+
+def test_backbones_without_feature_maps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = timm.create_model
+
+    def no_maps(name: str, **options: Any) -> Any:
+        if options.get("features_only"):
+            raise RuntimeError("features_only not implemented for this model")
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", no_maps)
+    with pytest.raises(
+        DataError, match=r"test_resnet .* gives no feature maps \(features_only not implemented .*head cls3"
+    ):
+        SpectrogramClassifier(TINY, "flatM", 9)
+    assert SpectrogramClassifier(TINY, "cls3", 9, widths=(64,)).to_classes.in_features == 1000
+
+
 def test_a_failed_download_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: Any, **__: Any) -> None:
         raise OSError("We couldn't connect\nmore lines")

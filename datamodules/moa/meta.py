@@ -1,0 +1,101 @@
+"""Out-of-fold predictions of an earlier stage, as inputs of the next one."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.errors import DataError
+from datamodules.folds import FoldTable
+from datamodules.moa.tables import Signatures
+
+if TYPE_CHECKING:
+    from blend.sources import Source
+
+
+@dataclass(frozen=True)
+class MetaFeatures:
+    """What an earlier stage says of every training row without having seen it.
+
+    Args:
+        names: the predicted targets.
+        values: ``(rows, targets)`` float32 probabilities, mean over the stage's seeds; 0 for controls, which is what
+            every net predicts for them.
+        runs: directories of the runs that predicted, ``<variant>/seed<S>/fold<F>``.
+        hash: SHA-256 of names and values.
+    """
+
+    names: tuple[str, ...]
+    values: npt.NDArray[np.float32]
+    runs: tuple[Path, ...]
+    hash: str
+
+
+def read_meta(folder: Path, rows: Signatures, folds: FoldTable) -> MetaFeatures:
+    """Join the out-of-fold predictions of all folds of a variant's runs, averaged over its seeds, by row id.
+
+    Args:
+        folder: ``<out>/<experiment>/<variant>``.
+        rows: all training rows.
+        folds: of the run that is to read the predictions.
+
+    Raises:
+        DataError: no finished runs there, a fold is missing, another fold table, or a treated row without a prediction.
+    """
+    # the bank's reader belongs to the blends, which a run without an earlier stage does not need
+    from blend.align import align
+    from blend.sources import resolve
+
+    if not Path(folder).is_dir():
+        raise DataError(
+            f"data.meta: there is no folder {folder}; give <out>/<experiment>/<variant> of the earlier stage's runs"
+        )
+    source = resolve([str(folder)])[0]
+    _check_folds(source, folds)
+    stack = align([source], with_truth=False)
+    names = tuple(stack.manifest.targets)
+    known = stack.rows["row_id"].to_numpy(dtype=str)
+    treated = np.flatnonzero(~rows.control)
+    at = _positions(known, rows.ids[treated], folder)
+    values = np.zeros((len(rows.ids), len(names)), dtype=np.float32)
+    values[treated] = stack.members[0].read(0, len(known), len(names))[at]
+    digest = hashlib.sha256("\n".join(names).encode() + values.tobytes()).hexdigest()
+    runs = tuple(sorted(bank.path.parent for bank in source.banks))
+    return MetaFeatures(names, values, runs, digest)
+
+
+def _check_folds(source: Source, folds: FoldTable) -> None:
+    for banks in source.seeds:
+        for bank in banks:
+            theirs = bank.manifest.hashes.get("folds", "")
+            if theirs != folds.hash:
+                raise DataError(
+                    f"data.meta: {bank.path.parent} was trained on another fold table ({theirs[:12]}) than this run "
+                    f"({folds.hash[:12]}), so its nets may have seen the rows that are held out here; train both stages with "
+                    "the same --data.cv, --data.n_folds and --data.fold_seed"
+                )
+        there = {fold for bank in banks for fold in bank.manifest.folds}
+        missing = sorted(set(range(folds.n_folds)) - there)
+        if missing:
+            raise DataError(
+                f"data.meta: {banks[0].path.parents[1]} has no finished fold {missing[0]} of {folds.n_folds}; finish the earlier "
+                "stage with --fold all"
+            )
+
+
+def _positions(known: npt.NDArray[np.str_], wanted: npt.NDArray[np.str_], folder: Path) -> npt.NDArray[np.int64]:
+    """Where each wanted row stands among the predicted ones."""
+    order = np.argsort(known)
+    at = order[np.searchsorted(known, wanted, sorter=order).clip(max=len(known) - 1)]
+    lost = known[at] != wanted
+    if lost.any():
+        raise DataError(
+            f"data.meta: {folder} has no prediction of row {wanted[int(np.argmax(lost))]!s} ({int(lost.sum())} such rows); "
+            "was it trained on another data folder?"
+        )
+    return at.astype(np.int64)

@@ -1,0 +1,44 @@
+"""Pictures of DeepInsight's map and images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CHANNELS = ("mean", "minimum", "maximum")
+
+
+def feature_map(
+    pixels: npt.NDArray[np.integer], size: int, kinds: Mapping[str, slice], image: npt.NDArray[np.floating], row_id: str
+) -> Figure:
+    """Where each feature stands, and what one row looks like as an image of three channels.
+
+    Args:
+        pixels: ``(features, 2)`` line and column of each feature.
+        size: height and width of the image.
+        kinds: named ranges of the features, drawn in colours of their own.
+        image: ``(3, size, size)`` scaled values of the row, 0 where no feature stands.
+        row_id: of the row.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(16, 4.4), layout="constrained")
+    axes = figure.subplots(1, 4)
+    for name, where in kinds.items():
+        line, column = pixels[where].T
+        axes[0].scatter(column, line, s=6 if len(line) > 10 else 40, label=f"{name} ({len(line)})")
+    occupied = len(np.unique(pixels, axis=0))
+    axes[0].set(xlim=(-1, size), ylim=(size, -1), aspect="equal")
+    axes[0].set_title(f"{len(pixels)} features on {occupied} of {size * size} pixels", fontsize=9)
+    axes[0].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=len(kinds))
+    for axis, channel, name in zip(axes[1:], image, CHANNELS, strict=True):
+        shown = axis.imshow(channel, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+        axis.set_title(f"{row_id}: {name} of a pixel's features", fontsize=9)
+    figure.colorbar(shown, ax=axes[1:], shrink=0.8)
+    return figure

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from blend.align import align
+from blend.bank import Manifest, PredictionBank, write_bank
+from blend.sources import resolve
+from datamodules.gwi.generate.families import generate_maps
+from datamodules.gwi.generate.produce import produce, shard_keys
+from datamodules.gwi.schema import FAMILIES
+from experiments import gwi_family_report, predict
+from experiments.cli import parse
+from experiments.declare import load_experiment
+from experiments.run_directory import RunDirectory
+from experiments.training import train
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    folder = tmp_path_factory.mktemp("families")
+    families = ("FlatVel_A", "Style_B")
+    produce(
+        folder / "data", [key for f in families for key in shard_keys(f, 0, 24, 12, gathers="none")], progress=False
+    )
+    flags = [
+        "--data_dir", str(folder / "data"), "--out", str(folder / "runs"), "--epochs", "6", "--batch_size", "8",
+        "--wandb", "disabled", "--train.progress", "false", "--accelerator", "cpu", "--lr", "0.01",
+        "--model.dim", "16", "--model.blocks", "1", "--model.head_dim", "8", "--model.norm_momentum", "0.3",
+    ]  # fmt: skip
+    return train(parse(load_experiment("gwi_family"), flags))
+
+
+def test_a_run_leaves_a_bank_of_probabilities_and_a_confusion_matrix(finished: RunDirectory) -> None:
+    record, bank = finished.record(), PredictionBank(finished.bank)
+    assert bank.manifest.targets == list(FAMILIES)
+    assert (bank.manifest.domain, bank.manifest.metric) == ("gwi", "column_log_loss")
+    np.testing.assert_allclose(bank.predictions.sum(1), 1, rtol=1e-5)
+    right = bank.predictions.argmax(1) == bank.truth().predictions.argmax(1)
+    scores = record["scores"]["gwi_family"]
+    assert scores["accuracy"] == pytest.approx(right.mean())
+    assert scores["log_loss"] < record["scores"]["families' shares"]["log_loss"]
+    assert scores["accuracy"] > 0.7
+    assert np.sum(record["confusion"]) == len(right) == 24
+    assert bank.index["row_id"].iloc[0] == "FlatVel_A/shard-s0-00000000/0"
+    assert (finished.figures / "out_of_fold_confusion.png").stat().st_size > 10_000
+
+
+def bank_of_maps(path: Path, maps: np.ndarray, **columns: object) -> Path:
+    index = pd.DataFrame({"row_id": [f"{i:02x}" for i in range(len(maps))], "fold": np.int16(-1), **columns})
+    write_bank(path, maps, index, Manifest("test", "gwi", "mae", "gwi_inversion", "demo", 0))
+    return path
+
+
+def test_predicted_maps_get_groups_that_a_blend_takes(
+    finished: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maps = np.concatenate([generate_maps(family, 1, range(4)) for family in ("FlatVel_A", "Style_B")])
+    families = ["FlatVel_A"] * 4 + ["Style_B"] * 4
+    path = bank_of_maps(tmp_path / "test", maps, group=families)
+    predict.main(["--run", str(finished.path), "--input", str(path), "--accelerator", "cpu", "--batch_size", "3"])
+    said = capsys.readouterr().out
+    table = finished.path / "predictions" / "gwi_inversion-demo-seed0-test-groups.csv"
+    groups = pd.read_csv(table, dtype=str)
+    assert list(groups["row_id"]) == [f"{i:02x}" for i in range(8)]
+    right = (groups["group"] == families).mean()
+    assert right > 0.5
+    assert f"{right:.1%} are the families that the bank names" in said
+    probabilities = PredictionBank(finished.path / "predictions" / "gwi_inversion-demo-seed0-test")
+    assert probabilities.manifest.targets == list(FAMILIES)
+    assert [FAMILIES[i] for i in probabilities.predictions.argmax(1)] == list(groups["group"])
+    stack = align(resolve([str(path)]), groups=table, row_groups=True, with_truth=False)
+    assert sorted(stack.rows["group"]) == sorted(groups["group"])
+
+
+@pytest.mark.parametrize(
+    ("maps", "says"),
+    [
+        (np.zeros((2, 10), np.float32), r"predicts shape \(10,\) per row; families are told from velocity maps"),
+        (np.full((2, 70, 70), 0.3, np.float32), "row '00': half of its values are no velocities in m/s"),
+    ],
+)
+def test_what_is_no_bank_of_maps_is_refused(
+    finished: RunDirectory, tmp_path: Path, maps: np.ndarray, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = bank_of_maps(tmp_path / "test", maps)
+    with pytest.raises(SystemExit):
+        predict.main(["--run", str(finished.path), "--input", str(path), "--accelerator", "cpu"])
+    assert re.search(says, capsys.readouterr().err)
+
+
+def test_the_demo_is_of_all_families_and_not_shot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(gwi_family_report, "produce", lambda folder, keys, *rest: made.append((folder, keys)))
+    assert gwi_family_report.make_demo(tmp_path, rows=4).parent == tmp_path
+    assert {key.family for key in made[0][1]} == set(FAMILIES)
+    assert {key.gathers for key in made[0][1]} == {"none"}
