@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,12 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from blend.bank import Manifest, PredictionBank, write_bank
+from blend.bank import PredictionBank, write_bank
 from datamodules.errors import DataError
 from datamodules.files import atomic_path
 from datamodules.gwi.schema import FAMILIES, PLAUSIBLE, SIDE
+from experiments.checkpoints import prediction_manifest, predictions_folder
 from experiments.declare import Experiment
-from experiments.last_bank import directory_of, variant_of
 from experiments.predict import Request
 from lit_modules.gwi.family_task import FamilyTask
 
@@ -35,9 +34,7 @@ def predict(request: Request, task: FamilyTask, experiment: Experiment, identity
     """
     bank = _open(Path(request.input))
     probabilities = _probabilities(task, bank, min(request.batch_size, _MOST))
-    folder = (
-        directory_of(request.run if request.run.is_dir() else request.run.parent, variant_of(identity)) / "predictions"
-    )
+    folder = predictions_folder(request.run, identity)
     name = name_of(bank)
     best = probabilities.argmax(1)
     groups = pd.DataFrame(
@@ -52,7 +49,7 @@ def predict(request: Request, task: FamilyTask, experiment: Experiment, identity
     with atomic_path(table) as temporary:
         groups.to_csv(temporary, index=False)
     if request.bank:
-        _keep(folder / name, bank, probabilities, experiment, identity)
+        _keep(folder / name, task, bank, probabilities, experiment, identity)
         print(f"probabilities of {len(groups):,} maps: {folder / name}")
     if "group" in bank.index and bank.index["group"].isin(FAMILIES).all():
         print(
@@ -105,26 +102,17 @@ def _probabilities(task: FamilyTask, bank: PredictionBank, size: int) -> npt.NDA
 
 def _keep(
     target: Path,
+    task: FamilyTask,
     maps: PredictionBank,
     probabilities: npt.NDArray[np.float32],
     experiment: Experiment,
     identity: dict[str, Any],
 ) -> None:
-    checkpoint = hashlib.sha256(Path(identity["checkpoint"]).read_bytes()).hexdigest()
-    manifest = Manifest(
-        kind="test",
-        domain=experiment.domain.name,
-        metric=experiment.domain.metric,
-        experiment=experiment.name,
-        variant=variant_of(identity),
-        seed=identity["seed"],
+    manifest = prediction_manifest(
+        task,
+        experiment,
+        identity,
         targets=list(FAMILIES),
-        hashes={
-            "data": identity["data_hash"],
-            "folds": identity["folds_hash"],
-            "config": identity["config_hash"],
-            "checkpoint": checkpoint,
-        },
         extra={"trained_on_fold": identity["fold"], "maps": str(maps.path)},
     )
     target.parent.mkdir(parents=True, exist_ok=True)

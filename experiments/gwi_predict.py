@@ -12,14 +12,14 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from blend.bank import Manifest, PartWriter, merge_parts
+from blend.bank import PartWriter, merge_parts
 from datamodules.errors import DataError
 from datamodules.gwi.files import open_test_gathers
 from datamodules.gwi.gathers import COMPACT_SAMPLES, resize_time, zero_last_sample
 from datamodules.gwi.schema import VMAX, VMIN
 from datamodules.gwi.submission import check_oids, open_submission
+from experiments.checkpoints import prediction_manifest, predictions_folder
 from experiments.declare import Experiment
-from experiments.last_bank import directory_of, variant_of
 from experiments.predict import Request
 from lit_modules.gwi.task import GwiTask
 
@@ -38,8 +38,8 @@ def predict(request: Request, task: GwiTask, experiment: Experiment, identity: d
     if request.weights:
         named = pd.read_csv(request.weights, usecols=["oid_ypos"])["oid_ypos"].str.rpartition("_y_")[0]
         check_oids(list(named.unique()), request.input)
-    folder = directory_of(request.run if request.run.is_dir() else request.run.parent, variant_of(identity))
-    parts = folder / ".parts-predict"
+    folder = predictions_folder(request.run, identity)
+    parts = folder.parent / ".parts-predict"
     shutil.rmtree(parts, ignore_errors=True)
     samples = getattr(task.model_settings, "samples", COMPACT_SAMPLES)
     with contextlib.ExitStack() as stack:
@@ -58,8 +58,11 @@ def predict(request: Request, task: GwiTask, experiment: Experiment, identity: d
         if bank:
             bank.close()
     if request.bank:
-        target = folder / "predictions" / Path(request.input).stem
-        _keep_bank(parts, target, [path.stem for path in paths], task, experiment, identity)
+        target = folder / Path(request.input).stem
+        index = pd.DataFrame({"row_id": [path.stem for path in paths], "fold": np.full(len(paths), -1, dtype=np.int16)})
+        manifest = prediction_manifest(task, experiment, identity)
+        merge_parts(parts, 1, target, index, manifest, task.bank_scale.double().cpu().numpy())
+        shutil.rmtree(parts, ignore_errors=True)
         print(f"predictions of {len(paths):,} maps: {target}")
     if request.submission:
         print(f"submission: {request.submission}")
@@ -71,21 +74,3 @@ def _maps(task: GwiTask, paths: list[Path], samples: int) -> dict[str, np.ndarra
     batch = {"row_id": torch.arange(len(paths)), "gathers": resize_time(zero_last_sample(recorded), samples)}
     output = task.predict_step(batch)
     return {name: value.float().cpu().numpy() for name, value in output.items() if name != "row_id"}
-
-
-def _keep_bank(
-    parts: Path, target: Path, oids: list[str], task: GwiTask, experiment: Experiment, identity: dict[str, Any]
-) -> None:
-    index = pd.DataFrame({"row_id": oids, "fold": np.full(len(oids), -1, dtype=np.int16)})
-    manifest = Manifest(
-        kind="test",
-        domain=experiment.domain.name,
-        metric=experiment.domain.metric,
-        experiment=experiment.name,
-        variant=variant_of(identity),
-        seed=identity["seed"],
-        hashes={"data": identity["data_hash"], "folds": identity["folds_hash"], "config": identity["config_hash"]},
-        extra={"trained_on_fold": identity["fold"]},
-    )
-    merge_parts(parts, 1, target, index, manifest, task.bank_scale.double().cpu().numpy())
-    shutil.rmtree(parts, ignore_errors=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.errors import DataError
+from experiments.checkpoints import find_checkpoint
 from experiments.declare import Experiment, load, load_experiment
 from experiments.run_directory import RunDirectory
 from lit_modules.base import IDENTITY_KEY, BaseTask, load_weights, read_checkpoint
@@ -18,7 +19,7 @@ def load_task(run: Path, which: str = "best") -> tuple[BaseTask, Experiment, dic
 
     Args:
         run: run directory, or a checkpoint file.
-        which: ``best`` or ``last`` of a run directory.
+        which: ``best``, ``last`` or ``epoch<N>`` of a run directory.
 
     Returns:
         The task in eval mode on the CPU, the experiment's declaration, and what the checkpoint says of itself.
@@ -29,8 +30,7 @@ def load_task(run: Path, which: str = "best") -> tuple[BaseTask, Experiment, dic
     run = Path(run)
     if not run.exists():
         raise DataError(f"{run} does not exist; give a run directory (…/seed<S>/fold<F>) or a checkpoint file")
-    directory = RunDirectory(run)
-    path = run if run.is_file() else directory.last if which == "last" else directory.inference_checkpoint()
+    path = run if run.is_file() else find_checkpoint(RunDirectory(run), which)
     checkpoint = read_checkpoint(path)
     identity = checkpoint[IDENTITY_KEY]
     experiment = load_experiment(identity["experiment"])

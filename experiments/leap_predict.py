@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +13,11 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from blend.bank import Manifest, PartWriter, merge_parts
+from blend.bank import PartWriter, merge_parts
 from datamodules.errors import DataError
 from datamodules.leap.convert import KaggleSource, open_source, raw_row_names
-from datamodules.leap.schema import TARGET_GROUPS, TARGET_NAMES
 from datamodules.leap.submission import SubmissionForm, open_submission
+from experiments.checkpoints import prediction_manifest, predictions_folder
 from experiments.declare import Experiment
 from experiments.predict import Request
 from lit_modules.leap.task import LeapTask
@@ -34,9 +32,9 @@ def predict(request: Request, task: LeapTask, experiment: Experiment, identity: 
     form = SubmissionForm(request.weights)
     source = open_source(request.input)
     total = sum(unit.stop - unit.start for unit in source.units())
-    folder = request.run if request.run.is_dir() else request.run.parent
-    target = folder / "predictions" / request.input.stem
-    parts = folder / ".parts-predict"
+    folder = predictions_folder(request.run, identity)
+    target = folder / request.input.stem
+    parts = folder.parent / ".parts-predict"
     shutil.rmtree(parts, ignore_errors=True)
     names: list[npt.NDArray[Any]] = []
     rows = 0
@@ -60,7 +58,10 @@ def predict(request: Request, task: LeapTask, experiment: Experiment, identity: 
         if bank:
             bank.close()
     if request.bank:
-        _keep_bank(parts, target, np.concatenate(names), task, experiment, identity)
+        index = pd.DataFrame({"row_id": np.concatenate(names), "fold": np.full(rows, -1, dtype=np.int16)})
+        manifest = prediction_manifest(task, experiment, identity)
+        merge_parts(parts, 1, target, index, manifest, task.bank_scale.double().cpu().numpy())
+        shutil.rmtree(parts, ignore_errors=True)
         print(f"predictions of {rows:,} rows: {target}")
     if request.submission:
         print(f"submission: {request.submission}")
@@ -94,28 +95,3 @@ def _batch(source: Any, held: list[dict[str, npt.NDArray[Any]]]) -> tuple[npt.ND
             f"row {str(ids[np.argmax(rows['bad'])])!r} of the input holds NaN or infinite values ({int(rows['bad'].sum())} such rows in this batch); mend the file"
         )
     return ids, {name: torch.from_numpy(rows[name]) for name in ("profiles", "scalars", "row_id")}
-
-
-def _keep_bank(
-    parts: Path, target: Path, ids: npt.NDArray[Any], task: LeapTask, experiment: Experiment, identity: dict[str, Any]
-) -> None:
-    index = pd.DataFrame({"row_id": ids, "fold": np.full(len(ids), -1, dtype=np.int16)})
-    manifest = Manifest(
-        kind="test",
-        domain=experiment.domain.name,
-        metric=experiment.domain.metric,
-        experiment=experiment.name,
-        variant=identity.get("variant", ""),
-        seed=identity["seed"],
-        targets=list(TARGET_NAMES),
-        groups={name: [where.start, where.stop] for name, where in TARGET_GROUPS.items()},
-        hashes={
-            "data": identity["data_hash"],
-            "folds": identity["folds_hash"],
-            "config": identity["config_hash"],
-            "checkpoint": hashlib.sha256(Path(identity["checkpoint"]).read_bytes()).hexdigest(),
-        },
-        extra={"trained_on_fold": identity["fold"]},
-    )
-    merge_parts(parts, 1, target, index, manifest, task.bank_scale.double().cpu().numpy())
-    shutil.rmtree(parts, ignore_errors=True)

@@ -13,12 +13,13 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from blend.bank import Manifest, write_bank
+from blend.bank import write_bank
 from blend.submission import write_submission
 from datamodules.errors import DataError
 from datamodules.mars.render import Rendering, rendered
 from datamodules.mars.tables import UNKNOWN, Samples, read_metadata
 from datamodules.store import Store
+from experiments.checkpoints import prediction_manifest, predictions_folder
 from experiments.declare import Experiment
 from experiments.predict import Request
 from lit_modules.mars.task import MarsTask
@@ -45,10 +46,10 @@ def predict(request: Request, task: MarsTask, experiment: Experiment, identity: 
         )
         store = rendered(samples, rendering_of(task), cache)
         probabilities = predict_batches(task, store, samples, request.batch_size)
-        keep = folder / "predictions" / request.input.stem
+        keep = predictions_folder(request.run, identity) / request.input.stem
         target = keep if request.bank else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "bank"
         index = pd.DataFrame({"row_id": samples.ids, "fold": np.full(len(samples), -1, dtype=np.int16)})
-        bank = write_bank(target, probabilities, index, _manifest(task, experiment, identity))
+        bank = write_bank(target, probabilities, index, prediction_manifest(task, experiment, identity))
         if request.submission:
             write_submission(bank, request.submission, request.weights)
     if request.bank:
@@ -98,17 +99,3 @@ def predict_batches(task: MarsTask, store: Store, samples: Samples, size: int) -
         output = task.predict_step({name: value.to(task.device) for name, value in batch.items()})
         pieces.append(output["predictions"].float().cpu().numpy())
     return np.concatenate(pieces)
-
-
-def _manifest(task: MarsTask, experiment: Experiment, identity: dict[str, Any]) -> Manifest:
-    return Manifest(
-        kind="test",
-        domain=experiment.domain.name,
-        metric=experiment.domain.metric,
-        experiment=experiment.name,
-        variant=identity.get("variant", ""),
-        seed=identity["seed"],
-        targets=list(task.target_names),
-        hashes={"data": identity["data_hash"], "folds": identity["folds_hash"], "config": identity["config_hash"]},
-        extra={"trained_on_fold": identity["fold"]},
-    )

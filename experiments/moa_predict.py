@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from blend.bank import Manifest, write_bank
+from blend.bank import write_bank
 from datamodules.moa.submission import write_submission
 from datamodules.moa.tables import CONTROL, TREATED, Text, read_signatures
+from experiments.checkpoints import prediction_manifest, predictions_folder
 from experiments.declare import Experiment
 from experiments.moa_stages import StageInputs, predict_batches
 from experiments.predict import Request
@@ -31,8 +32,7 @@ def predict(request: Request, task: MoaTask, experiment: Experiment, identity: d
         names = tuple(task.target_names)
         write_submission(request.submission, rows.ids, names, probabilities, rows.control, request.weights)
     if request.bank:
-        folder = request.run if request.run.is_dir() else request.run.parent
-        target = folder / "predictions" / request.input.name.split(".")[0]
+        target = predictions_folder(request.run, identity) / request.input.name.split(".")[0]
         _keep_bank(target, rows.ids, rows.control, probabilities, task, experiment, identity)
         print(f"predictions of {len(rows.ids):,} rows: {target}")
     if request.submission:
@@ -48,18 +48,8 @@ def _keep_bank(
     experiment: Experiment,
     identity: dict[str, Any],
 ) -> None:
-    manifest = Manifest(
-        kind="test",
-        domain=experiment.domain.name,
-        metric=experiment.domain.metric,
-        experiment=experiment.name,
-        variant=identity.get("variant", ""),
-        seed=identity["seed"],
-        targets=list(task.target_names),
-        convention="NC",  # of the out-of-fold predictions that weights are searched on; controls are 0 under any weights
-        hashes={"data": identity["data_hash"], "folds": identity["folds_hash"], "config": identity["config_hash"]},
-        extra={"trained_on_fold": identity["fold"]},
-    )
+    # the convention of the out-of-fold predictions that weights are searched on; controls are 0 under any weights
+    manifest = prediction_manifest(task, experiment, identity, convention="NC")
     # which rows are controls goes with the predictions, because a mean of logits is not 0 where its members are
     kinds = np.where(control, CONTROL, TREATED)
     index = pd.DataFrame({"row_id": ids, "fold": np.full(len(ids), -1, dtype=np.int16), "group": kinds})

@@ -19,7 +19,7 @@ class Request:
         input: what to predict, such as ``test.csv`` or a parquet file.
         submission: CSV file to write.
         weights: the judge's sample submission, which gives the column weights, ids and order.
-        checkpoint: which checkpoint of the run.
+        checkpoint: best, last, or epoch<N> of a run with --train.keep_epochs.
         bank: keep the predictions as a bank in the run directory too, for blending.
         batch_size: rows that are predicted at a time.
         accelerator: auto takes a CUDA GPU where there is one.
@@ -29,7 +29,7 @@ class Request:
     input: Path
     submission: Path | None = None
     weights: Path | None = None
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: str = "best"
     bank: bool = True
     batch_size: int = 4096
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"

@@ -79,6 +79,7 @@ class Train:
         ema_decay: decay of an exponential moving average of the weights, such as 0.999; 0 = off.
         compile: compile the net in place (torch.compile).
         checkpoint_every: optimiser steps between checkpoints inside an epoch; 0 = only at the end of an epoch.
+        keep_epochs: keep the checkpoint of every epoch, so that blends can weigh epochs (``experiments/checkpoint_bank.py``).
         validate_every: validations per epoch happen after this share of it (1 = at its end).
         sync_batchnorm: BatchNorm over all GPUs.
         deterministic: only deterministic algorithms.
@@ -93,6 +94,7 @@ class Train:
     ema_decay: float = 0.0
     compile: bool = False
     checkpoint_every: int = 500
+    keep_epochs: bool = False
     validate_every: float = 1.0
     sync_batchnorm: bool = True
     deterministic: bool = False

@@ -244,6 +244,17 @@ def _callbacks(settings: Settings, directory: RunDirectory, task: BaseTask, vali
                 enable_version_counter=False,
             )
         )
+    if loop.keep_epochs:
+        callbacks.append(
+            ModelCheckpoint(
+                directory.checkpoints,
+                filename="epoch{epoch}",
+                auto_insert_metric_name=False,
+                save_top_k=-1,
+                enable_version_counter=False,
+                save_on_train_epoch_end=True,
+            )
+        )
     callbacks.append(LastCheckpoint(directory.last, loop.checkpoint_every))
     return callbacks
 

@@ -13,7 +13,7 @@ from blend.sources import resolve
 from datamodules.gwi.generate.families import generate_maps
 from datamodules.gwi.shards import ShardKey, write_shard
 from datamodules.gwi.simulator import Simulator
-from experiments import gwi_report, last_bank, predict
+from experiments import checkpoint_bank, gwi_report, predict
 from experiments.cli import parse
 from experiments.cli import resolve as resolve_settings
 from experiments.declare import load_experiment
@@ -117,7 +117,7 @@ def test_the_net_trains_in_bfloat16_and_its_bank_is_not_rounded_to_it(data_dir: 
 
 
 def test_last_and_best_checkpoints_have_banks_of_their_own(finished: RunDirectory, tmp_path: Path) -> None:
-    last_bank.main(["--run", str(finished.path), "--accelerator", "cpu"])
+    checkpoint_bank.main(["--run", str(finished.path), "--accelerator", "cpu"])
     twin = RunDirectory(finished.path.parents[1].with_name(f"{finished.record()['variant']}-last") / "seed0" / "fold0")
     assert twin.record()["status"] == "finished"
     assert twin.record()["parent"] == str(finished.last)
@@ -144,7 +144,7 @@ def test_what_has_no_last_bank_is_said(
     finished: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        last_bank.main(["--run", str(tmp_path)])
+        checkpoint_bank.main(["--run", str(tmp_path)])
     assert "is no finished run with an out-of-fold bank" in capsys.readouterr().err
 
 

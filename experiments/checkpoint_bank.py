@@ -1,8 +1,9 @@
-"""Out-of-fold predictions of a run's last checkpoint, as a run of its own beside that of the best one.
+"""Out-of-fold predictions of a run's last checkpoint, or of any epoch's, as a run of its own beside that of the best one.
 
 A run predicts its held-out fold with the best checkpoint, which was chosen on that very fold; GWI's 4th place gave the last
 checkpoints more weight than the best (0.6 to 0.4). The bank lies in ``<experiment>/<variant>-last/seed<S>/fold<F>``, so that
-blends tell both apart and average folds and seeds of each; ``predict.py --checkpoint last`` puts test predictions there too.
+blends tell both apart and average folds and seeds of each; ``predict.py --checkpoint last`` puts test predictions there too. With
+``--train.keep_epochs`` every epoch can have a bank, and blends choose the best epoch of each target (docs/blending.md).
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from experiments.checkpoints import directory_of, variant_of
 from experiments.command import run_command
 from experiments.run_directory import FINISHED, RunDirectory
 
 if TYPE_CHECKING:
     from experiments.cli import Settings
-
-LAST = "-last"
 
 
 @dataclass
@@ -27,45 +27,41 @@ class Request:
 
     Args:
         run: run directory (``runs/<experiment>/<variant>/seed<S>/fold<F>``) of a finished fold.
+        checkpoint: last, epoch<N> of a run with --train.keep_epochs, or epochs = each of them.
         accelerator: auto takes a CUDA GPU where there is one.
     """
 
     run: Path
+    checkpoint: str = "last"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line of ``python experiments/last_bank.py``."""
-    run_command(Request, last_bank, "python experiments/last_bank.py", __doc__, argv)
+    """Command line of ``python experiments/checkpoint_bank.py``."""
+    run_command(Request, checkpoint_banks, "python experiments/checkpoint_bank.py", __doc__, argv)
 
 
-def variant_of(identity: dict[str, Any]) -> str:
-    """Name of what a checkpoint predicts: the run's variant, with ``-last`` where the run has a best checkpoint too.
+def checkpoint_banks(request: Request) -> list[RunDirectory]:
+    """Predict with the wanted checkpoints; those that were predicted before are left as they are.
+
+    Raises:
+        DataError: as :func:`checkpoint_bank` does.
+    """
+    run = RunDirectory(request.run.absolute())
+    wanted = [request.checkpoint]
+    if request.checkpoint == "epochs":
+        kept = run.checkpoints.glob("epoch*.ckpt")
+        wanted = [path.stem for path in sorted(kept, key=lambda path: (len(path.stem), path.stem))] or ["epoch0"]
+    return [checkpoint_bank(run, which, request.accelerator) for which in wanted]
+
+
+def checkpoint_bank(run: RunDirectory, which: str, accelerator: str = "auto") -> RunDirectory:
+    """Predict the held-out fold with a checkpoint, score and report it.
 
     Args:
-        identity: as :func:`experiments.inference.load_task` gives it.
-    """
-    is_last = Path(identity["checkpoint"]).stem == "last" and identity["fold"] != "full"
-    return str(identity["variant"]) + (LAST if is_last else "")
-
-
-def directory_of(run: Path, variant: str) -> Path:
-    """Where predictions of a run under a variant's name belong: the run itself, or its twin in that variant's folder.
-
-    Args:
-        run: run directory, or the folder of a checkpoint file.
-        variant: as :func:`variant_of` gives it.
-    """
-    run = run.absolute()
-    run = run.parent if run.name == "checkpoints" else run
-    runs_variant = run.parent.parent
-    if run.name.startswith("fold") and runs_variant.name + LAST == variant:
-        return runs_variant.with_name(variant) / run.parent.name / run.name
-    return run
-
-
-def last_bank(request: Request) -> RunDirectory:
-    """Predict the held-out fold with the last checkpoint, score and report it.
+        run: a finished run.
+        which: ``last`` or ``epoch<N>``.
+        accelerator: as of a run.
 
     Raises:
         DataError: the run is not finished, held nothing out, or its data have changed.
@@ -76,23 +72,27 @@ def last_bank(request: Request) -> RunDirectory:
     from experiments.training import FinishedRun, prepare_data, quiet_libraries
 
     quiet_libraries()
-    run = RunDirectory(request.run.absolute())
     record = run.record()
     if record.get("status") != FINISHED or not run.bank.is_dir():
         raise DataError(
             f"{run.path} is no finished run with an out-of-fold bank; train it first, with a number as --fold"
         )
-    task, experiment, identity = load_task(run.path, "last")
+    task, experiment, identity = load_task(run.path, which)
     twin = RunDirectory(directory_of(run.path, variant_of(identity)))
+    if twin.path == run.path:
+        raise DataError(
+            f"{run.path}: the best checkpoint's bank is the run's own; give --checkpoint last, epoch<N> or epochs"
+        )
+    if twin.record().get("status") == FINISHED and twin.bank.is_dir():
+        print(f"{twin.path} is finished: nothing to do")
+        return twin
     settings = settings_of(run, twin)
     data = prepare_data(settings)
     if data.data_hash != record["hashes"]["data"]:
         raise DataError(
             f"the data of {run.path} have changed since it was trained; give back the old ones or train it again"
         )
-    bank = _predict(
-        settings, request.accelerator, task, data, PredictionBank(run.bank), twin, Path(identity["checkpoint"])
-    )
+    bank = _predict(settings, accelerator, task, data, PredictionBank(run.bank), twin, Path(identity["checkpoint"]))
     kept = {
         name: record[name]
         for name in ("experiment", "seed", "fold", "demo", "hashes", "rows", "parameters", "published")
