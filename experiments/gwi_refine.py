@@ -25,7 +25,8 @@ class Request:
         groups: CSV with the columns row_id and group (the family), for banks of test files, such as the classifier's labels.
         max_iterations: for each map, if it does not stop before; one costs about four simulations.
         tolerance: stop when ten iterations lower the residual by less than this share.
-        prior_weight: weight of the family's prior against the misfit that is left.
+        prior_weight: of the family's prior against the misfit that is left, for the first 30 iterations.
+        late_prior_weight: the same for the later ones.
         most_per_family: refine only the first maps of each family.
         part: K/N = only every N-th map, beginning with the K-th.
         threads: of the simulator; 0 = all cores.
@@ -36,9 +37,10 @@ class Request:
     data_dir: Path
     out: Path | None = None
     groups: Path | None = None
-    max_iterations: int = 60
+    max_iterations: int = 100
     tolerance: float = 0.05
     prior_weight: float = 0.3
+    late_prior_weight: float = 3.0
     most_per_family: int | None = None
     part: str = "1/1"
     threads: int = 0
@@ -68,7 +70,10 @@ def refine(request: Request) -> None:
     torch.set_num_threads(request.threads or torch.get_num_threads())
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     settings = Descent(
-        max_iterations=request.max_iterations, tolerance=request.tolerance, prior_weight=request.prior_weight
+        max_iterations=request.max_iterations,
+        tolerance=request.tolerance,
+        prior_weight=request.prior_weight,
+        late_prior_weight=request.late_prior_weight,
     )
     plan = Plan.of(request.bank, request.out, request.groups, request.most_per_family, settings)
     work(plan, request.data_dir, part, parts, auto if request.device == "auto" else request.device)

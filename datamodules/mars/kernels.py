@@ -1,4 +1,4 @@
-r"""Reading and summing a GC-MS table eight bytes at a time, compiled with numba where it is installed (the ``fast`` extra).
+r"""Reading and summing a GC-MS table eight bytes at a time, compiled with numba.
 
 Only what every competition file looks like is understood: unsigned decimal numbers of up to seven digits on each side of
 the point (intensities: whole numbers of up to fifteen), ``\n`` after every row, times that never fall. Anything else ends

@@ -30,15 +30,19 @@ class Descent:
         tolerance: a round that lowers the residual (root mean square) by less than this share is the last one.
         enough: residual at which a map is taken as explained; float32 rounding alone leaves 5e-5.
         prior_weight: value of the prior over that of the misfit at the beginning of a round.
+        late_prior_weight: the same once ``settled`` iterations are done: what the gathers tell quickly is told, and edges sharpen.
+        settled: iterations before that.
         first_step: m/s that the first step moves a cell at most.
         memory: pairs that L-BFGS remembers.
     """
 
-    max_iterations: int = 60
+    max_iterations: int = 100
     round_iterations: int = 10
     tolerance: float = 0.05
     enough: float = 2e-4
     prior_weight: float = 0.3
+    late_prior_weight: float = 3.0
+    settled: int = 30
     first_step: float = 30.0
     memory: int = 20
 
@@ -46,7 +50,7 @@ class Descent:
         for name in ("max_iterations", "round_iterations", "memory"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("tolerance", "prior_weight", "enough"):
+        for name in ("tolerance", "prior_weight", "late_prior_weight", "enough"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
@@ -124,7 +128,8 @@ def refine_map(velocity: npt.NDArray[np.floating], misfit: Misfit, prior: Prior,
     done, reached, reason = 0, np.inf, "iterations"
     while done < settings.max_iterations:
         many = min(settings.round_iterations, settings.max_iterations - done)
-        point, made = _round(best, misfit, prior, scale, settings.prior_weight, curvature, many)
+        weight = settings.prior_weight if done < settings.settled else settings.late_prior_weight
+        point, made = _round(best, misfit, prior, scale, weight, curvature, many)
         done += made
         best = point.velocity
         if point.rms <= settings.enough:
