@@ -33,7 +33,9 @@ class Entry:
 
     def label(self, variant: str) -> str:
         """What the table calls it: a row with flags of its own is told from the plain one by them."""
-        return self.name if not self.flags else f"{self.name} {variant}"
+        if not self.flags:
+            return self.name
+        return f"{self.name} {variant if '--variant' in self.flags else shlex.join(self.flags)}"
 
 
 @dataclass(frozen=True)
