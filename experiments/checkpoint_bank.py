@@ -73,7 +73,7 @@ def checkpoint_bank(run: RunDirectory, which: str, accelerator: str = "auto") ->
 
     quiet_libraries()
     record = run.record()
-    if record.get("status") != FINISHED or not run.bank.is_dir():
+    if not run.is_finished or not run.bank.is_dir():
         raise DataError(
             f"{run.path} is no finished run with an out-of-fold bank; train it first, with a number as --fold"
         )
@@ -83,7 +83,7 @@ def checkpoint_bank(run: RunDirectory, which: str, accelerator: str = "auto") ->
         raise DataError(
             f"{run.path}: the best checkpoint's bank is the run's own; give --checkpoint last, epoch<N> or epochs"
         )
-    if twin.record().get("status") == FINISHED and twin.bank.is_dir():
+    if twin.is_finished and twin.bank.is_dir():
         print(f"{twin.path} is finished: nothing to do")
         return twin
     settings = settings_of(run, twin)
@@ -127,13 +127,12 @@ def _predict(
     settings: Settings, accelerator: str, task: Any, data: Any, best: Any, twin: RunDirectory, checkpoint: Path
 ) -> Any:
     """The bank of ``task``, with the manifest of the ``best`` checkpoint's but for what differs."""
-    import hashlib
     from dataclasses import replace
 
     from lightning.pytorch import Trainer
 
-    from datamodules.folds import VALID
-    from experiments.oof import merge_out_of_fold, predict_rows
+    from datamodules.files import sha256_of
+    from experiments.oof import predict_out_of_fold
     from experiments.training import resolve_hardware
 
     kind, _, precision = resolve_hardware(accelerator, 1, settings.daily.precision)
@@ -147,13 +146,9 @@ def _predict(
         enable_checkpointing=False,
         use_distributed_sampler=False,
     )
-    rows = data.rows(VALID)
-    parts = twin.path / ".parts"
-    predict_rows(trainer, task, data, rows, parts)
-    hashes = best.manifest.hashes | {"checkpoint": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
+    hashes = best.manifest.hashes | {"checkpoint": sha256_of(checkpoint)}
     manifest = replace(best.manifest, variant=settings.variant, hashes=hashes, truth=None)
-    scale = task.bank_scale.double().cpu().numpy()
-    return merge_out_of_fold(parts, 1, twin.bank, data, rows, manifest, scale, settings.daily.out / "truth")
+    return predict_out_of_fold(trainer, task, data, twin.bank, manifest, settings.daily.out / "truth")
 
 
 if __name__ == "__main__":

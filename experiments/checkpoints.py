@@ -6,12 +6,12 @@ blends tell checkpoints apart and average folds and seeds of each.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datamodules.errors import DataError
+from datamodules.files import sha256_of
 from experiments.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def prediction_manifest(task: BaseTask, experiment: Experiment, identity: dict[s
             "groups": {name: [where.start, where.stop] for name, where in task.target_groups.items()},
             "hashes": {
                 **{name: identity[f"{name}_hash"] for name in ("data", "folds", "config")},
-                "checkpoint": hashlib.sha256(Path(identity["checkpoint"]).read_bytes()).hexdigest(),
+                "checkpoint": sha256_of(Path(identity["checkpoint"])),
             },
             "extra": {"trained_on_fold": identity["fold"]},
             **more,

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from datamodules.errors import DataError
 from experiments.cli import Settings
-from experiments.run_directory import FINISHED
 
 _LAUNCHERS = ("TORCHELASTIC_RUN_ID",)
 
@@ -35,7 +34,7 @@ def run_grid(settings: Settings, arguments: list[str]) -> None:
     folds = _folds(settings)
     for seed in seeds:
         for fold in folds:
-            if settings.directory(seed, fold).record().get("status") == FINISHED:
+            if settings.directory(seed, fold).is_finished:
                 print(f"seed {seed}, fold {fold}: finished before")
                 continue
             _run(settings, arguments, seed, fold)

@@ -69,17 +69,14 @@ def export(request: Request) -> None:
 
 def _origin(identity: dict[str, Any]) -> dict[str, Any]:
     """Which checkpoint, and what wrote the file: nothing of the machine it was written on."""
-    import hashlib
-
+    from datamodules.files import sha256_of
     from experiments.run_directory import provenance
 
     path = Path(identity["checkpoint"])
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     made = provenance()
     names = ("experiment", "variant", "seed", "fold", "model", "data_hash", "folds_hash", "config_hash")
     return {
-        "checkpoint": {"file": path.name, "sha256": sha256, **{name: identity.get(name) for name in names}},
+        "checkpoint": {"file": path.name, "sha256": sha256_of(path), **{name: identity.get(name) for name in names}},
         "written_by": {
             "podium": made["versions"]["podium"],
             "torch": made["versions"]["torch"],

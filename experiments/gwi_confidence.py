@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from blend.bank import PredictionBank
+from experiments.risk_coverage import report_risk_coverage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,21 +22,16 @@ _CHUNK = 2000
 
 def report_confidence(run: FinishedRun) -> None:
     """Print the risk-coverage curve of a run whose bank holds confidences, record it and draw it; else do nothing."""
-    if run.bank is None or not (run.bank.path / "confidence.npy").is_file():
-        return
-    curve = risk_coverage(run.bank)
-    run.directory.update_record(risk_coverage=curve)
+    report_risk_coverage(run, risk_coverage, _print, draw_risk_coverage)
+
+
+def _print(curve: dict[str, Any]) -> None:
     print(
         f"maps kept, smallest expected error first (rank correlation with the true error {curve['correlation']:.2f}):"
     )
     print(f"{'maps kept [%]':>28}" + "".join(f"{100 * share:>7.0f}" for share in curve["kept"]))
     print(f"{'mean absolute error [m/s]':>28}" + "".join(f"{error:>7.1f}" for error in curve["mae"]))
     print(f"{'expected by the net [m/s]':>28}" + "".join(f"{error:>7.1f}" for error in curve["expected"]))
-    if run.settings.train.figures:
-        figure = draw_risk_coverage(curve)
-        run.directory.figures.mkdir(parents=True, exist_ok=True)
-        figure.savefig(run.directory.figures / "risk_coverage.png", dpi=110)
-        run.log_image("risk_coverage", figure)
 
 
 def risk_coverage(bank: PredictionBank, shares: tuple[float, ...] = SHARES) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 
 from blend.bank import PredictionBank
 from datamodules.leap.schema import N_TARGETS
+from experiments.risk_coverage import report_risk_coverage
 from lit_modules.leap.losses import learnable_target_mask
 from lit_modules.metrics import StreamingR2
 
@@ -25,16 +26,7 @@ _FEWEST_ROWS = 2
 
 def report_confidence(run: FinishedRun) -> None:
     """Print the risk-coverage curve of a run whose bank holds confidences, record it and draw it; else do nothing."""
-    if run.bank is None or not (run.bank.path / "confidence.npy").is_file():
-        return
-    curve = risk_coverage(run.bank)
-    run.directory.update_record(risk_coverage=curve)
-    _print(curve)
-    if run.settings.train.figures:
-        figure = draw_risk_coverage(curve)
-        run.directory.figures.mkdir(parents=True, exist_ok=True)
-        figure.savefig(run.directory.figures / "risk_coverage.png", dpi=110)
-        run.log_image("risk_coverage", figure)
+    report_risk_coverage(run, risk_coverage, _print, draw_risk_coverage)
 
 
 def _print(curve: dict[str, list[Any]]) -> None:

@@ -15,6 +15,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from blend.bank import Manifest, PartWriter, PredictionBank, hash_ids, merge_parts, write_bank
 from datamodules.base import BaseDataModule
 from datamodules.batches import Rows
+from datamodules.folds import VALID
+from lit_modules.base import BaseTask
 
 _TRUTH_CHUNK = 65_536
 
@@ -68,6 +70,31 @@ def predict_rows(trainer: Trainer, task: LightningModule, data: BaseDataModule, 
     finally:
         trainer.callbacks.remove(writer)  # type: ignore[attr-defined]
     trainer.strategy.barrier("predicted")
+
+
+def predict_out_of_fold(
+    trainer: Trainer, task: BaseTask, data: BaseDataModule, path: Path, manifest: Manifest, truth_root: Path
+) -> PredictionBank | None:
+    """Predict the validation fold on all processes into a bank.
+
+    Args:
+        trainer: with the processes that predict.
+        task: with the weights that predict.
+        data: prepared data.
+        path: of the bank.
+        manifest: of the bank; its ``truth`` is filled in.
+        truth_root: folder of truth banks.
+
+    Returns:
+        The bank on the first process, None on the others.
+    """
+    rows = data.rows(VALID)
+    parts = path.with_name(".parts")
+    predict_rows(trainer, task, data, rows, parts)
+    if not trainer.is_global_zero:
+        return None
+    scale = task.bank_scale.double().cpu().numpy()
+    return merge_out_of_fold(parts, trainer.world_size, path, data, rows, manifest, scale, truth_root)
 
 
 def merge_out_of_fold(

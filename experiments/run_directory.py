@@ -73,6 +73,11 @@ class RunDirectory:
                 return path
         raise DataError(f"{self.path} has no checkpoint yet; train it first")
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether training, predicting and reporting are done."""
+        return bool(self.record().get("status") == FINISHED)
+
     def record(self) -> dict[str, Any]:
         """``run.json``, empty before the run began."""
         path = self.path / "run.json"

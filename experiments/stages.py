@@ -7,7 +7,6 @@ same command goes on between stages as it does within one.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -15,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datamodules.errors import DataError
+from datamodules.files import sha256_of
 from experiments.cli import Settings, resolve
 from experiments.declare import Experiment, load_experiment
 from experiments.processes import is_first_process
-from experiments.run_directory import FINISHED, RunDirectory
+from experiments.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from lit_modules.base import BaseTask
@@ -42,20 +42,37 @@ def train_previous(settings: Settings, arguments: Sequence[str]) -> tuple[Settin
         DataError: the stage before failed, or a launcher would have to start it.
     """
     experiment, daily = settings.experiment, settings.daily
-    by_predictions = experiment.takes == "predictions"
-    named = settings.data.meta if by_predictions and experiment.previous else daily.init_from
-    if not experiment.previous or named is not None:
+    if not awaits_previous(settings):
         return settings, list(arguments)
-    if not by_predictions and (daily.fold == "all" or daily.seeds):
+    if experiment.takes == "weights" and (daily.fold == "all" or daily.seeds):
         return settings, list(arguments)  # each fold of each seed sees to its own
     before, flags = _settings_before(settings, load_experiment(experiment.previous))
     _train(before, flags)
-    if by_predictions:
-        runs = before.directory().path.parent.parent
-        data = replace(settings.data, meta=runs)
-        return replace(settings, data=data), [*arguments, "--data.meta", str(runs)]
-    run = before.directory().path
-    return replace(settings, daily=replace(daily, init_from=run)), [*arguments, "--init_from", str(run)]
+    settings = take(settings, before.directory().path)
+    if experiment.takes == "predictions":
+        return settings, [*arguments, "--data.meta", str(settings.data.meta)]
+    return settings, [*arguments, "--init_from", str(settings.daily.init_from)]
+
+
+def awaits_previous(settings: Settings) -> bool:
+    """Whether there is a stage before whose runs the user does not name, nor does without."""
+    experiment = settings.experiment
+    if not experiment.previous:
+        return False
+    named = settings.data.meta if experiment.takes == "predictions" else settings.daily.init_from
+    return named is None
+
+
+def take(settings: Settings, run: Path) -> Settings:
+    """Settings that take what a run of the stage before gives.
+
+    Args:
+        settings: of this stage.
+        run: the run directory to start from, or any of those whose predictions become inputs.
+    """
+    if settings.experiment.takes == "predictions":
+        return replace(settings, data=replace(settings.data, meta=run.parent.parent))
+    return replace(settings, daily=replace(settings.daily, init_from=run))
 
 
 def previous_checkpoints(runs: Sequence[Path], run: Path) -> list[dict[str, str]]:
@@ -66,7 +83,7 @@ def previous_checkpoints(runs: Sequence[Path], run: Path) -> list[dict[str, str]
         run: the run directory that the paths are relative to, so that the whole tree of runs can be moved.
     """
     return [
-        {"run": os.path.relpath(path, run), "sha256": _digest(RunDirectory(path).inference_checkpoint())}
+        {"run": os.path.relpath(path, run), "sha256": sha256_of(RunDirectory(path).inference_checkpoint())}
         for path in runs
     ]
 
@@ -93,7 +110,7 @@ def previous_tasks(run: Path, identity: dict[str, Any]) -> Iterator[tuple[BaseTa
             raise DataError(
                 f"{run} was trained on predictions of {path}, which is gone; keep the runs of all stages together"
             )
-        if _digest(RunDirectory(path).inference_checkpoint()) != entry["sha256"]:
+        if sha256_of(RunDirectory(path).inference_checkpoint()) != entry["sha256"]:
             raise DataError(f"{path} was trained again after {run} learnt from its predictions; train {run} again too")
         task, _, own = load_task(path)
         yield task, path, own
@@ -150,11 +167,7 @@ def _train(before: Settings, flags: list[str]) -> None:
 def _is_finished(before: Settings) -> bool:
     """Whether the runs that a launcher's process can see are all there."""
     if before.daily.fold != "all":
-        return before.directory().record().get("status") == FINISHED
+        return before.directory().is_finished
     seed = before.directory(fold=0).path.parent
     folds = [path for path in seed.glob("fold*") if path.is_dir()]
-    return bool(folds) and all(RunDirectory(path).record().get("status") == FINISHED for path in folds)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return bool(folds) and all(RunDirectory(path).is_finished for path in folds)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from experiments.cli import Settings, parse
 from experiments.declare import Experiment, load_experiment
 from experiments.run_directory import RunDirectory
+from experiments.stages import awaits_previous, take
 
 
 @dataclass(frozen=True)
@@ -90,21 +91,18 @@ def _train(
 
     settings = _settings(experiment, flags, size)
     before: list[RunDirectory] = []
-    staged = bool(experiment.previous) and settings.daily.init_from != "none"
-    if staged:
+    if awaits_previous(settings):
         # predictions of all folds are needed to train even one
         wanted: int | Literal["all"] = "all" if experiment.takes == "predictions" else fold
         # weights fit only a net that was made by the same flags
         handed_on = common if experiment.takes == "predictions" else flags
         before = _train(load_experiment(experiment.previous), handed_on, common, wanted, size)
-    if staged and experiment.takes == "predictions":
-        settings = replace(settings, data=replace(settings.data, meta=before[0].path.parent.parent))
     folds: Iterable[int] = [fold] if fold != "all" else range(prepare_data(_of_fold(settings, 0)).folds.n_folds)
     runs = []
     for i, number in enumerate(folds):
         own = _of_fold(settings, number)
-        if staged and experiment.takes == "weights":
-            own = replace(own, daily=replace(own.daily, init_from=before[i].path))
+        if before:
+            own = take(own, before[i].path)
         print(f"== {experiment.name}, fold {number}", flush=True)
         runs.append(train(own))
     return runs

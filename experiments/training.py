@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 import warnings
@@ -23,13 +22,13 @@ from lightning.pytorch.strategies import DDPStrategy
 from blend.bank import Manifest, PredictionBank
 from datamodules.base import BaseDataModule
 from datamodules.errors import DataError
-from datamodules.files import atomic_path
+from datamodules.files import atomic_path, sha256_of
 from datamodules.folds import TRAIN, VALID
 from experiments.callbacks import FigureWriter, LastCheckpoint, ProgressBar, Throughput
 from experiments.cli import Settings
 from experiments.declare import load
 from experiments.loggers import MetricsCsv, wandb_logger
-from experiments.oof import merge_out_of_fold, predict_rows
+from experiments.oof import predict_out_of_fold
 from experiments.processes import is_first_process
 from experiments.run_directory import FINISHED, RunDirectory, provenance
 from experiments.stages import previous_checkpoints
@@ -347,7 +346,7 @@ def _start_from(task: BaseTask, source: Path | Literal["none"] | None) -> str | 
     path = RunDirectory(source).inference_checkpoint() if source.is_dir() else source
     checkpoint = read_checkpoint(path)
     load_weights(task, checkpoint, task.own_entries(checkpoint["state_dict"]))
-    return f"{path} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})"
+    return f"{path} (sha256 {sha256_of(path)[:16]})"
 
 
 def _open_record(
@@ -399,11 +398,6 @@ def _predict_fold(
     if not task.can_predict:
         print("no out-of-fold predictions: with these settings a row's prediction depends on the rows beside it")
         return None
-    rows = data.rows(VALID)
-    parts = directory.path / ".parts"
-    predict_rows(trainer, task, data, rows, parts)
-    if not trainer.is_global_zero:
-        return None
     manifest = Manifest(
         kind="out_of_fold",
         domain=settings.experiment.domain.name,
@@ -419,11 +413,8 @@ def _predict_fold(
             "data": data.data_hash,
             "folds": data.folds.hash,
             "config": settings.config_hash,
-            "checkpoint": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "checkpoint": sha256_of(path),
         },
         extra={"demo": settings.demo},
     )
-    scale = task.bank_scale.double().cpu().numpy()
-    return merge_out_of_fold(
-        parts, trainer.world_size, directory.bank, data, rows, manifest, scale, settings.daily.out / "truth"
-    )
+    return predict_out_of_fold(trainer, task, data, directory.bank, manifest, settings.daily.out / "truth")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.errors import DataError
-from datamodules.files import atomic_path, read_json, write_json
+from datamodules.files import atomic_path, read_json, sha256_of, write_json
 
 GatherFormat = Literal["full", "compact", "none"]
 MANIFEST, VELOCITY, GATHERS = "manifest.json", "velocity.npy", "gathers.npy"
@@ -52,7 +51,7 @@ def write_shard(root: Path, key: ShardKey, velocity: npt.NDArray[Any], gathers: 
         np.save(work / VELOCITY, np.asarray(velocity, dtype=np.float32))
         if gathers is not None:
             np.save(work / GATHERS, gathers)
-        sums = {name: _sha256(work / name) for name in (VELOCITY, GATHERS) if (work / name).is_file()}
+        sums = {name: sha256_of(work / name) for name in (VELOCITY, GATHERS) if (work / name).is_file()}
         write_json(work / MANIFEST, {"version": _FORMAT_VERSION, **asdict(key), "sha256": sums})
     return path
 
@@ -88,7 +87,7 @@ def verify_shard(path: Path) -> None:
     for name, expected in sums.items():
         if not (path / name).is_file():
             raise DataError(f"{path / name} is missing; generate the shard again")
-        if _sha256(path / name) != expected:
+        if sha256_of(path / name) != expected:
             raise DataError(
                 f"{path / name} has another checksum than its {MANIFEST}; delete the shard and generate it again"
             )
@@ -107,8 +106,3 @@ def is_finished(root: Path, key: ShardKey) -> bool:
     if found != key:
         raise DataError(f"{path} holds a shard made with other settings ({found}); give another --out or --seed")
     return True
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
