@@ -1,7 +1,7 @@
 """How much refinement lowers the error of maps that look like a net's predictions, on simulated shots of real maps.
 
 The start is the true map, blurred by two cells and with smooth errors that grow with depth, scaled to a mean absolute error of 60
-to 100 m/s. One map costs about 90 seconds of one core; a run that was broken off goes on.
+to 100 m/s. One map costs about a minute of one core; a run that was broken off goes on.
 
     python -m datamodules.gwi unpack ARCHIVES maps --pattern "*model11-12.zip"
     python benchmarks/gwi_refine.py --maps maps --per_family 2 --out refined
@@ -79,7 +79,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--maps", type=Path, required=True, help="folder of real maps, a sub-folder for each family")
     parser.add_argument("--per_family", type=int, default=2, help="maps of each family (2)")
     parser.add_argument("--out", type=Path, default=Path("refined"), help="where banks and finished maps are kept")
-    parser.add_argument("--max_iterations", type=int, default=100, help="for each map (100)")
+    parser.add_argument("--max_iterations", type=int, default=60, help="for each map (60)")
     parser.add_argument("--threads", type=int, default=0, help="of the simulator; 0 = all cores")
     return parser.parse_args()
 

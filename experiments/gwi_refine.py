@@ -24,9 +24,9 @@ class Request:
         out: bank folder to write; default: beside the bank, with the ending _refined.
         groups: CSV with the columns row_id and group (the family), for banks of test files, such as the classifier's labels.
         max_iterations: for each map, if it does not stop before; one costs about four simulations.
-        tolerance: stop when ten iterations lower the residual by less than this share.
-        prior_weight: of the family's prior against the misfit that is left, for the first 30 iterations.
-        late_prior_weight: the same for the later ones.
+        tolerance: stop when ten iterations lower the residual by less than this share, once the prior has let go.
+        prior_weight: of the family's prior against the misfit that is left while the gathers speak first; default: the prior's own.
+        late_prior_weight: the same when it then sharpens edges, halved every ten iterations; default: the prior's own.
         most_per_family: refine only the first maps of each family.
         part: K/N = only every N-th map, beginning with the K-th.
         threads: of the simulator; 0 = all cores.
@@ -37,10 +37,10 @@ class Request:
     data_dir: Path
     out: Path | None = None
     groups: Path | None = None
-    max_iterations: int = 100
+    max_iterations: int = 60
     tolerance: float = 0.05
-    prior_weight: float = 0.3
-    late_prior_weight: float = 3.0
+    prior_weight: float | None = None
+    late_prior_weight: float | None = None
     most_per_family: int | None = None
     part: str = "1/1"
     threads: int = 0

@@ -1,19 +1,20 @@
-"""L-BFGS from a net's map to one that explains the recorded gathers, within bounds and under a prior.
+"""From a net's map to one that explains the recorded gathers, by quasi-Newton steps within bounds and under a prior.
 
-Rounds of a few iterations: each holds the sponge of the map's slowest velocity, and weighs the prior by what misfit is left, so
-that the prior leads while the fit is poor and lets go as it becomes good. Steps are larger in the depth, which is lit less.
+First the gathers speak, with a light prior. Then a heavy one makes layers even and edges sharp, and fades: what it got wrong the
+gathers mend. Within a round of iterations the sponge of the map's slowest velocity and the prior's weight, which is measured by the
+misfit that is left, are held. Steps are larger in the depth, which is lit less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.gwi.refinement.misfit import Fit, Misfit
-from datamodules.gwi.refinement.priors import Prior
+from datamodules.gwi.refinement.misfit import Fit, Misfit, depth_scale
+from datamodules.gwi.refinement.priors import Penalty, Prior
+from datamodules.gwi.refinement.quasi_newton import SecantHessian, solve
 from datamodules.gwi.schema import VMAX, VMIN
 
 Array = npt.NDArray[np.float64]
@@ -27,32 +28,47 @@ class Descent:
     Args:
         max_iterations: at most; each costs about one gradient, four times a simulation.
         round_iterations: iterations between two looks at the sponge, the weight of the prior and the progress.
-        tolerance: a round that lowers the residual (root mean square) by less than this share is the last one.
+        tolerance: once the prior weighs less than the misfit, a round that lowers the residual (root mean square) by less than this
+            share is the last one.
         enough: residual at which a map is taken as explained; float32 rounding alone leaves 5e-5.
-        prior_weight: value of the prior over that of the misfit at the beginning of a round.
-        late_prior_weight: the same once ``settled`` iterations are done: what the gathers tell quickly is told, and edges sharpen.
-        settled: iterations before that.
+        prior_weight: value of the prior over that of the misfit at the beginning of a round; None: the prior's own.
+        settled: least iterations with that weight.
+        fitted: residual above which it stays so: a map whose shallow part is not yet right would be evened out below.
+        late_prior_weight: weight of the round that follows; None: the prior's own.
+        fade: share of the weight that each later round keeps, down to ``prior_weight``.
         first_step: m/s that the first step moves a cell at most.
-        memory: pairs that L-BFGS remembers.
+        memory: steps from which the misfit's Hessian is estimated.
     """
 
-    max_iterations: int = 100
+    max_iterations: int = 60
     round_iterations: int = 10
     tolerance: float = 0.05
     enough: float = 2e-4
-    prior_weight: float = 0.3
-    late_prior_weight: float = 3.0
-    settled: int = 30
+    prior_weight: float | None = None
+    settled: int = 20
+    fitted: float = 0.01
+    late_prior_weight: float | None = None
+    fade: float = 0.5
     first_step: float = 30.0
-    memory: int = 20
+    memory: int = 100
 
     def __post_init__(self) -> None:
         for name in ("max_iterations", "round_iterations", "memory"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("tolerance", "prior_weight", "late_prior_weight", "enough"):
-            if getattr(self, name) < 0:
+        for name in ("tolerance", "prior_weight", "late_prior_weight", "enough", "settled", "fitted"):
+            if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 < self.fade <= 1:
+            raise ValueError(f"fade must be above 0 and at most 1, got {self.fade}")
+
+    def weight(self, prior: Prior, late_rounds: int | None) -> float:
+        """Of the prior against the misfit, so many rounds after it became heavy; None: before."""
+        first = prior.weight if self.prior_weight is None else self.prior_weight
+        if late_rounds is None:
+            return first
+        late = prior.late_weight if self.late_prior_weight is None else self.late_prior_weight
+        return max(first, late * self.fade**late_rounds)
 
 
 @dataclass
@@ -75,40 +91,42 @@ class Refined:
 
 @dataclass
 class _Point:
-    """A map with the value and gradient of misfit and prior together, the gradient per unit of scaled velocity."""
+    """A map with its misfit and penalty."""
 
     velocity: Array
-    value: float
-    gradient: Array
-    rms: float
+    fit: Fit
+    penalty: Penalty
 
 
 @dataclass
-class _Curvature:
-    """The pairs of L-BFGS."""
+class _Objective:
+    """Misfit and weighted prior of a round; gradients are per unit of velocity over ``scale``."""
 
-    most: int
-    first_step: float
-    pairs: list[tuple[Array, Array]] = field(default_factory=list)
+    misfit: Misfit
+    prior: Prior
+    scale: Array
+    slowest: float
+    weight: float
 
-    def remember(self, step: Array, change: Array) -> None:
-        if (step * change).sum() > 1e-12 * np.sqrt((step**2).sum() * (change**2).sum()):
-            self.pairs = [*self.pairs, (step, change)][-self.most :]
+    def at(self, velocity: Array) -> _Point:
+        return _Point(velocity, self.misfit(velocity, self.slowest), self.prior(velocity))
 
-    def direction(self, gradient: Array, scale: Array) -> Array:
-        """The gradient times the inverse Hessian's estimate (two-loop recursion); without any, a step of so many m/s."""
-        if not self.pairs:
-            return gradient * (self.first_step / np.abs(gradient * scale).max())
-        q, factors = gradient.copy(), []
-        for step, change in reversed(self.pairs):
-            factor = (step * q).sum() / (step * change).sum()
-            factors.append(factor)
-            q -= factor * change
-        last_step, last_change = self.pairs[-1]
-        q *= (last_step * last_change).sum() / (last_change**2).sum()
-        for (step, change), factor in zip(self.pairs, reversed(factors), strict=True):
-            q += step * (factor - (change * q).sum() / (step * change).sum())
-        return q
+    def value(self, point: _Point) -> float:
+        return point.fit.value + self.weight * point.penalty.value
+
+    def gradient(self, point: _Point) -> Array:
+        return (point.fit.gradient + self.weight * point.penalty.gradient) * self.scale
+
+    def direction(self, point: _Point, hessian: SecantHessian, first_step: float) -> Array:
+        """Uphill; without a step to learn from, the misfit's gradient alone would move a cell by ``first_step`` m/s."""
+        gradient = self.gradient(point)
+        size = float(np.abs(gradient * self.scale).max()) / first_step
+        of_misfit = hessian.operator() if hessian else lambda u: size * u
+
+        def both(u: Array) -> Array:
+            return of_misfit(u) + self.weight * self.scale * point.penalty.curvature(self.scale * u)
+
+        return solve(both, gradient)
 
 
 def refine_map(velocity: npt.NDArray[np.floating], misfit: Misfit, prior: Prior, settings: Descent) -> Refined:
@@ -122,23 +140,33 @@ def refine_map(velocity: npt.NDArray[np.floating], misfit: Misfit, prior: Prior,
     """
     start: Array = np.asarray(velocity, dtype=np.float64)
     before = misfit.rms(start)
-    scale: Array = ((np.arange(start.shape[0], dtype=np.float64) + 5.0) / 40.0)[:, None]
+    scale = np.broadcast_to(depth_scale(len(start)), start.shape)
     best: Array = np.clip(start, VMIN, VMAX)
-    curvature = _Curvature(settings.memory, settings.first_step)  # that of the misfit, which outlives a round
+    hessian = SecantHessian(settings.memory)  # that of the misfit, which outlives a round
     done, reached, reason = 0, np.inf, "iterations"
+    late: int | None = None
+    weight = np.inf
     while done < settings.max_iterations:
         many = min(settings.round_iterations, settings.max_iterations - done)
-        weight = settings.prior_weight if done < settings.settled else settings.late_prior_weight
-        point, made = _round(best, misfit, prior, scale, weight, curvature, many)
-        done += made
-        best = point.velocity
-        if point.rms <= settings.enough:
+        objective = _Objective(misfit, prior, scale, float(best.min()), 0.0)
+        point = objective.at(best)
+        if late is not None:
+            late += 1
+        elif done >= settings.settled and point.fit.rms <= settings.fitted:
+            late, weight = 0, np.inf
+        share, penalty = settings.weight(prior, late), point.penalty.value
+        # never heavier again: a misfit that the prior has made worse must not make the prior heavier
+        weight = min(weight, share * point.fit.value / penalty if penalty > 0 else 0.0)
+        objective.weight = weight
+        point, made = _round(point, objective, hessian, settings.first_step, many)
+        best, done = point.velocity, done + made
+        if point.fit.rms <= settings.enough:
             reason = "explained"
             break
-        if made < many or point.rms > (1 - settings.tolerance) * reached:
+        if made < many or (late is not None and share < 1 and point.fit.rms > (1 - settings.tolerance) * reached):
             reason = "plateau"
             break
-        reached = point.rms
+        reached = point.fit.rms
     after = misfit.rms(best)
     if not after <= before:
         return Refined(start, before, before, done, "no better")
@@ -146,47 +174,34 @@ def refine_map(velocity: npt.NDArray[np.floating], misfit: Misfit, prior: Prior,
 
 
 def _round(
-    velocity: Array,
-    misfit: Misfit,
-    prior: Prior,
-    scale: Array,
-    prior_weight: float,
-    curvature: _Curvature,
-    iterations: int,
+    point: _Point, objective: _Objective, hessian: SecantHessian, first_step: float, iterations: int
 ) -> tuple[_Point, int]:
     """Iterations under one objective: the point reached, and how many."""
-    slowest = float(velocity.min())
-    fit, (penalty, _) = misfit(velocity, slowest), prior(velocity)
-    weight = prior_weight * fit.value / penalty if penalty > 0 else 0.0
-
-    def judge(v: Array, fit: Fit | None = None) -> _Point:
-        fit = fit or misfit(v, slowest)
-        penalty, slope = prior(v)
-        return _Point(v, fit.value + weight * penalty, (fit.gradient + weight * slope) * scale, fit.rms)
-
-    point = judge(velocity, fit)
     for done in range(iterations):
-        if not point.gradient.any():
+        if not objective.gradient(point).any():
             return point, done
-        following = _search(point, curvature.direction(point.gradient, scale), scale, judge)
-        if following is None and curvature.pairs:  # a poor estimate: begin again downhill
-            curvature.pairs = []
+        following = _search(point, objective.direction(point, hessian, first_step), objective)
+        if following is None and hessian:  # a poor estimate: begin again downhill
+            hessian.forget()
             continue
         if following is None:
             return point, done
-        curvature.remember((following.velocity - point.velocity) / scale, following.gradient - point.gradient)
+        scale = objective.scale
+        change = (following.fit.gradient - point.fit.gradient) * scale
+        hessian.remember((following.velocity - point.velocity) / scale, change)
         point = following
     return point, iterations
 
 
-def _search(point: _Point, direction: Array, scale: Array, judge: Callable[[Array], _Point]) -> _Point | None:
+def _search(point: _Point, direction: Array, objective: _Objective) -> _Point | None:
     """Shorten a step until it lowers the objective enough; None if none does."""
-    length, slope = 1.0, abs(float((point.gradient * direction).sum()))
+    length, slope = 1.0, abs(float((objective.gradient(point) * direction).sum()))
+    value = objective.value(point)
     for _ in range(_TRIES):
         # as float32, which the misfit sees: a step is measured between what was simulated
-        moved = (point.velocity - length * scale * direction).clip(VMIN, VMAX).astype(np.float32).astype(np.float64)
-        tried = judge(moved)
-        if tried.value < point.value - _ARMIJO * length * slope:
+        moved = (point.velocity - length * objective.scale * direction).clip(VMIN, VMAX)
+        tried = objective.at(moved.astype(np.float32).astype(np.float64))
+        if objective.value(tried) < value - _ARMIJO * length * slope:
             return tried
         length *= _SHRINK
     return None

@@ -15,12 +15,17 @@ from datamodules.gwi.simulator import Simulator
 Array = npt.NDArray[np.float64]
 
 
+def depth_scale(rows: int) -> Array:
+    """How far velocities must move to change the gathers about as much, by row ``(rows, 1)``: the depth is lit less."""
+    return ((np.arange(rows, dtype=np.float64) + 5.0) / 40.0)[:, None]
+
+
 @dataclass(frozen=True)
 class Fit:
     """Of one map to its gathers.
 
     Attributes:
-        value: weighted squares of the residual over those of the recorded gathers.
+        value: squares of the residual over those of the recorded gathers.
         gradient: of ``value``, ``(depth, columns)``.
         rms: plain root mean square of the residual, in units of the gathers.
     """
@@ -31,31 +36,29 @@ class Fit:
 
 
 class Misfit:
-    """Squared difference of gathers, late samples weighted up, for reflections from the depth are weak and late.
+    """Squared difference of gathers.
+
+    All samples count alike. Late ones weighted up (5th place of the competition: from 0.1 to 10) make the depth, whose reflections are
+    weak and late, move before the layers above it are right.
 
     Args:
         recorded: ``(shots, samples, receivers)``, all samples or compact ones; the last sample is left out.
         simulator: of these shots.
-        early: weight of the first sample.
-        late: weight of the last sample (5th place of the competition weighted from 0.1 to 10).
     """
 
-    def __init__(
-        self, recorded: npt.NDArray[np.floating], simulator: Simulator, early: float = 0.1, late: float = 10.0
-    ) -> None:
+    def __init__(self, recorded: npt.NDArray[np.floating], simulator: Simulator) -> None:
         self.simulator = simulator
         device = simulator.wavelet.device
         self._full = recorded.shape[1] == simulator.acquisition.samples
         everything = torch.from_numpy(np.array(recorded, dtype=np.float32)).to(device)
         self._recorded = zero_last_sample(everything) if self._full else everything
-        self._weight = torch.linspace(early, late, recorded.shape[1], device=device)[:, None]
-        self._norm = float((self._weight * self._recorded).square().sum(dtype=torch.float64))
+        self._norm = float(self._recorded.square().sum(dtype=torch.float64))
 
     def __call__(self, velocity: Array, slowest: float) -> Fit:
         """Fit and gradient of a map, with the sponge of a slowest velocity that is held."""
         x = torch.from_numpy(velocity.astype(np.float32)).to(self._recorded.device)[None].requires_grad_()
         residual = self._residual(x, slowest)
-        value = (self._weight * residual).square().sum() / self._norm
+        value = residual.square().sum() / self._norm
         value.backward()
         assert x.grad is not None
         gradient = x.grad[0].double().cpu().numpy()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -83,7 +85,40 @@ def test_a_map_that_only_gets_worse_is_left_as_it_was() -> None:
     np.testing.assert_array_equal(result.velocity, start)
 
 
+class _Watched(Edges):
+    """Records how much the prior weighs in each round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.late_weight = 0.5, 8.0
+
+
+def test_the_prior_is_light_then_heavy_then_fades(monkeypatch: pytest.MonkeyPatch) -> None:
+    from datamodules.gwi.refinement import descent
+
+    weights: list[float] = []
+    run_round = descent._round
+
+    def watch(point: descent._Point, objective: descent._Objective, *rest: Any) -> tuple[descent._Point, int]:
+        weights.append(objective.weight * point.penalty.value / point.fit.value)
+        return run_round(point, objective, *rest)
+
+    monkeypatch.setattr(descent, "_round", watch)
+    truth = layers()
+    start = np.clip(gaussian_filter(truth, 1.5, mode="nearest") + 40, 1500, 4500)
+    misfit = Misfit(gathers(truth), SIMULATOR)
+    short = {"max_iterations": 14, "round_iterations": 2, "tolerance": 0.0, "settled": 4, "fitted": 10.0}
+    refine_map(start, misfit, _Watched(), Descent(**short))
+    assert weights[:3] == pytest.approx([0.5, 0.5, 8.0])
+    assert all(weight <= limit * 1.001 for weight, limit in zip(weights[3:], [4.0, 2.0, 1.0, 0.5], strict=True))
+    weights.clear()
+    refine_map(start, misfit, _Watched(), Descent(**short | {"fitted": 0.0, "prior_weight": 0.2}))
+    assert weights == pytest.approx([0.2] * 7, rel=1e-3)  # not fitted: never heavy
+
+
 def test_wrong_settings() -> None:
+    with pytest.raises(ValueError, match="fade must be above 0"):
+        Descent(fade=0.0)
     with pytest.raises(ValueError, match="max_iterations must be at least 1"):
         Descent(max_iterations=0)
     with pytest.raises(ValueError, match="tolerance must not be negative"):
