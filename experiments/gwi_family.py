@@ -1,10 +1,10 @@
 """GWI, 4th place: which of the ten families a map belongs to, told from maps that imitate predictions.
 
 Blends take other weights, and post-processing other steps, for other families; the families of test maps are not given. Needs
-maps only (``gwi_generate.py --gathers none``). ``predict.py --run RUN --input BANK`` names the families of predicted maps.
+maps only (``gwi_generate.py --gathers none``), and learns from a net's own predictions with ``--data.predicted``. ``predict.py --run RUN --input BANK`` names the families of predicted maps.
 """
 
-from datamodules.gwi.settings import GwiMaps
+from datamodules.gwi.settings import FamilyMaps
 from experiments.declare import Experiment
 from experiments.gwi_domain import GWI_FAMILY
 from experiments.runner import main
@@ -16,7 +16,7 @@ EXPERIMENT = Experiment(
     domain=GWI_FAMILY,
     task="lit_modules.gwi.family_task:FamilyTask",
     model=FamilyNet(),
-    data=GwiMaps(),
+    data=FamilyMaps(),
     optim=Optim(weight_decay_per_lr=4.0),
     epochs=10,
     batch_size=512,

@@ -80,7 +80,9 @@ def _scores(probabilities: np.ndarray, family: np.ndarray) -> tuple[dict[str, fl
 
 def _print(run: FinishedRun, scores: dict[str, dict[str, float]], counts: np.ndarray) -> None:
     kind = "generated" if run.settings.demo else "held-out"
-    out = Table(title=f"families of {counts.sum():,} {kind} maps that imitate predictions")
+    assert isinstance(run.data, FamilyDataModule)
+    shown = "as a net predicted them" if run.data.predicted is not None else "that imitate predictions"
+    out = Table(title=f"families of {counts.sum():,} {kind} maps {shown}")
     for name in ("", *scores, "most often taken for"):
         out.add_column(name, justify="left" if name == "" else "right")
     ours = scores[run.settings.experiment.name]

@@ -19,9 +19,10 @@ from datamodules.errors import DataError
 from datamodules.files import read_json, write_json
 from datamodules.folds import TRAIN, FoldTable
 from datamodules.gwi.files import MapFile, check_values, find_files
+from datamodules.gwi.predicted import PredictedMaps
 from datamodules.gwi.sampling import WeightedBatches, parse_weights
 from datamodules.gwi.schema import FAMILIES, family_name
-from datamodules.gwi.settings import GwiMaps
+from datamodules.gwi.settings import FamilyMaps, GwiMaps
 from datamodules.gwi.shards import verify_shard
 
 
@@ -142,7 +143,35 @@ class MapDataModule(BaseDataModule):
 
 
 class FamilyDataModule(MapDataModule):
-    """Maps whose family is to be told."""
+    """Maps whose family is to be told.
+
+    With a net's predictions also ``predicted`` (B, 70, 70), and ``is_predicted`` (B,) for the maps that have one.
+    """
+
+    settings: FamilyMaps
+    predicted: PredictedMaps | None
+
+    def read_data(self) -> None:
+        """Find and check the files, assign folds, find the predictions."""
+        super().read_data()
+        folder, self.predicted = self.settings.predicted, None
+        if folder is not None:
+            self.predicted = PredictedMaps(folder, self.folds, self.index(np.arange(self.n_maps))["row_id"])
+
+    @property
+    def training_hash(self) -> str:
+        """Of the maps and of their predictions."""
+        if self.predicted is None:
+            return self.data_hash
+        return hashlib.sha256((self.data_hash + self.predicted.hash).encode()).hexdigest()
+
+    def read(self, rows: Rows) -> dict[str, Tensor]:
+        """One batch."""
+        batch = super().read(rows)
+        if self.predicted is not None:
+            maps, known = self.predicted.read(rows)
+            batch |= {"predicted": torch.from_numpy(maps), "is_predicted": torch.from_numpy(known)}
+        return batch
 
     def truth(self, rows: Rows) -> npt.NDArray[np.float64]:
         """1 in the column of the family, ``(rows, 10)``."""

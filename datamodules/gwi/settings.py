@@ -37,6 +37,18 @@ class GwiMaps:
 
 
 @dataclass
+class FamilyMaps(GwiMaps):
+    """Maps, true and predicted.
+
+    Args:
+        predicted: folder ``<out>/<experiment>/<variant>`` of a net's finished runs: maps as it predicted them out of fold stand in
+            for imitations. The runs must have held out the same files.
+    """
+
+    predicted: Path | None = None
+
+
+@dataclass
 class GwiData(GwiMaps):
     """Maps and their gathers.
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from datamodules.errors import DataError
 from datamodules.folds import FoldTable
 from datamodules.moa.tables import Signatures
+from datamodules.out_of_fold import out_of_fold_runs
 
 if TYPE_CHECKING:
     from blend.sources import Source
@@ -47,16 +48,10 @@ def read_meta(folder: Path, rows: Signatures, folds: FoldTable) -> MetaFeatures:
     Raises:
         DataError: no finished runs there, a fold is missing, another fold table, or a treated row without a prediction.
     """
-    # the bank's reader belongs to the blends, which a run without an earlier stage does not need
     from blend.align import align
-    from blend.sources import resolve
 
-    if not Path(folder).is_dir():
-        raise DataError(
-            f"data.meta: there is no folder {folder}; give <out>/<experiment>/<variant> of the earlier stage's runs"
-        )
-    source = resolve([str(folder)])[0]
-    _check_folds(source, folds)
+    source = out_of_fold_runs(folder, folds, "data.meta", "--data.cv, --data.n_folds and --data.fold_seed")
+    _require_all_folds(source, folds)
     stack = align([source], with_truth=False)
     names = tuple(stack.manifest.targets)
     known = stack.rows["row_id"].to_numpy(dtype=str)
@@ -69,16 +64,8 @@ def read_meta(folder: Path, rows: Signatures, folds: FoldTable) -> MetaFeatures:
     return MetaFeatures(names, values, runs, digest)
 
 
-def _check_folds(source: Source, folds: FoldTable) -> None:
+def _require_all_folds(source: Source, folds: FoldTable) -> None:
     for banks in source.seeds:
-        for bank in banks:
-            theirs = bank.manifest.hashes.get("folds", "")
-            if theirs != folds.hash:
-                raise DataError(
-                    f"data.meta: {bank.path.parent} was trained on another fold table ({theirs[:12]}) than this run "
-                    f"({folds.hash[:12]}), so its nets may have seen the rows that are held out here; train both stages with "
-                    "the same --data.cv, --data.n_folds and --data.fold_seed"
-                )
         there = {fold for bank in banks for fold in bank.manifest.folds}
         missing = sorted(set(range(folds.n_folds)) - there)
         if missing:

@@ -28,7 +28,8 @@ _KINDS = 257  # ways in which held-out maps are spoilt, taken in turn
 class FamilyTask(BaseTask):
     """Trains :class:`GwiFamilyNet` by cross entropy on maps that imitate predictions.
 
-    Held-out maps are imitations too, always the same one of the same map, so that scores do not depend on batches.
+    Held-out maps are imitations too, always the same one of the same map, so that scores do not depend on batches. Maps that a
+    net has predicted out of fold are scored as it predicted them, and trained on as predictions and imitations in turn.
     """
 
     monitor: ClassVar[str] = "val_log_loss"
@@ -59,15 +60,19 @@ class FamilyTask(BaseTask):
         if self.model_settings.imitation > 0:
             errors = draw_errors(len(velocity), velocity.shape[1], self.model_settings.imitation)
             velocity = imitate(velocity, {name: values.to(velocity.device) for name, values in errors.items()})
+        if "predicted" in batch:
+            shown = torch.rand(len(velocity)) < self.model_settings.predicted_share
+            velocity = _exchange(velocity, batch, batch["is_predicted"] & shown.to(velocity.device))
         return F.cross_entropy(self(velocity), batch["family"], label_smoothing=self.model_settings.label_smoothing)
 
     def held_out(self, batch: Batch) -> Tensor:
         """Held-out maps as they are scored."""
-        if self.model_settings.imitation == 0:
-            return batch["velocity"]
-        kind = batch["row_id"] % _KINDS
-        errors = {name: getattr(self, f"errors_{name}")[kind] for name in ("blur", "smooth", "fine")}
-        return imitate(batch["velocity"], errors)
+        velocity = batch["velocity"]
+        if self.model_settings.imitation > 0:
+            kind = batch["row_id"] % _KINDS
+            errors = {name: getattr(self, f"errors_{name}")[kind] for name in ("blur", "smooth", "fine")}
+            velocity = imitate(velocity, errors)
+        return _exchange(velocity, batch, batch["is_predicted"]) if "predicted" in batch else velocity
 
     def update_metrics(self, batch: Batch) -> Tensor:
         """Score a validation batch."""
@@ -102,3 +107,8 @@ class FamilyTask(BaseTask):
     def figures(self) -> dict[str, Figure]:
         """Who is taken for whom, in the last validation."""
         return {"confusion": confusion_matrix(self._drawn.numpy())} if self._drawn is not None else {}
+
+
+def _exchange(velocity: Tensor, batch: Batch, which: Tensor) -> Tensor:
+    """Maps, some of them as they were predicted."""
+    return torch.where(which[:, None, None], batch["predicted"], velocity)

@@ -90,6 +90,7 @@ class FamilyNet:
         head_dim: width of an attention head.
         imitation: how far maps are blurred and given smooth errors, as maps that a net predicts have them, validation maps
             too: 1 = about 30 m/s off on average, 0 = true maps. Match it to the error of the net whose maps shall be told apart.
+        predicted_share: how often training shows a map as a net predicted it (``--data.predicted``) and not an imitation.
         label_smoothing: of the cross entropy.
         checkpoint_blocks: compute the transformers again in the backward pass, to save memory.
         norm_momentum: share of a batch in BatchNorm's running statistics.
@@ -99,6 +100,7 @@ class FamilyNet:
     blocks: int = 28
     head_dim: int = 32
     imitation: float = 1.0
+    predicted_share: float = 0.5
     label_smoothing: float = 0.0
     checkpoint_blocks: bool = False
     norm_momentum: float = 0.01
@@ -106,3 +108,5 @@ class FamilyNet:
     def __post_init__(self) -> None:
         if self.imitation < 0:
             raise ValueError(f"model.imitation must not be negative, got {self.imitation}")
+        if not 0 <= self.predicted_share <= 1:
+            raise ValueError(f"model.predicted_share must be between 0 and 1, got {self.predicted_share}")

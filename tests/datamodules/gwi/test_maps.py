@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from blend.bank import Manifest, PredictionBank, write_bank
 from datamodules.errors import DataError
 from datamodules.folds import TRAIN, VALID
 from datamodules.gwi.files import find_files
@@ -12,7 +14,7 @@ from datamodules.gwi.generate.families import generate_maps
 from datamodules.gwi.generate.produce import produce, shard_keys
 from datamodules.gwi.maps import FamilyDataModule, MapDataModule
 from datamodules.gwi.schema import FAMILIES
-from datamodules.gwi.settings import GwiMaps
+from datamodules.gwi.settings import FamilyMaps
 from datamodules.gwi.shards import verify_shard
 
 
@@ -27,7 +29,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 def module(data_dir: Path, kind: type[MapDataModule] = FamilyDataModule, **settings: object) -> MapDataModule:
-    data = kind(GwiMaps(n_folds=2, threads=0, **settings), data_dir, data_dir.parent / "cache", 4)  # type: ignore[arg-type]
+    data = kind(FamilyMaps(n_folds=2, threads=0, **settings), data_dir, data_dir.parent / "cache", 4)  # type: ignore[arg-type]
     data.prepare()
     return data
 
@@ -61,7 +63,7 @@ def test_only_the_first_maps_of_a_file_are_used(data_dir: Path) -> None:
     assert {row_id.rpartition("/")[2] for row_id in ids} == {"0", "1"}
     assert module(data_dir, maps_per_file=100).data_hash == all_of_them.data_hash
     with pytest.raises(ValueError, match=r"data\.maps_per_file must not be negative"):
-        GwiMaps(maps_per_file=-1)
+        FamilyMaps(maps_per_file=-1)
 
 
 def test_a_shard_without_manifest_is_refused(data_dir: Path) -> None:
@@ -80,3 +82,56 @@ def test_a_shard_whose_file_was_lost_or_changed_is_refused(data_dir: Path) -> No
     path.unlink()
     with pytest.raises(DataError, match=r"velocity\.npy is missing though manifest\.json names it"):
         module(data_dir)
+
+
+def write_predictions(root: Path, data: MapDataModule, seed: int, fold: int, off: float) -> Path:
+    """A bank of the files that ``fold`` holds out, ``off`` m/s too fast."""
+    rows = np.arange(data.n_maps)
+    index = data.index(rows)
+    held = rows[np.isin(data._file(rows), data.folds.where(fold, VALID))]
+    manifest = Manifest(
+        "out_of_fold", "gwi", "mae", "net", "demo", seed, folds=[fold], hashes={"folds": data.folds.hash}
+    )  # fmt: skip
+    bank = root / "net" / "demo" / f"seed{seed}" / f"fold{fold}" / "bank"
+    table = index.iloc[held[::-1]].assign(fold=np.int16(fold)).reset_index(drop=True)
+    write_bank(bank, (data.maps(held[::-1]) + off) / 1000, table, manifest, scale=np.array(1000.0))
+    return root / "net" / "demo"
+
+
+def test_maps_come_as_a_net_predicted_them(data_dir: Path, tmp_path: Path) -> None:
+    plain = module(data_dir)
+    runs = write_predictions(tmp_path, plain, seed=0, fold=0, off=40.0)
+    data = module(data_dir, predicted=runs)
+    assert isinstance(data, FamilyDataModule)
+    assert data.predicted is not None
+    assert len(data.predicted) == 9
+    rows = np.concatenate([data.rows(VALID)[[5, 0]], data.rows(TRAIN)[:1]])
+    batch = data.read(rows)
+    assert batch["is_predicted"].tolist() == [True, True, False]
+    np.testing.assert_allclose(batch["predicted"][:2], batch["velocity"][:2] + 40, rtol=1e-6)
+    write_predictions(tmp_path, plain, seed=1, fold=0, off=20.0)
+    both = module(data_dir, predicted=runs)
+    np.testing.assert_allclose(both.read(rows)["predicted"][:2], batch["velocity"][:2] + 30, rtol=1e-6)
+    assert plain.data_hash == data.data_hash == both.data_hash == plain.training_hash
+    assert len({plain.training_hash, data.training_hash, both.training_hash}) == 3
+
+
+def test_predictions_that_do_not_fit_are_refused(data_dir: Path, tmp_path: Path) -> None:
+    plain = module(data_dir)
+    runs = write_predictions(tmp_path / "runs", plain, seed=0, fold=0, off=40.0)
+    with pytest.raises(DataError, match=r"data\.predicted: there is no folder .*nowhere"):
+        module(data_dir, predicted=tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"another fold table.*--data\.families"):
+        module(data_dir, predicted=runs, families="Style_A,CurveFault_B")
+    path = runs / "seed0" / "fold0" / "bank"
+    bank = PredictionBank(path)
+    shutil.copytree(runs, tmp_path / "other")
+    other = tmp_path / "other" / "seed0" / "fold0" / "bank"
+    values = np.asarray(bank.predictions)
+    strange = bank.index.assign(row_id=[f"Style_B/elsewhere/{i}" for i in range(9)])
+    write_bank(other, values, strange, bank.manifest, scale=bank.scale)
+    with pytest.raises(DataError, match=r"no prediction of any map here, such as .*was it trained on another data"):
+        module(data_dir, predicted=tmp_path / "other")
+    write_bank(other, values[:, 0], bank.index, bank.manifest, scale=bank.scale)
+    with pytest.raises(DataError, match=r"shape \(70,\) per row, not velocity maps"):
+        module(data_dir, predicted=tmp_path / "other")

@@ -70,3 +70,23 @@ def test_confusion_equals_scikit_learn() -> None:
     table = metric.table()
     assert table["accuracy_Style_A"] == pytest.approx((predicted == 8)[true == 8].mean())
     assert "accuracy_Style_B" not in table
+
+
+def test_predicted_maps_stand_in_for_imitations() -> None:
+    t, b = task(imitation=0.0, predicted_share=1.0), batch()
+    known = torch.arange(12) % 2 == 0
+    b |= {"predicted": b["velocity"] + 200, "is_predicted": known}
+    shown: list[torch.Tensor] = []
+    t.forward = lambda velocity: shown.append(velocity) or torch.zeros(len(velocity), 10, requires_grad=True)  # type: ignore[assignment,func-returns-value,method-assign]
+    t.compute_loss(b)
+    assert torch.equal(shown[0], b["velocity"] + 200 * known[:, None, None])
+    assert torch.equal(t.held_out(b), shown[0])
+    t.model_settings.predicted_share = 0.0
+    t.compute_loss(b)
+    assert torch.equal(shown[1], b["velocity"]), "never shown in training"
+    assert torch.equal(t.held_out(b), shown[0]), "but always scored"
+    t.model_settings.predicted_share = 0.5
+    t.compute_loss(b)
+    changed = (shown[2] != b["velocity"]).flatten(1).any(1)
+    assert 0 < changed.sum() < known.sum()
+    assert not changed[~known].any()
