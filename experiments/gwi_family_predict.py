@@ -86,7 +86,8 @@ def _open(path: Path) -> PredictionBank:
 def _probabilities(task: FamilyTask, bank: PredictionBank, size: int) -> npt.NDArray[np.float32]:
     low, high = PLAUSIBLE
     out = []
-    for start in tqdm(range(0, len(bank.index), size), unit_scale=size, unit=" maps", desc="telling families"):
+    bar = tqdm(total=len(bank.index), unit=" maps", desc="telling families")
+    for start in range(0, len(bank.index), size):
         maps = bank.in_judge_units(slice(start, start + size))
         median = np.median(maps, axis=(1, 2))
         if not ((median >= low) & (median <= high)).all():
@@ -97,6 +98,8 @@ def _probabilities(task: FamilyTask, bank: PredictionBank, size: int) -> npt.NDA
             )
         probabilities = task.probabilities(torch.from_numpy(maps).float().to(task.device))
         out.append(probabilities.float().cpu().numpy())
+        bar.update(len(maps))
+    bar.close()
     return np.concatenate(out)
 
 

@@ -10,9 +10,12 @@ import pytest
 from blend.align import align
 from blend.bank import Manifest, PredictionBank, write_bank
 from blend.sources import resolve
+from datamodules.folds import VALID
 from datamodules.gwi.generate.families import generate_maps
 from datamodules.gwi.generate.produce import produce, shard_keys
+from datamodules.gwi.maps import FamilyDataModule
 from datamodules.gwi.schema import FAMILIES
+from datamodules.gwi.settings import FamilyMaps
 from experiments import gwi_family_report, predict
 from experiments.cli import parse
 from experiments.declare import load_experiment
@@ -27,12 +30,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     produce(
         folder / "data", [key for f in families for key in shard_keys(f, 0, 24, 12, gathers="none")], progress=False
     )
-    flags = [
-        "--data_dir", str(folder / "data"), "--out", str(folder / "runs"), "--epochs", "6", "--batch_size", "8",
+    return train(parse(load_experiment("gwi_family"), [*flags_of(folder), "--out", str(folder / "runs")]))
+
+
+def flags_of(folder: Path) -> list[str]:
+    return [
+        "--data_dir", str(folder / "data"), "--epochs", "6", "--batch_size", "8",
         "--wandb", "disabled", "--train.progress", "false", "--accelerator", "cpu", "--lr", "0.01",
         "--model.dim", "16", "--model.blocks", "1", "--model.head_dim", "8", "--model.norm_momentum", "0.3",
     ]  # fmt: skip
-    return train(parse(load_experiment("gwi_family"), flags))
 
 
 def test_a_run_leaves_a_bank_of_probabilities_and_a_confusion_matrix(finished: RunDirectory) -> None:
@@ -48,6 +54,33 @@ def test_a_run_leaves_a_bank_of_probabilities_and_a_confusion_matrix(finished: R
     assert np.sum(record["confusion"]) == len(right) == 24
     assert bank.index["row_id"].iloc[0] == "FlatVel_A/shard-s0-00000000/0"
     assert (finished.figures / "out_of_fold_confusion.png").stat().st_size > 10_000
+
+
+def test_it_learns_from_maps_as_a_net_predicted_them(
+    finished: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Predictions that differ from the true maps by what no imitation shows: the family is told from them all the same."""
+    folder = finished.path.parents[4]
+    data = FamilyDataModule(FamilyMaps(), folder / "data", tmp_path / "cache", 8)
+    data.prepare()
+    rows = np.arange(data.n_maps)
+    net = tmp_path / "net" / "demo" / "seed0"
+    for fold in range(2):
+        held = rows[np.isin(data._file(rows), data.folds.where(fold, VALID))]
+        index = data.index(held).assign(fold=np.int16(fold))
+        manifest = Manifest(
+            "out_of_fold", "gwi", "mae", "net", "demo", 0, folds=[fold], hashes={"folds": data.folds.hash}
+        )
+        write_bank(net / f"fold{fold}" / "bank", 6000 - data.maps(held), index, manifest)
+    flags = ["--data.predicted", str(net.parent), "--out", str(tmp_path / "runs"), "--model.predicted_share", "1"]
+    run = train(parse(load_experiment("gwi_family"), [*flags_of(folder), *flags]))
+    assert "as a net predicted them" in capsys.readouterr().out
+    assert run.path.parent.parent.name != finished.path.parent.parent.name, "another variant"
+    predict.main(["--run", str(run.path), "--input", str(net / "fold0" / "bank")])
+    told = float(re.search(r"([\d.]+)% are the families", capsys.readouterr().out)[1])  # type: ignore[index]
+    predict.main(["--run", str(finished.path), "--input", str(net / "fold0" / "bank")])
+    without = float(re.search(r"([\d.]+)% are the families", capsys.readouterr().out)[1])  # type: ignore[index]
+    assert told > max(70, without)
 
 
 def bank_of_maps(path: Path, maps: np.ndarray, **columns: object) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -37,9 +38,9 @@ class _Projection(Step):
         }
         return table.with_blocks(**new)
 
+    @abstractmethod
     def solve(self, values: Array, components: int, seed: int) -> tuple[Array, Array]:
         """Mean ``(columns,)`` and matrix ``(columns, components)``."""
-        raise NotImplementedError
 
 
 class FactorAnalysis(_Projection):
