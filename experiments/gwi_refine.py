@@ -13,6 +13,8 @@ from typing import Literal
 
 from experiments.command import run_command
 
+_ON_A_GPU = 64  # maps at once: 0.2 GB of wavefields each
+
 
 @dataclass
 class Request:
@@ -29,6 +31,7 @@ class Request:
         late_prior_weight: the same when it then sharpens edges, halved every ten iterations; default: the prior's own.
         most_per_family: refine only the first maps of each family.
         part: K/N = only every N-th map, beginning with the K-th.
+        at_once: maps that are refined side by side, their simulations in one batch; 0 = one a thread, 64 on a GPU.
         threads: of the simulator; 0 = all cores.
         device: auto takes a CUDA GPU where there is one.
     """
@@ -43,12 +46,15 @@ class Request:
     late_prior_weight: float | None = None
     most_per_family: int | None = None
     part: str = "1/1"
+    at_once: int = 0
     threads: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
         if self.max_iterations < 1:
             raise ValueError(f"--max_iterations must be at least 1, got {self.max_iterations}")
+        if self.at_once < 0:
+            raise ValueError(f"--at_once must not be negative, got {self.at_once}")
         if self.most_per_family is not None and self.most_per_family < 1:
             raise ValueError(f"--most_per_family must be at least 1, got {self.most_per_family}")
 
@@ -68,7 +74,10 @@ def refine(request: Request) -> None:
 
     part, parts = parse_part(request.part)
     torch.set_num_threads(request.threads or torch.get_num_threads())
-    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    device: str = request.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    at_once = request.at_once or (_ON_A_GPU if device == "cuda" else torch.get_num_threads())
     settings = Descent(
         max_iterations=request.max_iterations,
         tolerance=request.tolerance,
@@ -76,7 +85,7 @@ def refine(request: Request) -> None:
         late_prior_weight=request.late_prior_weight,
     )
     plan = Plan.of(request.bank, request.out, request.groups, request.most_per_family, settings)
-    work(plan, request.data_dir, part, parts, auto if request.device == "auto" else request.device)
+    work(plan, request.data_dir, part, parts, device, at_once)
     if missing := plan.missing():
         print(f"part {part} of {parts} is done; {missing:,} maps are left to the other parts")
         return

@@ -18,10 +18,11 @@ from tqdm import tqdm
 from blend.bank import BankError, PredictionBank, write_bank
 from datamodules.errors import DataError
 from datamodules.files import atomic_path, read_json, write_json
-from datamodules.gwi.refinement.descent import Descent, refine_map
+from datamodules.gwi.refinement.descent import Descent, Refined
 from datamodules.gwi.refinement.misfit import Misfit
 from datamodules.gwi.refinement.priors import prior_of
 from datamodules.gwi.refinement.recorded import Recorded
+from datamodules.gwi.refinement.side_by_side import Job, refine_maps
 from datamodules.gwi.schema import SIDE, family_name
 from datamodules.gwi.simulator import Simulator
 
@@ -117,8 +118,16 @@ def _families(bank: PredictionBank, groups: Path | None) -> list[str]:
     return [family_name(str(name)) for name in named]
 
 
-def work(plan: Plan, data_dir: Path, part: int, parts: int, device: str) -> None:
+def work(plan: Plan, data_dir: Path, part: int, parts: int, device: str, at_once: int) -> None:
     """Refine the rows of a part that are not finished.
+
+    Args:
+        plan: the rows.
+        data_dir: of the recorded gathers.
+        part: of the rows, from 1.
+        parts: that there are.
+        device: of the simulator.
+        at_once: maps side by side.
 
     Raises:
         DataError: the bank is of other data, or the unfinished maps were made with other settings.
@@ -136,9 +145,10 @@ def work(plan: Plan, data_dir: Path, part: int, parts: int, device: str) -> None
     rows = range(part - 1, len(plan.index), parts)
     left = [row for row in rows if not plan.file(row).is_file()]
     with tqdm(total=len(rows), initial=len(rows) - len(left), unit=" maps", desc="refining", smoothing=0.05) as bar:
-        for row in left:
-            reason = _refine(plan, row, recorded, simulator)
-            bar.set_postfix_str(f"{plan.index['row_id'][row]}: {reason}", refresh=False)
+        jobs = (_job(plan, row, recorded, simulator) for row in left)
+        for row, result in refine_maps(jobs, plan.settings, at_once):
+            _keep(plan, row, result)
+            bar.set_postfix_str(f"{plan.index['row_id'][row]}: {_in_words(result)}", refresh=False)
             bar.update()
 
 
@@ -150,17 +160,22 @@ def _claim(plan: Plan) -> None:
         raise DataError(f"{plan.parts} holds maps of another bank or of other flags; remove it or give --out")
 
 
-def _refine(plan: Plan, row: int, recorded: Recorded, simulator: Simulator) -> str:
+def _job(plan: Plan, row: int, recorded: Recorded, simulator: Simulator) -> Job:
     row_id, family = str(plan.index["row_id"][row]), str(plan.index["group"][row])
     start = plan.bank.in_judge_units(plan.positions[row : row + 1])[0]
-    misfit = Misfit(recorded.gathers(row_id), simulator)
-    result = refine_map(start, misfit, prior_of(family), plan.settings)
+    return Job(row, start, Misfit(recorded.gathers(row_id), simulator), prior_of(family))
+
+
+def _keep(plan: Plan, row: int, result: Refined) -> None:
     with atomic_path(plan.file(row)) as path, path.open("wb") as file:
         np.savez(
             file,
             velocity=result.velocity.astype(np.float32),
             numbers=np.array([result.before, result.after, result.iterations]),
         )
+
+
+def _in_words(result: Refined) -> str:
     return f"{result.before:.3g} to {result.after:.3g}, {result.iterations} iterations, {result.reason}"
 
 

@@ -64,8 +64,8 @@ def test_parts_of_several_machines_join_and_finished_maps_are_skipped(
     world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refined = []
-    refine_map = refined_bank.refine_map
-    monkeypatch.setattr(refined_bank, "refine_map", lambda *a: refined.append(1) or refine_map(*a))
+    keep = refined_bank._keep
+    monkeypatch.setattr(refined_bank, "_keep", lambda *a: refined.append(1) or keep(*a))
     main(arguments(world, "--part", "1/2"))
     assert "2 maps are left to the other parts" in capsys.readouterr().out
     assert not (world / "bank_refined").exists()
@@ -98,5 +98,6 @@ def test_what_cannot_be_refined_is_refused_in_a_sentence(world: Path, capsys: py
     write_bank(world / "small", np.zeros((4, 3)), index, other.manifest)
     fails("velocity maps are (70, 70)", "--bank", str(world / "small"))
     fails("--max_iterations must be at least 1", "--max_iterations", "0")
+    fails("--at_once must not be negative", "--at_once", "-1")
     main(arguments(world, "--part", "1/4"))
     fails("of other flags", "--tolerance", "0.5")

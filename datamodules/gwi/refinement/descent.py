@@ -3,16 +3,19 @@
 First the gathers speak, with a light prior. Then a heavy one makes layers even and edges sharp, and fades: what it got wrong the
 gathers mend. Within a round of iterations the sponge of the map's slowest velocity and the prior's weight, which is measured by the
 misfit that is left, are held. Steps are larger in the depth, which is lit less.
+
+A descent does not simulate: it yields maps to be tried and is sent how they fit, so that many run side by side (:mod:`.side_by_side`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.gwi.refinement.misfit import Fit, Misfit, depth_scale
+from datamodules.gwi.refinement.misfit import Fit, Trial, depth_scale
 from datamodules.gwi.refinement.priors import Penalty, Prior
 from datamodules.gwi.refinement.quasi_newton import SecantHessian, solve
 from datamodules.gwi.schema import VMAX, VMIN
@@ -102,14 +105,14 @@ class _Point:
 class _Objective:
     """Misfit and weighted prior of a round; gradients are per unit of velocity over ``scale``."""
 
-    misfit: Misfit
     prior: Prior
     scale: Array
     slowest: float
     weight: float
 
-    def at(self, velocity: Array) -> _Point:
-        return _Point(velocity, self.misfit(velocity, self.slowest), self.prior(velocity))
+    def at(self, velocity: Array) -> Generator[Trial, Fit, _Point]:
+        fit = yield Trial(velocity, self.slowest)
+        return _Point(velocity, fit, self.prior(velocity))
 
     def value(self, point: _Point) -> float:
         return point.fit.value + self.weight * point.penalty.value
@@ -129,17 +132,19 @@ class _Objective:
         return solve(both, gradient)
 
 
-def refine_map(velocity: npt.NDArray[np.floating], misfit: Misfit, prior: Prior, settings: Descent) -> Refined:
+def descend(velocity: npt.NDArray[np.floating], prior: Prior, settings: Descent) -> Generator[Trial, Fit, Refined]:
     """Move one map until it explains its gathers; the map as it came if that was not for the better.
 
     Args:
         velocity: where to begin, ``(depth, columns)`` in m/s; velocities out of bounds are clipped first.
-        misfit: of its gathers.
         prior: of its family.
         settings: of the descent.
+
+    Yields:
+        Maps to be tried; how they fit must be sent.
     """
     start: Array = np.asarray(velocity, dtype=np.float64)
-    before = misfit.rms(start)
+    before = (yield Trial(start)).rms
     scale = np.broadcast_to(depth_scale(len(start)), start.shape)
     best: Array = np.clip(start, VMIN, VMAX)
     hessian = SecantHessian(settings.memory)  # that of the misfit, which outlives a round
@@ -148,8 +153,8 @@ def refine_map(velocity: npt.NDArray[np.floating], misfit: Misfit, prior: Prior,
     weight = np.inf
     while done < settings.max_iterations:
         many = min(settings.round_iterations, settings.max_iterations - done)
-        objective = _Objective(misfit, prior, scale, float(best.min()), 0.0)
-        point = objective.at(best)
+        objective = _Objective(prior, scale, float(best.min()), 0.0)
+        point = yield from objective.at(best)
         if late is not None:
             late += 1
         elif done >= settings.settled and point.fit.rms <= settings.fitted:
@@ -158,7 +163,7 @@ def refine_map(velocity: npt.NDArray[np.floating], misfit: Misfit, prior: Prior,
         # never heavier again: a misfit that the prior has made worse must not make the prior heavier
         weight = min(weight, share * point.fit.value / penalty if penalty > 0 else 0.0)
         objective.weight = weight
-        point, made = _round(point, objective, hessian, settings.first_step, many)
+        point, made = yield from _round(point, objective, hessian, settings.first_step, many)
         best, done = point.velocity, done + made
         if point.fit.rms <= settings.enough:
             reason = "explained"
@@ -167,7 +172,7 @@ def refine_map(velocity: npt.NDArray[np.floating], misfit: Misfit, prior: Prior,
             reason = "plateau"
             break
         reached = point.fit.rms
-    after = misfit.rms(best)
+    after = (yield Trial(best)).rms
     if not after <= before:
         return Refined(start, before, before, done, "no better")
     return Refined(best, before, after, done, reason)
@@ -175,12 +180,12 @@ def refine_map(velocity: npt.NDArray[np.floating], misfit: Misfit, prior: Prior,
 
 def _round(
     point: _Point, objective: _Objective, hessian: SecantHessian, first_step: float, iterations: int
-) -> tuple[_Point, int]:
+) -> Generator[Trial, Fit, tuple[_Point, int]]:
     """Iterations under one objective: the point reached, and how many."""
     for done in range(iterations):
         if not objective.gradient(point).any():
             return point, done
-        following = _search(point, objective.direction(point, hessian, first_step), objective)
+        following = yield from _search(point, objective.direction(point, hessian, first_step), objective)
         if following is None and hessian:  # a poor estimate: begin again downhill
             hessian.forget()
             continue
@@ -193,14 +198,14 @@ def _round(
     return point, iterations
 
 
-def _search(point: _Point, direction: Array, objective: _Objective) -> _Point | None:
+def _search(point: _Point, direction: Array, objective: _Objective) -> Generator[Trial, Fit, _Point | None]:
     """Shorten a step until it lowers the objective enough; None if none does."""
     length, slope = 1.0, abs(float((objective.gradient(point) * direction).sum()))
     value = objective.value(point)
     for _ in range(_TRIES):
         # as float32, which the misfit sees: a step is measured between what was simulated
         moved = (point.velocity - length * objective.scale * direction).clip(VMIN, VMAX)
-        tried = objective.at(moved.astype(np.float32).astype(np.float64))
+        tried = yield from objective.at(moved.astype(np.float32).astype(np.float64))
         if objective.value(tried) < value - _ARMIJO * length * slope:
             return tried
         length *= _SHRINK

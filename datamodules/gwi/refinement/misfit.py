@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,19 @@ Array = npt.NDArray[np.float64]
 def depth_scale(rows: int) -> Array:
     """How far velocities must move to change the gathers about as much, by row ``(rows, 1)``: the depth is lit less."""
     return ((np.arange(rows, dtype=np.float64) + 5.0) / 40.0)[:, None]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A map to be tried.
+
+    Attributes:
+        velocity: ``(depth, columns)`` in m/s.
+        slowest: velocity that sets the sponge; the map's own by default.
+    """
+
+    velocity: Array
+    slowest: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,30 +66,39 @@ class Misfit:
         self._full = recorded.shape[1] == simulator.acquisition.samples
         everything = torch.from_numpy(np.array(recorded, dtype=np.float32)).to(device)
         self._recorded = zero_last_sample(everything) if self._full else everything
-        self._norm = float(self._recorded.square().sum(dtype=torch.float64))
+        self.norm = float(self._recorded.square().sum(dtype=torch.float64))
 
-    def __call__(self, velocity: Array, slowest: float) -> Fit:
-        """Fit and gradient of a map, with the sponge of a slowest velocity that is held."""
-        x = torch.from_numpy(velocity.astype(np.float32)).to(self._recorded.device)[None].requires_grad_()
-        residual = self._residual(x, slowest)
-        value = residual.square().sum() / self._norm
-        value.backward()
-        assert x.grad is not None
-        gradient = x.grad[0].double().cpu().numpy()
-        return Fit(float(value.detach()), gradient, self._rms(residual.detach()))
+    def __call__(self, velocity: Array, slowest: float | None = None) -> Fit:
+        """Fit and gradient of one map."""
+        return evaluate([self], [Trial(velocity, slowest)])[0]
 
-    @torch.no_grad()
-    def rms(self, velocity: Array) -> float:
-        """Root mean square of the residual of a map with its own sponge."""
-        x = torch.from_numpy(velocity.astype(np.float32)).to(self._recorded.device)[None]
-        return self._rms(self._residual(x, float(x.min())))
-
-    def _residual(self, x: Tensor, slowest: float) -> Tensor:
-        shot = zero_last_sample(self.simulator(x, slowest=x.new_tensor([slowest])))
+    def residual(self, shot: Tensor) -> Tensor:
+        """Simulated gathers ``(shots, samples, receivers)`` less the recorded ones."""
+        shot = zero_last_sample(shot)
         if not self._full:
-            shot = resize_time(shot, self._recorded.shape[1])
-        return shot[0] - self._recorded
+            shot = resize_time(shot[None], self._recorded.shape[1])[0]
+        return shot - self._recorded
 
-    @staticmethod
-    def _rms(residual: Tensor) -> float:
-        return float(residual.square().mean(dtype=torch.float64).sqrt())
+
+def evaluate(misfits: Sequence[Misfit], trials: Sequence[Trial]) -> list[Fit]:
+    """Simulate several maps at once, each for gathers of its own.
+
+    Args:
+        misfits: with the same simulator.
+        trials: one for each.
+
+    Returns:
+        What each misfit would give for its map alone.
+    """
+    simulator = misfits[0].simulator
+    maps = np.stack([trial.velocity for trial in trials]).astype(np.float32)
+    sponges = [float(v.min()) if t.slowest is None else t.slowest for v, t in zip(maps, trials, strict=True)]
+    x = torch.from_numpy(maps).to(simulator.wavelet.device).requires_grad_()
+    shots = simulator(x, slowest=x.new_tensor(sponges))
+    residuals = [misfit.residual(shot) for misfit, shot in zip(misfits, shots, strict=True)]
+    values = torch.stack([r.square().sum() / m.norm for r, m in zip(residuals, misfits, strict=True)])
+    values.sum().backward()
+    assert x.grad is not None
+    gradients = x.grad.double().cpu().numpy()
+    rms = torch.stack([r.detach().square().mean(dtype=torch.float64).sqrt() for r in residuals])
+    return [Fit(*one) for one in zip(values.tolist(), gradients, rms.tolist(), strict=True)]

@@ -8,9 +8,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from datamodules.gwi.acquisition import Acquisition
-from datamodules.gwi.refinement.descent import Descent, refine_map
+from datamodules.gwi.refinement.descent import Descent
 from datamodules.gwi.refinement.misfit import Misfit
 from datamodules.gwi.refinement.priors import Edges
+from datamodules.gwi.refinement.side_by_side import Job, refine_map, refine_maps
 from datamodules.gwi.simulator import Simulator
 
 SMALL = Acquisition(samples=160, sponge=10, source_columns=(0, 8, 16), frequency=25.0)
@@ -28,7 +29,7 @@ def gathers(velocity: np.ndarray) -> np.ndarray:
 
 def test_the_misfit_and_its_gradient() -> None:
     misfit = Misfit(gathers(layers()), SIMULATOR)
-    assert misfit.rms(layers()) == 0
+    assert misfit(layers()).rms == 0
     moved = layers() + np.random.default_rng(0).normal(0, 60, (17, 17))
     fit = misfit(moved, 2000.0)
     assert fit.value > 0
@@ -41,7 +42,7 @@ def test_the_last_sample_does_not_count() -> None:
     recorded = gathers(layers())
     spoilt = recorded.copy()
     spoilt[:, -1] += 100
-    assert Misfit(spoilt, SIMULATOR).rms(layers()) == 0
+    assert Misfit(spoilt, SIMULATOR)(layers()).rms == 0
 
 
 def test_compact_gathers_do_as_well() -> None:
@@ -64,6 +65,24 @@ def test_a_blurred_map_becomes_the_true_one_again() -> None:
     assert result.after < 0.2 * result.before
     assert 1500 <= result.velocity.min() <= result.velocity.max() <= 4500
     assert result.reason in ("plateau", "iterations", "explained")
+
+
+def test_side_by_side_every_map_ends_as_it_would_alone() -> None:
+    """Maps that take different numbers of iterations, two at a time; later ones are begun as others end."""
+    rng = np.random.default_rng(0)
+    settings = Descent(max_iterations=7, round_iterations=3, settled=3, enough=2e-3)
+    jobs = []
+    for row in range(4):
+        truth = layers() + 100 * row
+        start = truth + (rng.normal(0, 40, truth.shape) if row != 1 else 0)
+        jobs.append(Job(row, start, Misfit(gathers(truth), SIMULATOR), Edges()))
+    together = dict(refine_maps(iter(jobs), settings, 2))
+    assert next(iter(together)) == 1, "the one that was right ends first"
+    assert {result.reason for result in together.values()} == {"explained", "iterations"}
+    for job in jobs:
+        alone = refine_map(job.velocity, job.misfit, job.prior, settings)
+        np.testing.assert_array_equal(together[job.row].velocity, alone.velocity)
+        assert (together[job.row].after, together[job.row].iterations) == (alone.after, alone.iterations)
 
 
 def test_it_stops_by_itself() -> None:
@@ -99,7 +118,7 @@ def test_the_prior_is_light_then_heavy_then_fades(monkeypatch: pytest.MonkeyPatc
     weights: list[float] = []
     run_round = descent._round
 
-    def watch(point: descent._Point, objective: descent._Objective, *rest: Any) -> tuple[descent._Point, int]:
+    def watch(point: descent._Point, objective: descent._Objective, *rest: Any) -> Any:
         weights.append(objective.weight * point.penalty.value / point.fit.value)
         return run_round(point, objective, *rest)
 
