@@ -86,20 +86,19 @@ def _open(path: Path) -> PredictionBank:
 def _probabilities(task: FamilyTask, bank: PredictionBank, size: int) -> npt.NDArray[np.float32]:
     low, high = PLAUSIBLE
     out = []
-    bar = tqdm(total=len(bank.index), unit=" maps", desc="telling families")
-    for start in range(0, len(bank.index), size):
-        maps = bank.in_judge_units(slice(start, start + size))
-        median = np.median(maps, axis=(1, 2))
-        if not ((median >= low) & (median <= high)).all():
-            row = int(np.argmin((median >= low) & (median <= high)))
-            raise DataError(
-                f"{bank.path}, row {bank.index['row_id'].iloc[start + row]!r}: half of its values are no velocities in m/s "
-                f"(median {median[row]:.4g}); families are told from velocity maps"
-            )
-        probabilities = task.probabilities(torch.from_numpy(maps).float().to(task.device))
-        out.append(probabilities.float().cpu().numpy())
-        bar.update(len(maps))
-    bar.close()
+    with tqdm(total=len(bank.index), unit=" maps", desc="telling families") as bar:
+        for start in range(0, len(bank.index), size):
+            maps = bank.in_judge_units(slice(start, start + size))
+            median = np.median(maps, axis=(1, 2))
+            if not ((median >= low) & (median <= high)).all():
+                row = int(np.argmin((median >= low) & (median <= high)))
+                raise DataError(
+                    f"{bank.path}, row {bank.index['row_id'].iloc[start + row]!r}: half of its values are no velocities in m/s "
+                    f"(median {median[row]:.4g}); families are told from velocity maps"
+                )
+            probabilities = task.probabilities(torch.from_numpy(maps).float().to(task.device))
+            out.append(probabilities.float().cpu().numpy())
+            bar.update(len(maps))
     return np.concatenate(out)
 
 

@@ -56,4 +56,4 @@ class CellLoss(Objective):
     def _span_losses(self, W: Array, values: Array, truth: npt.NDArray[np.float32]) -> Array: ...
 
     def _span_derivatives(self, w: Array, values: Array, truth: npt.NDArray[np.float32]) -> tuple[float, Array, Array]:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no derivatives")

@@ -149,14 +149,14 @@ class FamilyDataModule(MapDataModule):
     """
 
     settings: FamilyMaps
-    predicted: PredictedMaps | None
+    predicted: PredictedMaps | None = None
 
     def read_data(self) -> None:
         """Find and check the files, assign folds, find the predictions."""
         super().read_data()
-        folder, self.predicted = self.settings.predicted, None
-        if folder is not None:
-            self.predicted = PredictedMaps(folder, self.folds, self.index(np.arange(self.n_maps))["row_id"])
+        if self.settings.predicted is not None:
+            row_ids = self.index(np.arange(self.n_maps))["row_id"]
+            self.predicted = PredictedMaps(self.settings.predicted, self.folds, row_ids)
 
     @property
     def training_hash(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from datamodules.errors import DataError
 from datamodules.folds import FoldTable
@@ -77,9 +78,8 @@ def _require_all_folds(source: Source, folds: FoldTable) -> None:
 
 def _positions(known: npt.NDArray[np.str_], wanted: npt.NDArray[np.str_], folder: Path) -> npt.NDArray[np.int64]:
     """Where each wanted row stands among the predicted ones."""
-    order = np.argsort(known)
-    at = order[np.searchsorted(known, wanted, sorter=order).clip(max=len(known) - 1)]
-    lost = known[at] != wanted
+    at = pd.Index(known).get_indexer(pd.Index(wanted))
+    lost = at < 0
     if lost.any():
         raise DataError(
             f"data.meta: {folder} has no prediction of row {wanted[int(np.argmax(lost))]!s} ({int(lost.sum())} such rows); "

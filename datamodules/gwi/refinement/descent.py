@@ -120,9 +120,8 @@ class _Objective:
     def gradient(self, point: _Point) -> Array:
         return (point.fit.gradient + self.weight * point.penalty.gradient) * self.scale
 
-    def direction(self, point: _Point, hessian: SecantHessian, first_step: float) -> Array:
+    def direction(self, point: _Point, gradient: Array, hessian: SecantHessian, first_step: float) -> Array:
         """Uphill; without a step to learn from, the misfit's gradient alone would move a cell by ``first_step`` m/s."""
-        gradient = self.gradient(point)
         size = float(np.abs(gradient * self.scale).max()) / first_step
         of_misfit = hessian.operator() if hessian else lambda u: size * u
 
@@ -183,9 +182,11 @@ def _round(
 ) -> Generator[Trial, Fit, tuple[_Point, int]]:
     """Iterations under one objective: the point reached, and how many."""
     for done in range(iterations):
-        if not objective.gradient(point).any():
+        gradient = objective.gradient(point)
+        if not gradient.any():
             return point, done
-        following = yield from _search(point, objective.direction(point, hessian, first_step), objective)
+        direction = objective.direction(point, gradient, hessian, first_step)
+        following = yield from _search(point, direction, abs(float((gradient * direction).sum())), objective)
         if following is None and hessian:  # a poor estimate: begin again downhill
             hessian.forget()
             continue
@@ -198,10 +199,11 @@ def _round(
     return point, iterations
 
 
-def _search(point: _Point, direction: Array, objective: _Objective) -> Generator[Trial, Fit, _Point | None]:
+def _search(
+    point: _Point, direction: Array, slope: float, objective: _Objective
+) -> Generator[Trial, Fit, _Point | None]:
     """Shorten a step until it lowers the objective enough; None if none does."""
-    length, slope = 1.0, abs(float((objective.gradient(point) * direction).sum()))
-    value = objective.value(point)
+    length, value = 1.0, objective.value(point)
     for _ in range(_TRIES):
         # as float32, which the misfit sees: a step is measured between what was simulated
         moved = (point.velocity - length * objective.scale * direction).clip(VMIN, VMAX)

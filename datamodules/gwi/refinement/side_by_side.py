@@ -78,8 +78,3 @@ def refine_maps(jobs: Iterable[Job], settings: Descent, at_once: int) -> Iterato
             list(pool.map(_Running.go_on, running, fits))
             yield from ((one.job.row, one.result) for one in running if one.result is not None)
             running = [one for one in running if one.result is None]
-
-
-def refine_map(velocity: npt.NDArray[np.floating], misfit: Misfit, prior: Prior, settings: Descent) -> Refined:
-    """One map alone; see :func:`~datamodules.gwi.refinement.descent.descend`."""
-    return next(refine_maps([Job(0, velocity, misfit, prior)], settings, 1))[1]

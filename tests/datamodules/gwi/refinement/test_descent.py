@@ -8,10 +8,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from datamodules.gwi.acquisition import Acquisition
-from datamodules.gwi.refinement.descent import Descent
+from datamodules.gwi.refinement.descent import Descent, Refined
 from datamodules.gwi.refinement.misfit import Misfit
 from datamodules.gwi.refinement.priors import Edges
-from datamodules.gwi.refinement.side_by_side import Job, refine_map, refine_maps
+from datamodules.gwi.refinement.side_by_side import Job, refine_maps
 from datamodules.gwi.simulator import Simulator
 
 SMALL = Acquisition(samples=160, sponge=10, source_columns=(0, 8, 16), frequency=25.0)
@@ -25,6 +25,12 @@ def layers() -> np.ndarray:
 def gathers(velocity: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         return SIMULATOR(torch.from_numpy(velocity.astype(np.float32))[None])[0].numpy()
+
+
+def refine_map(velocity: np.ndarray, misfit: Misfit, prior: Edges, settings: Descent) -> Refined:
+    """One map alone."""
+    [(_, result)] = refine_maps([Job(0, velocity, misfit, prior)], settings, 1)
+    return result
 
 
 def test_the_misfit_and_its_gradient() -> None:
