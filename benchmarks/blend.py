@@ -37,15 +37,15 @@ import optuna
 import pandas as pd
 from sklearn.metrics import r2_score
 
-from blend.align import align
-from blend.bank import Manifest, write_bank
-from blend.judge import judge
+from blend.aligned.align import align
+from blend.commands.report import table
+from blend.judging.judge import judge
+from blend.metrics.scores import KNOWN
 from blend.problem import Problem
-from blend.report import table
-from blend.scores import KNOWN
 from blend.solvers import make_solver
 from blend.solvers.exact import exact_minimum
-from blend.sources import resolve
+from datamodules.banks.bank import Manifest, write_bank
+from datamodules.banks.sources import resolve
 
 Array = npt.NDArray[np.float64]
 T = TypeVar("T")

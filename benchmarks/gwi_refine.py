@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.ndimage import gaussian_filter
 
-from blend.bank import Manifest, write_bank
+from datamodules.banks.bank import Manifest, write_bank
 from datamodules.gwi.files import find_files
 from datamodules.gwi.schema import SIDE, VMAX, VMIN
 from experiments.gwi_refine import Request, refine

@@ -32,7 +32,7 @@ from datamodules.leap.calendar import step_to_stamp
 from datamodules.leap.convert import RawSource
 from datamodules.leap.raw import Pair, find_pairs
 from datamodules.leap.schema import FLUXES, GAS_PROFILES, LEVELS, PROFILES, SCALARS, STATE_PROFILES, TENDENCIES
-from datamodules.store import build_store
+from datamodules.stores.build import build_store
 
 Timing = tuple[int, float, float]
 COLUMNS = 384

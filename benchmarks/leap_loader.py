@@ -26,7 +26,7 @@ from datamodules.leap.demo import generate
 from datamodules.leap.schema import LEVELS
 from datamodules.leap.statistics import training_statistics
 from datamodules.loader import BatchLoader
-from datamodules.store import Store
+from datamodules.stores.store import Store
 from lit_modules.leap.representations import StandardColumns
 from lit_modules.leap.targets import TargetScaler
 

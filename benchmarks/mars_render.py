@@ -38,7 +38,8 @@ from rich.table import Table
 
 from datamodules.mars.fast_render import is_worth_it
 from datamodules.mars.features import read_run
-from datamodules.mars.render import Image, Rendering, image_of, render, rendered
+from datamodules.mars.render import Image, image_of, render, rendered
+from datamodules.mars.rendering import Rendering
 from datamodules.mars.tables import Samples, read_metadata
 
 SCANS, MASSES = 1600, 500  # of the competition's sample S0002: 804,332 rows, about 25 MB

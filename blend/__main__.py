@@ -107,19 +107,19 @@ def _run(command: str, flags: Any) -> None:
         return kind(**{name: flags[name] for name in kind.__dataclass_fields__})
 
     if command == "search":
-        from blend.search import search
+        from blend.commands.search import search
 
         search(flags.banks, flags.method, flags.recipe, group(Inputs), group(Method), group(Output))
     elif command == "compare":
-        from blend.compare import compare
+        from blend.commands.compare import compare
 
         compare(flags.banks, flags.methods, group(Inputs), group(Method), group(Output))
     elif command == "apply":
-        from blend.apply import apply
+        from blend.commands.apply import apply
 
         apply(flags.weights, flags.banks, flags.predictions, flags.out, flags.submission, flags.template, flags.groups)
     else:
-        from blend.show import show
+        from blend.commands.show import show
 
         show(flags.banks, group(Inputs))
 

@@ -3,32 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from blend.bank import BankError
-from blend.cells import Cells, gather_cells
-from blend.cells import Kind as CellKind
-from blend.gram import ResidualMoments, residual_moments
-from blend.objectives import AbsoluteLoss, FunctionLoss, LogitLoss, LogLoss, Objective, QuadraticLoss
-from blend.ranks import RankTable, rank_table
-from blend.scores import Metric, TruthSums
-from blend.stack import Stack
-from blend.views import MOST_TARGET_PARTS
+from blend.aligned.view import Stack
+from blend.metrics.cells import Cells, gather_cells
+from blend.metrics.cells import Kind as CellKind
+from blend.metrics.gram import ResidualMoments, residual_moments
+from blend.metrics.ranks import RankTable, rank_table
+from blend.metrics.scores import Metric, TruthSums
+from blend.objectives import AbsoluteLoss, Composed, FunctionLoss, LogitLoss, LogLoss, Objective, QuadraticLoss
 from blend.weights import LOGIT_CLIP, Kind, Weights, blend_rows
+from datamodules.banks.bank import BankError
 
 Array = npt.NDArray[np.float64]
 DEFAULT_MEMORY = 2 * 2**30
+MOST_TARGET_PARTS = 1024  # of log loss and MAE; R2 has Gram matrices of any number of targets
+
+
+class BlendProblem(Protocol):
+    """What a solver may ask."""
+
+    names: list[str]
+    folds: list[int]
+    metric: Metric
+    width: int
+    target_groups: dict[str, list[int]]
+    row_groups: list[str]
+
+    def objective(
+        self,
+        folds: Sequence[int] | None = None,
+        kind: Kind = "arithmetic",
+        clip: float = 0.0,
+        group: int | None = None,
+        targets: tuple[int, int] | None = None,
+        reduce: bool = True,
+    ) -> Objective:
+        """Loss over some rows and targets."""
+        ...
+
+    def count(self, folds: Sequence[int] | None, group: int) -> int:
+        """Rows of a group in some folds."""
+        ...
 
 
 class Problem:
     """Aligned out-of-fold predictions with their truth.
 
     Args:
-        stack: the models.
-        metric: the judge's.
-        memory: bytes that kept predictions may take; larger problems go through scratch files.
+        stack: The models.
+        metric: The judge's.
+        memory: Bytes that kept predictions may take; larger problems go through scratch files.
 
     Raises:
         BankError: the metric needs probabilities or 0/1 labels and the banks hold others.
@@ -66,12 +94,12 @@ class Problem:
         """Loss of weights over some rows and targets.
 
         Args:
-            folds: nested folds whose rows count, None for all.
-            kind: of the mean.
-            clip: probabilities are clipped to ``[clip, 1 - clip]`` before they are averaged.
-            group: code of a row group, None for all.
-            targets: range of targets, None for all.
-            reduce: allow sums over agreeing cells (see :mod:`blend.cells`).
+            folds: Nested folds whose rows count, None for all.
+            kind: Kind of the mean.
+            clip: Probabilities are clipped to ``[clip, 1 - clip]`` before they are averaged.
+            group: Code of a row group, None for all.
+            targets: Range of targets, None for all.
+            reduce: Allow sums over agreeing cells (see :mod:`blend.metrics.cells`).
 
         Raises:
             BankError: the metric has no such mean.
@@ -226,3 +254,31 @@ class Problem:
             r2 = self.metric.name == "r2"
             self._truth_sums = self.moments().truth_sums() if r2 else TruthSums(counts, nothing, nothing)
         return self._truth_sums
+
+
+class Projected:
+    """A problem whose models are blends of another's models, sharing its passes.
+
+    Args:
+        problem: The whole.
+        basis: ``(new models, models)`` weights of each new model.
+        names: Names of the new models.
+    """
+
+    def __init__(self, problem: BlendProblem, basis: Array, names: Sequence[str]) -> None:
+        self._problem, self._basis, self.names = problem, basis, list(names)
+        self.folds, self.metric, self.width = problem.folds, problem.metric, problem.width
+        self.target_groups, self.row_groups = problem.target_groups, problem.row_groups
+
+    def objective(self, *args: Any, **kwargs: Any) -> Objective:
+        """As :meth:`Problem.objective`, over the new models."""
+        return Composed(self._problem.objective(*args, **kwargs), self._basis)
+
+    def count(self, folds: Sequence[int] | None, group: int) -> int:
+        """As :meth:`Problem.count`."""
+        return self._problem.count(folds, group)
+
+
+def subset(problem: BlendProblem, keep: Sequence[int]) -> Projected:
+    """A problem of some of the models."""
+    return Projected(problem, np.eye(len(problem.names))[list(keep)], [problem.names[k] for k in keep])

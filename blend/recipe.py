@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blend.bank import BankError
-from blend.sources import Source, resolve
 from blend.weights import Kind
+from datamodules.banks.bank import BankError
+from datamodules.banks.sources import Source, resolve
 
 _KEYS = {"name", "weight", "method", "options", "members", "bank", "steps", "kind", "clip"}
 
@@ -29,12 +29,12 @@ class Node:
     """One blend of a stack, or one model.
 
     Attributes:
-        name: for messages.
-        leaf: position of the model, None for a blend.
-        method: solver of the members' weights; ``fixed`` takes ``weights``.
-        weights: fixed weights of the members.
-        options: of the solver.
-        members: what is weighed.
+        name: For messages.
+        leaf: Position of the model, None for a blend.
+        method: Solver of the members' weights; ``fixed`` takes ``weights``.
+        weights: Fixed weights of the members.
+        options: Options of the solver.
+        members: What is weighed.
     """
 
     name: str
@@ -50,10 +50,10 @@ class Recipe:
     """A stack.
 
     Attributes:
-        root: the outermost blend.
-        sources: models, in the order of the leaves.
+        root: The outermost blend.
+        sources: Models, in the order of the leaves.
         steps: post-processing.
-        kind, clip: mean that all nodes take.
+        kind, clip: Mean that all nodes take.
     """
 
     root: Node

@@ -14,12 +14,12 @@ class Inputs:
     """What is blended, and how it is judged.
 
     Args:
-        truth: true values (bank folder, .npz or .csv); default: the truth that the banks name.
+        truth: True values (bank folder, .npz or .csv); default: the truth that the banks name.
         metric: r2, column_log_loss, mae or package.module:function; default: what the banks name.
-        direction: of a metric given as a function.
+        direction: Direction of a metric given as a function.
         groups: CSV with the columns row_id and group, such as the family of each map.
-        clip_predictions: clip probabilities to [0, 1] instead of refusing others.
-        allow_fold_mismatch: blend models of different fold tables, as long as row ids and fold numbers agree.
+        clip_predictions: Clip probabilities to [0, 1] instead of refusing others.
+        allow_fold_mismatch: Blend models of different fold tables, as long as row ids and fold numbers agree.
         memory: GiB that kept predictions may take; more go through scratch files.
     """
 
@@ -37,26 +37,26 @@ class Method:
     """How weights are found.
 
     Args:
-        kind: mean of predictions, of logits or of ranks.
-        clip: clip probabilities to [clip, 1 - clip] before they are averaged (logit: 1e-4 unless given).
+        kind: Mean of predictions, of logits or of ranks.
+        clip: Clip probabilities to [clip, 1 - clip] before they are averaged (logit: 1e-4 unless given).
         trials: Optuna trials.
         nested_trials: Optuna trials for each fold of the nested score; default: as many as trials.
-        sampler: of Optuna.
-        kinds: kinds of mean that Optuna may choose, such as [arithmetic, logit].
-        clips: clips that Optuna may choose.
+        sampler: Sampler of Optuna.
+        kinds: Kinds of mean that Optuna may choose, such as [arithmetic, logit].
+        clips: Clips that Optuna may choose.
         subsets: Optuna also searches which models take part.
-        workers: processes on one study.
-        storage: study file; default <out>/study.journal; memory keeps none; sqlite:///FILE.db is slow.
-        steps: additions of greedy.
-        most: largest set of grow.
-        shrink: grow and remove judge a blend at its best shrink p (1 - 2 c) + c while they choose.
-        post_shrink: the finished blend's own best shrink; report = print its scores beside those without, apply = also
+        workers: Processes on one study.
+        storage: Study file; default <out>/study.journal; memory keeps none; sqlite:///FILE.db is slow.
+        steps: Additions of greedy.
+        most: Largest set of grow.
+        shrink: Grow and remove judge a blend at its best shrink p (1 - 2 c) + c while they choose.
+        post_shrink: The finished blend's own best shrink; report = print its scores beside those without, apply = also
             keep it as the last post-processing step.
         top: per_target averages so many models per target; default: regularised weights.
         free_sum: per_target weights of R2 need not sum to 1.
-        by: groups of per_group.
-        min_weight: convex drops smaller weights and solves again.
-        seed: of Optuna.
+        by: Groups of per_group.
+        min_weight: Convex drops smaller weights and solves again.
+        seed: Seed of Optuna.
     """
 
     kind: KindName = "arithmetic"
@@ -93,10 +93,10 @@ class Output:
     """Where results go.
 
     Args:
-        out: folder of weights.json, the report and the study; default: blends/<method>.
-        nested: also fit weights without each fold, for the honest score.
-        figures: draw the report's figures.
-        wandb: log trials, scores and the report to Weights & Biases; offline needs no key.
+        out: Folder of weights.json, the report and the study; default: blends/<method>.
+        nested: Also fit weights without each fold, for the honest score.
+        figures: Draw the report's figures.
+        wandb: Log trials, scores and the report to Weights & Biases; offline needs no key.
         project: W&B project.
         name: W&B run name.
     """

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from blend.bank import BankError
+from datamodules.banks.bank import BankError
 from datamodules.files import read_json, write_json
 
 Array = npt.NDArray[np.float64]
@@ -24,16 +24,16 @@ class Weights:
     """Weights of the models and the kind of mean they weigh.
 
     Attributes:
-        method: solver that found them.
-        models: names.
+        method: Solver that found them.
+        models: Names.
         values: ``(models,)``, or ``(segments, models)``.
         level: ``global``; ``targets``, a row of weights per range of targets; ``rows``, one per row group.
-        segments: for ``targets`` the ranges ``[start, stop]``; for ``rows`` the group names.
-        kind: mean of predictions, of logits, or of ranks (see :mod:`blend.ranks`).
-        clip: probabilities are clipped to ``[clip, 1 - clip]`` before they are averaged; 0 = not.
-        gap: certificate, how far the in-sample loss is from the optimum at most; None where there is none.
-        path: steps of greedy methods: ``added`` or ``removed`` model, and the loss.
-        notes: what the person should know, one sentence each.
+        segments: For ``targets`` the ranges ``[start, stop]``; for ``rows`` the group names.
+        kind: Mean of predictions, of logits, or of ranks (see :mod:`blend.metrics.ranks`).
+        clip: Probabilities are clipped to ``[clip, 1 - clip]`` before they are averaged; 0 = not.
+        gap: Certificate, how far the in-sample loss is from the optimum at most; None where there is none.
+        path: Steps of greedy methods: ``added`` or ``removed`` model, and the loss.
+        notes: What the person should know, one sentence each.
     """
 
     method: str
@@ -99,7 +99,7 @@ def blend_rows(
     """Blend some rows with arithmetic or logit means.
 
     Args:
-        weights: of the models.
+        weights: Weights of the models.
         predictions: ``(models, rows, targets)``.
         groups: ``(rows,)`` group of each row, for weights per row group.
 
@@ -137,8 +137,8 @@ def write_weights(path: Path, weights: Weights, extra: dict[str, Any]) -> None:
 
     Args:
         path: JSON file.
-        weights: of the models.
-        extra: metric, scores, inputs, steps and the like.
+        weights: Weights of the models.
+        extra: Metric, scores, inputs, steps and the like.
     """
     content = asdict(weights) | {"values": weights.values.tolist()}
     write_json(path, {"format_version": FORMAT_VERSION, "weights": content, **extra})

@@ -28,20 +28,20 @@ class BaseDataModule(LightningDataModule, ABC):
     A sub-class reads its files in :meth:`prepare` and then knows ``folds`` and ``data_hash``.
 
     Args:
-        settings: the experiment's ``--data.*`` settings.
-        data_dir: folder of the raw files.
-        cache_dir: folder for what is derived from them.
-        batch_size: rows of one optimiser step, all processes and accumulated micro-batches together.
-        fold: fold number, or ``full`` to fit on all rows.
-        seed: of shuffling.
+        settings: The experiment's ``--data.*`` settings.
+        data_dir: Folder of the raw files.
+        cache_dir: Folder for what is derived from them.
+        batch_size: Rows of one optimiser step, all processes and accumulated micro-batches together.
+        fold: Fold number, or ``full`` to fit on all rows.
+        seed: Seed of shuffling.
         accumulate: micro-batches of one optimiser step.
 
     Attributes:
-        folds: who trains and validates on what.
-        data_hash: of the content of the data.
+        folds: Who trains and validates on what.
+        data_hash: Data hash of the content of the data.
         threads: read-ahead threads of a loader.
-        convention: what counts as a row, where a domain knows several ways; blends refuse to mix them.
-        previous_runs: run directories whose out-of-fold predictions are inputs here (a later stage).
+        convention: What counts as a row, where a domain knows several ways; blends refuse to mix them.
+        previous_runs: Run directories whose out-of-fold predictions are inputs here (a later stage).
     """
 
     folds: FoldTable

@@ -34,10 +34,10 @@ class BlockShuffle:
     ``block * mix`` rows, for stores larger than memory.
 
     Args:
-        rows: positions of the rows, ascending.
-        key: seed of the order; equal keys give equal orders.
-        block: rows of a block.
-        mix: blocks whose rows are mixed together; 0 for all.
+        rows: Positions of the rows, ascending.
+        key: Seed of the order; equal keys give equal orders.
+        block: Rows of a block.
+        mix: Blocks whose rows are mixed together; 0 for all.
     """
 
     def __init__(self, rows: Rows, key: tuple[int, ...], block: int = 1, mix: int = 0) -> None:
@@ -84,13 +84,13 @@ class ShuffledBatches(BatchOrder):
     global batch. The incomplete last batch of an epoch is left out, another one in each epoch.
 
     Args:
-        rows: positions of the training rows, ascending.
-        batch_size: rows of a global batch (all processes together).
-        seed: of the shuffling.
-        rank: this process.
-        world: number of processes; must divide ``batch_size``.
-        block: rows of a block.
-        mix: blocks whose rows are mixed together; 0 for all.
+        rows: Positions of the training rows, ascending.
+        batch_size: Rows of a global batch (all processes together).
+        seed: Seed of the shuffling.
+        rank: This process.
+        world: Number of processes; must divide ``batch_size``.
+        block: Rows of a block.
+        mix: Blocks whose rows are mixed together; 0 for all.
 
     Raises:
         DataError: sizes that do not divide, or fewer rows than one batch.
@@ -142,10 +142,10 @@ class OrderedBatches(BatchOrder):
     """Evaluation batches: every row exactly once over all processes, never padded.
 
     Args:
-        rows: positions of the rows.
-        batch_size: rows of a batch of this process.
-        rank: this process.
-        world: number of processes.
+        rows: Positions of the rows.
+        batch_size: Rows of a batch of this process.
+        rank: This process.
+        world: Number of processes.
     """
 
     rows: Rows

@@ -21,7 +21,7 @@ class FoldTable:
     """Which rows (or groups of rows, such as time steps or files) each fold trains on and validates on.
 
     Args:
-        keys: unique text keys, one per row or group of rows.
+        keys: Unique text keys, one per row or group of rows.
         roles: ``(keys, folds)`` of ``train``, ``valid`` or ``unused`` (a gap between the two, say).
     """
 
@@ -95,9 +95,9 @@ def time_blocks(times: npt.NDArray[np.int64], n_folds: int, gap: int) -> npt.NDA
     """Roles of contiguous time blocks with a gap, ``(len(times), n_folds)``.
 
     Args:
-        times: time of each key, ascending.
-        n_folds: number of blocks of about equal numbers of keys.
-        gap: keys closer than this to a validation block are not trained on, in the units of ``times``.
+        times: Time of each key, ascending.
+        n_folds: Number of blocks of about equal numbers of keys.
+        gap: Keys closer than this to a validation block are not trained on, in the units of ``times``.
     """
     roles = np.full((len(times), n_folds), TRAIN, dtype="<U6")
     for fold, block in enumerate(np.array_split(np.arange(len(times)), n_folds)):

@@ -24,11 +24,11 @@ class BatchLoader:
     function of seed and epoch, nothing else has to be remembered.
 
     Args:
-        read: row positions to a batch of tensors, without state of its own (it is called from threads).
-        order: which rows form which batch. Lightning sets its epoch (it looks for ``loader.sampler``).
+        read: Row positions to a batch of tensors, without state of its own (it is called from threads).
+        order: Which rows form which batch. Lightning sets its epoch (it looks for ``loader.sampler``).
         threads: read-ahead threads; 0 reads in the caller.
-        pin: copy batches to page-locked memory, so that their copy to the GPU overlaps with computing.
-        first: number of the batch that an iteration begins with, asked for when its first batch is.
+        pin: Copy batches to page-locked memory, so that their copy to the GPU overlaps with computing.
+        first: Number of the batch that an iteration begins with, asked for when its first batch is.
     """
 
     def __init__(

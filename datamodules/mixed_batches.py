@@ -25,15 +25,15 @@ class MixedBatches(BatchOrder):
     global batches do not depend on the number of processes; the incomplete last batch of an epoch is left out.
 
     Args:
-        repeated: positions of the rows that every epoch repeats, ascending.
-        walked: positions of the rows that are walked through, ascending, all after those of ``repeated``.
-        ratio: shares of the two in a batch, such as ``(2, 1)``.
-        batch_size: rows of a global batch, both sources and all processes together.
-        seed: of the shuffling.
-        rank: this process.
-        world: number of processes; must divide ``batch_size``.
-        block: rows of a block.
-        mix: blocks whose rows are mixed together; 0 for all.
+        repeated: Positions of the rows that every epoch repeats, ascending.
+        walked: Positions of the rows that are walked through, ascending, all after those of ``repeated``.
+        ratio: Shares of the two in a batch, such as ``(2, 1)``.
+        batch_size: Rows of a global batch, both sources and all processes together.
+        seed: Seed of the shuffling.
+        rank: This process.
+        world: Number of processes; must divide ``batch_size``.
+        block: Rows of a block.
+        mix: Blocks whose rows are mixed together; 0 for all.
 
     Raises:
         DataError: sizes that do not divide, too few rows for one batch, or no row to walk through.

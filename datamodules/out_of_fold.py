@@ -9,7 +9,7 @@ from datamodules.errors import DataError
 from datamodules.folds import FoldTable
 
 if TYPE_CHECKING:
-    from blend.sources import Source
+    from datamodules.banks.sources import Source
 
 
 def out_of_fold_runs(folder: Path, folds: FoldTable, flag: str, same_folds: str) -> Source:
@@ -17,15 +17,15 @@ def out_of_fold_runs(folder: Path, folds: FoldTable, flag: str, same_folds: str)
 
     Args:
         folder: ``<out>/<experiment>/<variant>``, one of its seeds or folds.
-        folds: of the run that is to read the predictions.
-        flag: that named the folder, for messages.
-        same_folds: the flags that make folds, for messages.
+        folds: Folds of the run that is to read the predictions.
+        flag: That named the folder, for messages.
+        same_folds: The flags that make folds, for messages.
 
     Raises:
         DataError: there is no such folder, or its runs were trained on another fold table.
     """
     # the bank's reader belongs to the blends, which a run without an earlier one does not need
-    from blend.sources import resolve
+    from datamodules.banks.sources import resolve
 
     if not Path(folder).is_dir():
         raise DataError(

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments.checkpoints import directory_of, variant_of
-from experiments.command import run_command
-from experiments.run_directory import FINISHED, RunDirectory
+from experiments.engine.checkpoints import directory_of, variant_of
+from experiments.engine.command import run_command
+from experiments.engine.run_directory import FINISHED, RunDirectory
 
 if TYPE_CHECKING:
-    from experiments.cli import Settings
+    from experiments.engine.cli import Settings
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Request:
     """Which run.
 
     Args:
-        run: run directory (``runs/<experiment>/<variant>/seed<S>/fold<F>``) of a finished fold.
+        run: Run directory (``runs/<experiment>/<variant>/seed<S>/fold<F>``) of a finished fold.
         checkpoint: last, epoch<N> of a run with --train.keep_epochs, or epochs = each of them.
         accelerator: auto takes a CUDA GPU where there is one.
     """
@@ -59,17 +59,19 @@ def checkpoint_bank(run: RunDirectory, which: str, accelerator: str = "auto") ->
     """Predict the held-out fold with a checkpoint, score and report it.
 
     Args:
-        run: a finished run.
+        run: A finished run.
         which: ``last`` or ``epoch<N>``.
-        accelerator: as of a run.
+        accelerator: As of a run.
 
     Raises:
         DataError: the run is not finished, held nothing out, or its data have changed.
     """
-    from blend.bank import PredictionBank
+    from datamodules.banks.bank import PredictionBank
     from datamodules.errors import DataError
-    from experiments.inference import load_task
-    from experiments.training import FinishedRun, prepare_data, quiet_libraries
+    from experiments.engine.data import prepare_data
+    from experiments.engine.inference import load_task
+    from experiments.engine.trainer import quiet_libraries
+    from experiments.engine.training import FinishedRun
 
     quiet_libraries()
     record = run.record()
@@ -110,8 +112,8 @@ def settings_of(run: RunDirectory, twin: RunDirectory) -> Settings:
 
     import yaml
 
-    from experiments.cli import parse
-    from experiments.declare import load_experiment
+    from experiments.engine.cli import parse
+    from experiments.engine.declare import load_experiment
 
     content = yaml.safe_load(run.config.read_text())
     experiment = load_experiment(content.pop("experiment"))
@@ -132,8 +134,8 @@ def _predict(
     from lightning.pytorch import Trainer
 
     from datamodules.files import sha256_of
-    from experiments.oof import predict_out_of_fold
-    from experiments.training import resolve_hardware
+    from experiments.engine.oof import predict_out_of_fold
+    from experiments.engine.trainer import resolve_hardware
 
     kind, _, precision = resolve_hardware(accelerator, 1, settings.daily.precision)
     trainer = Trainer(

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.command import run_command
-
-FileFormat = Literal["torch_export", "torchscript"]
+from experiments.engine.command import run_command
+from experiments.engine.settings import FileFormat
 
 
 @dataclass
@@ -21,10 +20,10 @@ class Request:
     """What to export.
 
     Args:
-        run: run directory (``runs/<experiment>/<variant>/seed<S>/fold<F>``) or a checkpoint file.
-        output: file to write, such as ``emulator.pt2`` (``.pt`` for TorchScript).
+        run: Run directory (``runs/<experiment>/<variant>/seed<S>/fold<F>``) or a checkpoint file.
+        output: File to write, such as ``emulator.pt2`` (``.pt`` for TorchScript).
         format: torch_export is torch's current format; torchscript is the older one, which LibTorch couplers read.
-        checkpoint: which checkpoint of the run.
+        checkpoint: Which checkpoint of the run.
     """
 
     run: Path
@@ -45,9 +44,9 @@ def export(request: Request) -> None:
         DataError: no usable checkpoint, a domain or a net that cannot be exported, or an output that cannot be written.
     """
     from datamodules.errors import DataError
-    from experiments.deployable import write
-    from experiments.inference import load_task
-    from experiments.training import quiet_libraries
+    from experiments.engine.export import write
+    from experiments.engine.inference import load_task
+    from experiments.engine.trainer import quiet_libraries
 
     quiet_libraries()
     task, experiment, identity = load_task(request.run, request.checkpoint)
@@ -55,7 +54,7 @@ def export(request: Request) -> None:
     if domain.export is None:
         raise DataError(
             f"{experiment.name} cannot be exported: the domain {domain.name!r} declares no export function "
-            f"(experiments/{domain.name}_domain.py)"
+            f"(experiments/domains/{domain.name}/domain.py)"
         )
     if not task.can_predict:
         raise DataError(
@@ -70,7 +69,7 @@ def export(request: Request) -> None:
 def _origin(identity: dict[str, Any]) -> dict[str, Any]:
     """Which checkpoint, and what wrote the file: nothing of the machine it was written on."""
     from datamodules.files import sha256_of
-    from experiments.run_directory import provenance
+    from experiments.engine.run_directory import provenance
 
     path = Path(identity["checkpoint"])
     made = provenance()

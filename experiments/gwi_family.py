@@ -5,9 +5,9 @@ maps only (``gwi_generate.py --gathers none``), and learns from a net's own pred
 """
 
 from datamodules.gwi.settings import FamilyMaps
-from experiments.declare import Experiment
-from experiments.gwi_domain import GWI_FAMILY
-from experiments.runner import main
+from experiments.domains.gwi.domain import GWI_FAMILY
+from experiments.engine.declare import Experiment
+from experiments.engine.runner import main
 from lit_modules.gwi.settings import FamilyNet
 from lit_modules.settings import Optim
 

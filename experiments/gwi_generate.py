@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from experiments.command import run_command
+from experiments.engine.command import run_command
 
 
 @dataclass
@@ -20,15 +20,15 @@ class Request:
     """What to generate.
 
     Args:
-        family: such as curvefault_b, or all for the ten families.
-        samples: maps a family.
-        out: folder of the data set; shards lie in a sub-folder for each family.
-        seed: of the data set; map i is a function of family, seed and i.
-        gathers: full float32 (5, 1000, 70), compact half precision (5, 288, 70), or none; velocities are float32 always.
-        augment: share of maps that are cut-mixed, zoomed or shifted.
-        shard_rows: maps of one shard.
+        family: Such as curvefault_b, or all for the ten families.
+        samples: Maps a family.
+        out: Folder of the data set; shards lie in a sub-folder for each family.
+        seed: Seed of the data set; map i is a function of family, seed and i.
+        gathers: Full float32 (5, 1000, 70), compact half precision (5, 288, 70), or none; velocities are float32 always.
+        augment: Share of maps that are cut-mixed, zoomed or shifted.
+        shard_rows: Maps of one shard.
         part: K/N = only every N-th shard, beginning with the K-th.
-        processes: worker processes; default: all cores.
+        processes: Worker processes; default: all cores.
         device: auto takes a CUDA GPU where there is one.
     """
 

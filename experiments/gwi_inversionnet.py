@@ -1,9 +1,9 @@
 """GWI, baseline: InversionNet of the OpenFWI benchmark (24 million parameters, 1000 time samples)."""
 
 from datamodules.gwi.settings import GwiData
-from experiments.declare import Experiment, Published
-from experiments.gwi_domain import GWI
-from experiments.runner import main
+from experiments.domains.gwi.domain import GWI
+from experiments.engine.declare import Experiment, Published
+from experiments.engine.runner import main
 from lit_modules.gwi.settings import BenchmarkNet
 from lit_modules.settings import Optim
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from experiments.command import run_command
+from experiments.engine.command import run_command
 
 _ON_A_GPU = 64  # maps at once: 0.2 GB of wavefields each
 
@@ -21,18 +21,18 @@ class Request:
     """What to refine.
 
     Args:
-        bank: bank folder of the net's maps, or a fold directory that holds one.
-        data_dir: folder of the data that were predicted; real maps without gathers are shot exactly.
-        out: bank folder to write; default: beside the bank, with the ending _refined.
+        bank: Bank folder of the net's maps, or a fold directory that holds one.
+        data_dir: Folder of the data that were predicted; real maps without gathers are shot exactly.
+        out: Bank folder to write; default: beside the bank, with the ending _refined.
         groups: CSV with the columns row_id and group (the family), for banks of test files, such as the classifier's labels.
-        max_iterations: for each map, if it does not stop before; one costs about four simulations.
-        tolerance: stop when ten iterations lower the residual by less than this share, once the prior has let go.
-        prior_weight: of the family's prior against the misfit that is left while the gathers speak first; default: the prior's own.
-        late_prior_weight: the same when it then sharpens edges, halved every ten iterations; default: the prior's own.
-        most_per_family: refine only the first maps of each family.
+        max_iterations: For each map, if it does not stop before; one costs about four simulations.
+        tolerance: Stop when ten iterations lower the residual by less than this share, once the prior has let go.
+        prior_weight: Prior weight of the family's prior against the misfit that is left while the gathers speak first; default: the prior's own.
+        late_prior_weight: The same when it then sharpens edges, halved every ten iterations; default: the prior's own.
+        most_per_family: Refine only the first maps of each family.
         part: K/N = only every N-th map, beginning with the K-th.
-        at_once: maps that are refined side by side, their simulations in one batch; 0 = one a thread, 64 on a GPU.
-        threads: of the simulator; 0 = all cores.
+        at_once: Maps that are refined side by side, their simulations in one batch; 0 = one a thread, 64 on a GPU.
+        threads: Threads of the simulator; 0 = all cores.
         device: auto takes a CUDA GPU where there is one.
     """
 
@@ -69,8 +69,8 @@ def refine(request: Request) -> None:
     import torch
 
     from datamodules.gwi.refinement.descent import Descent
+    from experiments.domains.gwi.refined_bank import Plan, report, work, write
     from experiments.gwi_generate import parse_part
-    from experiments.refined_bank import Plan, report, work, write
 
     part, parts = parse_part(request.part)
     torch.set_num_threads(request.threads or torch.get_num_threads())

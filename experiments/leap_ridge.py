@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from experiments.leap_domain import LEAP, column_net
-from experiments.runner import main
-from experiments.settings import Train
+from experiments.domains.leap.domain import LEAP, column_net
+from experiments.engine.runner import main
+from experiments.engine.settings import Train
 from lit_modules.leap.settings import Ridge
 
 EXPERIMENT = replace(

@@ -4,9 +4,9 @@ The thirteen models of the solution's blend are YAML files in experiments/preset
 """
 
 from datamodules.leap.settings import LeapData
-from experiments.declare import Experiment, Published
-from experiments.leap_domain import LEAP
-from experiments.runner import main
+from experiments.domains.leap.domain import LEAP
+from experiments.engine.declare import Experiment, Published
+from experiments.engine.runner import main
 from lit_modules.leap.settings import Squeezeformer
 from lit_modules.settings import Optim
 

@@ -4,8 +4,8 @@ The source's attention ran over the batch by mistake, and its published scores w
 levels (``--model.attention_axis batch`` replicates the source, and is refused in prediction).
 """
 
-from experiments.leap_domain import column_net
-from experiments.runner import main
+from experiments.domains.leap.domain import column_net
+from experiments.engine.runner import main
 from lit_modules.leap.settings import TransformerLSTM
 
 EXPERIMENT = column_net("leap_transformer_lstm", TransformerLSTM(), batch_size=4096)

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from experiments.engine.runner import main
 from experiments.leap_ridge import EXPERIMENT as RIDGE
-from experiments.runner import main
 
 EXPERIMENT = replace(RIDGE, name="leap_zeros", task="lit_modules.leap.ridge:ZerosTask")
 

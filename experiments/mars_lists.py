@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datamodules.errors import DataError
-from experiments.cli import parse
+from experiments.engine.cli import parse
+from experiments.engine.run_directory import RunDirectory
 from experiments.mars_timm import EXPERIMENT
-from experiments.run_directory import RunDirectory
 
 PRESETS = Path(__file__).parent / "presets" / "mars_timm"
 
@@ -27,10 +27,10 @@ class Member(NamedTuple):
     """One model of a list.
 
     Args:
-        preset: run configuration, a file of the presets.
-        backbone: of timm.
-        seed: of weights, shuffling and widths, the same in all folds.
-        base: preset that ``preset`` goes on top of.
+        preset: Run configuration, a file of the presets.
+        backbone: Backbone of timm.
+        seed: Seed of weights, shuffling and widths, the same in all folds.
+        base: Preset that ``preset`` goes on top of.
     """
 
     preset: str
@@ -147,10 +147,11 @@ def predict_folds(directory: Path, data_dir: Path) -> None:
     """Predict with the net of every fold that was not asked before; the banks lie in the folds' ``predictions``.
 
     Args:
-        directory: of a model's folds.
-        data_dir: folder with metadata.csv.
+        directory: Directory of a model's folds.
+        data_dir: Folder with metadata.csv.
     """
-    from experiments.predict import Request, predict
+    from experiments.engine.request import Request
+    from experiments.predict import predict
 
     for fold in sorted(path for path in directory.glob("fold*") if (path / "run.json").is_file()):
         if (fold / "predictions" / data_dir.stem / "manifest.json").is_file():

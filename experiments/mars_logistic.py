@@ -1,9 +1,9 @@
 """Mars baseline: logistic regression on the maximum and mean of each mass and each time of the log-scaled image."""
 
 from datamodules.mars.settings import MarsData
-from experiments.declare import Experiment
-from experiments.mars_domain import MARS
-from experiments.runner import main
+from experiments.domains.mars.domain import MARS
+from experiments.engine.declare import Experiment
+from experiments.engine.runner import main
 from lit_modules.mars.settings import MarsLogistic
 
 EXPERIMENT = Experiment(

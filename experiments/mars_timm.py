@@ -5,10 +5,10 @@ experiments/presets/mars_timm: --config FILE, with --model.backbone and --seed o
 """
 
 from datamodules.mars.settings import MarsData
-from experiments.declare import Experiment
-from experiments.mars_domain import MARS, score
-from experiments.runner import main
-from experiments.settings import Train
+from experiments.domains.mars.domain import MARS, score
+from experiments.engine.declare import Experiment
+from experiments.engine.runner import main
+from experiments.engine.settings import Train
 from lit_modules.mars.settings import MarsModel
 from lit_modules.settings import Optim
 

@@ -4,9 +4,9 @@
 """
 
 from datamodules.moa.settings import MoaData
-from experiments.moa_domain import WAVE, moa, score
-from experiments.runner import main
-from experiments.settings import Train
+from experiments.domains.moa.domain import WAVE, moa, score
+from experiments.engine.runner import main
+from experiments.engine.settings import Train
 from lit_modules.moa.settings import DeepInsightModel
 
 EXPERIMENT = moa(

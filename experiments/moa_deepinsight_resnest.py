@@ -4,9 +4,9 @@ V1 is ``--model.head_dropout 0``. ``--model.weights resnest50_fast_2s2x40d-9d126
 """
 
 from datamodules.moa.settings import MoaData
-from experiments.moa_domain import WAVE, moa, score
-from experiments.runner import main
-from experiments.settings import Train
+from experiments.domains.moa.domain import WAVE, moa, score
+from experiments.engine.runner import main
+from experiments.engine.settings import Train
 from lit_modules.moa.settings import DeepInsightModel
 
 EXPERIMENT = moa(

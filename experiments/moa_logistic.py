@@ -1,8 +1,8 @@
 """MoA baseline: logistic regression on rank-transformed measurements, what a net must beat to be worth training."""
 
 from datamodules.moa.settings import MoaData
-from experiments.moa_domain import ONE_CYCLE, moa
-from experiments.runner import main
+from experiments.domains.moa.domain import ONE_CYCLE, moa
+from experiments.engine.runner import main
 from lit_modules.moa.settings import LogisticModel
 
 EXPERIMENT = moa(

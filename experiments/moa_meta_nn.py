@@ -4,8 +4,8 @@ All folds and seeds of ``moa_nonscored_nn`` are trained first where they are not
 """
 
 from datamodules.moa.settings import MoaData
-from experiments.moa_domain import moa, score
-from experiments.runner import main
+from experiments.domains.moa.domain import moa, score
+from experiments.engine.runner import main
 from lit_modules.moa.settings import MLPModel
 
 EXPERIMENT = moa(

@@ -4,8 +4,8 @@ Its score is of those targets, never the competition's. The UMAP features need u
 """
 
 from datamodules.moa.settings import MoaData
-from experiments.moa_domain import moa, score
-from experiments.runner import main
+from experiments.domains.moa.domain import moa, score
+from experiments.engine.runner import main
 from lit_modules.moa.settings import MLPModel
 
 EXPERIMENT = moa(

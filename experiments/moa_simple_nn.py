@@ -7,8 +7,8 @@ features, because the source's slice that lost the first gene is not repeated.
 from dataclasses import replace
 
 from datamodules.moa.settings import MoaData
-from experiments.moa_domain import ONE_CYCLE, moa, score
-from experiments.runner import main
+from experiments.domains.moa.domain import ONE_CYCLE, moa, score
+from experiments.engine.runner import main
 from lit_modules.moa.settings import MLPModel
 
 EXPERIMENT = moa(

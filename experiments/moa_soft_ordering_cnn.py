@@ -7,9 +7,9 @@ Positives of frequent targets weigh less, as in the source. Its pre-training on 
 from dataclasses import replace
 
 from datamodules.moa.settings import MoaData
-from experiments.declare import Published
-from experiments.moa_domain import ONE_CYCLE, moa
-from experiments.runner import main
+from experiments.domains.moa.domain import ONE_CYCLE, moa
+from experiments.engine.declare import Published
+from experiments.engine.runner import main
 from lit_modules.moa.settings import SoftOrderingModel
 
 EXPERIMENT = moa(

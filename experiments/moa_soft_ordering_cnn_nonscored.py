@@ -6,9 +6,9 @@ new head. The score is of the non-scored targets, never the competition's.
 
 from dataclasses import replace
 
-from experiments.declare import Experiment
+from experiments.engine.declare import Experiment
+from experiments.engine.runner import main
 from experiments.moa_soft_ordering_cnn import EXPERIMENT as SCORED
-from experiments.runner import main
 
 EXPERIMENT: Experiment = replace(
     SCORED,

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from datamodules.moa.settings import MoaData
-from experiments.moa_domain import ONE_CYCLE, moa
-from experiments.runner import main
-from experiments.settings import Train
+from experiments.domains.moa.domain import ONE_CYCLE, moa
+from experiments.engine.runner import main
+from experiments.engine.settings import Train
 from lit_modules.moa.settings import TabNetModel
 
 EXPERIMENT = moa(

@@ -5,8 +5,8 @@ share one fold table; the source's stages had different ones, so that its stage 
 """
 
 from datamodules.moa.settings import MoaData
-from experiments.moa_domain import moa, score
-from experiments.runner import main
+from experiments.domains.moa.domain import moa, score
+from experiments.engine.runner import main
 from lit_modules.moa.settings import MLPModel
 
 EXPERIMENT = moa(

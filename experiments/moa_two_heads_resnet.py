@@ -8,9 +8,9 @@ the original's third phase, which trained on the validation rows, is left out.
 from dataclasses import replace
 
 from datamodules.moa.settings import MoaData
-from experiments.moa_domain import ONE_CYCLE, moa, score
-from experiments.runner import main
-from experiments.settings import Train
+from experiments.domains.moa.domain import ONE_CYCLE, moa, score
+from experiments.engine.runner import main
+from experiments.engine.settings import Train
 from lit_modules.moa.settings import TwoHeadsModel
 
 EXPERIMENT = moa(

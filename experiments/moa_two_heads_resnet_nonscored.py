@@ -6,9 +6,9 @@ targets, never the competition's.
 
 from dataclasses import replace
 
-from experiments.declare import Experiment
+from experiments.engine.declare import Experiment
+from experiments.engine.runner import main
 from experiments.moa_two_heads_resnet import EXPERIMENT as SCORED
-from experiments.runner import main
 
 # phase 2 takes the weights, so everything but the targets is the same
 EXPERIMENT: Experiment = replace(

@@ -6,9 +6,9 @@ All folds and seeds of ``moa_nonscored_nn_pca`` are trained first where they are
 from dataclasses import replace
 
 from datamodules.moa.settings import MoaData
-from experiments.moa_domain import ONE_CYCLE, moa, score
-from experiments.runner import main
-from experiments.settings import Train
+from experiments.domains.moa.domain import ONE_CYCLE, moa, score
+from experiments.engine.runner import main
+from experiments.engine.settings import Train
 from lit_modules.moa.settings import TabNetModel
 
 EXPERIMENT = moa(

@@ -1,6 +1,6 @@
 """Make the tables of a YAML file, one after the other: what prints a domain's section of ``docs/results.md`` again.
 
-The file holds settings of ``experiments/table.py`` that all tables share, and the tables by name::
+The file holds settings of ``experiments/tables/table.py`` that all tables share, and the tables by name::
 
     write: docs/results.md
     common: {experiments: [moa_logistic, moa_simple_nn], fold: all, blend: [equal, convex]}
@@ -26,8 +26,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from experiments.command import run_command
-from experiments.table import Request as Table
+from experiments.engine.command import run_command
+from experiments.tables.table import Request as Table
 
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 
@@ -38,9 +38,9 @@ class Request:
 
     Args:
         files: YAML files of tables, such as ``experiments/tables/moa.yaml``.
-        only: names of the tables to make; default: all.
-        out: folder of runs; default: as the file says, else ``runs``.
-        write: markdown file, in place of the file's own.
+        only: Names of the tables to make; default: all.
+        out: Folder of runs; default: as the file says, else ``runs``.
+        write: Markdown file, in place of the file's own.
     """
 
     files: list[str]
@@ -120,7 +120,7 @@ def _make(file: str, name: str, values: dict[str, Any], request: Request) -> Non
             values[key] = Path(values[key])
     if prepare is not None and not values["data_dir"].exists():
         _prepare(name, prepare)
-    from experiments.table import make_table
+    from experiments.tables.table import make_table
 
     make_table(Table(**values, name=name), f"python experiments/results.py {file} --only [{name}]")
 

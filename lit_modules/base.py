@@ -31,16 +31,16 @@ class BaseTask(LightningModule, ABC):
     (normalisers, encoders, target scales) is a buffer of the module, so it travels in the checkpoint.
 
     Args:
-        model: the experiment's ``--model.*`` settings.
-        optim: optimiser and schedule settings.
-        lr: peak learning rate.
-        statistics: arrays fitted on the training fold, or None when a checkpoint will bring them.
+        model: The experiment's ``--model.*`` settings.
+        optim: Optimiser and schedule settings.
+        lr: Peak learning rate.
+        statistics: Arrays fitted on the training fold, or None when a checkpoint will bring them.
 
     Attributes:
-        net: the plain ``nn.Module`` that is trained.
-        monitor: metric name that selects the best checkpoint.
+        net: The plain ``nn.Module`` that is trained.
+        monitor: Metric name that selects the best checkpoint.
         mode: ``max`` or ``min``.
-        identity: plain values that a checkpoint carries to be rebuilt without its run (set by the runner).
+        identity: Plain values that a checkpoint carries to be rebuilt without its run (set by the runner).
     """
 
     monitor: ClassVar[str]
@@ -170,9 +170,9 @@ def load_weights(task: BaseTask, checkpoint: Mapping[str, Any], keep: Collection
     """Load a checkpoint's weights and statistics into a task.
 
     Args:
-        task: built without statistics, or with its own.
-        checkpoint: as :func:`read_checkpoint` gives it.
-        keep: entries that stay the task's own.
+        task: Built without statistics, or with its own.
+        checkpoint: As :func:`read_checkpoint` gives it.
+        keep: Entries that stay the task's own.
 
     Raises:
         DataError: the checkpoint belongs to another architecture; the first differing key is named.

@@ -20,7 +20,7 @@ class StepSeed(Callback):
     same ones as an unbroken run, without saving a generator's state per process.
 
     Args:
-        seed: of the run.
+        seed: Seed of the run.
     """
 
     def __init__(self, seed: int) -> None:
@@ -39,7 +39,7 @@ class Ema(WeightAveraging):
     forgotten (as in timm's ModelEmaV3 and TensorFlow's moving averages).
 
     Args:
-        decay: of the average, such as 0.999.
+        decay: Decay of the average, such as 0.999.
     """
 
     def __init__(self, decay: float) -> None:

@@ -21,8 +21,8 @@ class StreamingR2(Metric):
     (scikit-learn's ``force_finite``). ``compute`` returns the unweighted mean over the targets.
 
     Args:
-        n_targets: number of targets.
-        groups: named target slices of the per-group means.
+        n_targets: Number of targets.
+        groups: Named target slices of the per-group means.
     """
 
     is_differentiable = False
@@ -53,7 +53,7 @@ class StreamingR2(Metric):
 
         Args:
             predictions: ``(rows, targets)``, any float type; differences are taken in float64.
-            targets: the same shape.
+            targets: The same shape.
         """
         targets = targets.double()
         if len(targets) == 0:
@@ -112,8 +112,8 @@ class ColumnLogLoss(Metric):
     All columns have the same rows, so the mean over columns equals the mean over all cells.
 
     Args:
-        n_targets: number of columns.
-        clip: probabilities are clipped to ``[clip, 1 - clip]``.
+        n_targets: Number of columns.
+        clip: Probabilities are clipped to ``[clip, 1 - clip]``.
     """
 
     is_differentiable = False
@@ -148,7 +148,7 @@ class StreamingMAE(Metric):
     """Mean absolute error over everything but the rows' axis too, in float64 sums (OpenFWI's velocity maps).
 
     Args:
-        shape: of the sums, where a sub-class keeps several.
+        shape: Shape of the sums, where a sub-class keeps several.
     """
 
     is_differentiable = False

@@ -48,10 +48,10 @@ def cosine_factor(step: int, total: int, warmup: int = 0, hold: int = 1) -> floa
     """Half cosine from 1 at ``step`` 0 (or the end of the warm-up) to 0 at ``total``.
 
     Args:
-        step: optimiser steps taken.
-        total: optimiser steps of the whole training.
-        warmup: steps of a linear rise from 0.
-        hold: the factor stays constant for so many steps (a sub-epoch).
+        step: Optimiser steps taken.
+        total: Optimiser steps of the whole training.
+        warmup: Steps of a linear rise from 0.
+        hold: The factor stays constant for so many steps (a sub-epoch).
     """
     if step < warmup:
         return step / warmup
@@ -87,11 +87,11 @@ def build_scheduler(
     """The schedule of the settings, to be stepped once an optimiser step.
 
     Args:
-        optimizer: the optimiser to drive.
-        optim: the settings.
-        lr: peak learning rate.
-        total_steps: optimiser steps of the whole training (``trainer.estimated_stepping_batches``).
-        steps_per_epoch: optimiser steps of one epoch.
+        optimizer: The optimiser to drive.
+        optim: The settings.
+        lr: Peak learning rate.
+        total_steps: Optimiser steps of the whole training (``trainer.estimated_stepping_batches``).
+        steps_per_epoch: Optimiser steps of one epoch.
         mode: ``min`` or ``max``, which validation scores are better.
     """
     if optim.schedule == "plateau":

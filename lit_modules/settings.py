@@ -12,27 +12,27 @@ class Optim:
 
     Args:
         optimizer: ``adamw``, ``adam`` or ``radam``.
-        weight_decay: decoupled weight decay (L2 penalty for ``adam``).
-        eps: term that keeps the division by the second moment finite (Keras: 1e-7).
-        weight_decay_per_lr: if above 0, the weight decay is this factor times the current learning rate (LEAP 1st place: 4).
-        beta1: decay of the first moment.
-        beta2: decay of the second moment.
-        decay_norm_and_bias: apply weight decay to biases and normalisation weights too (torch's default).
+        weight_decay: Decoupled weight decay (L2 penalty for ``adam``).
+        eps: Term that keeps the division by the second moment finite (Keras: 1e-7).
+        weight_decay_per_lr: If above 0, the weight decay is this factor times the current learning rate (LEAP 1st place: 4).
+        beta1: Decay of the first moment.
+        beta2: Decay of the second moment.
+        decay_norm_and_bias: Apply weight decay to biases and normalisation weights too (torch's default).
         schedule: ``cosine`` = half cosine to zero, ``one_cycle`` = OneCycleLR, ``constant``, ``cyclic_cosine`` = a
             cosine wave of epochs between lr and zero (MoA 1st place's image nets), ``multi_step`` = steps down after epochs,
             ``plateau`` = steps down when the validation score no longer improves (constant with ``--fold full``).
-        warmup: share of all optimiser steps that rise linearly from zero (0 to 1).
-        sub_epochs: if above 0, the learning rate changes this many times an epoch (LEAP 1st place: 10).
-        pct_start: share of the steps in which ``one_cycle`` rises.
+        warmup: Share of all optimiser steps that rise linearly from zero (0 to 1).
+        sub_epochs: If above 0, the learning rate changes this many times an epoch (LEAP 1st place: 10).
+        pct_start: Share of the steps in which ``one_cycle`` rises.
         div_factor: ``one_cycle`` starts at lr / div_factor.
         final_div_factor: ``one_cycle`` ends at lr / (div_factor * final_div_factor).
         cycle_momentum: ``one_cycle`` moves beta1 from 0.95 to 0.85 and back, against the learning rate (torch's default).
-        half_period: epochs in which ``cyclic_cosine`` goes from lr to zero, or back.
-        milestones: epochs after which ``multi_step`` multiplies the learning rate by ``gamma``.
-        gamma: factor of ``multi_step``.
+        half_period: Epochs in which ``cyclic_cosine`` goes from lr to zero, or back.
+        milestones: Epochs after which ``multi_step`` multiplies the learning rate by ``gamma``.
+        gamma: Factor of ``multi_step``.
         factor: ``plateau`` multiplies the learning rate by it.
-        patience: validations without a better score that ``plateau`` bears, one fewer than Keras' patience.
-        threshold: what counts as better for ``plateau``, an absolute difference of the monitored score.
+        patience: Validations without a better score that ``plateau`` bears, one fewer than Keras' patience.
+        threshold: What counts as better for ``plateau``, an absolute difference of the monitored score.
     """
 
     optimizer: Literal["adamw", "adam", "radam"] = "adamw"

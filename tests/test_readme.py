@@ -14,10 +14,10 @@ from blend.__main__ import build_parser as blend_parser
 from blend.__main__ import main as blend
 from datamodules.leap.demo import write_kaggle_files
 from datamodules.leap.schema import TARGET_NAMES, zero_weight_mask
-from experiments.cli import build_parser, parse
-from experiments.declare import load_experiment
+from experiments.engine.cli import build_parser, parse
+from experiments.engine.declare import load_experiment
+from experiments.engine.training import train
 from experiments.predict import main as predict
-from experiments.training import train
 from tests.experiments.tiny import COLUMNS, flags, write_raw
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blend.objectives.cell import CellLoss
-from blend.simplex import minimize_smooth
+from blend.objectives.simplex import minimize_smooth
 
 Array = npt.NDArray[np.float64]
 

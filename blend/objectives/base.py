@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import numpy.typing as npt
 
-from blend.simplex import minimize_smooth
+from blend.objectives.simplex import minimize_smooth
 
 Array = npt.NDArray[np.float64]
 
@@ -16,8 +16,8 @@ class Objective(ABC):
     """A loss of blend weights, lower is better.
 
     Attributes:
-        size: number of models.
-        convex: derivatives exist and a minimiser can be certified.
+        size: Number of models.
+        convex: Derivatives exist and a minimiser can be certified.
     """
 
     size: int

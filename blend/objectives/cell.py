@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from blend.cells import Part, Polynomial
+from blend.metrics.cells import Part, Polynomial
 from blend.objectives.base import Objective
 
 Array = npt.NDArray[np.float64]
@@ -18,8 +18,8 @@ class CellLoss(Objective):
     """Common part of losses that are sums over cells, some of them reduced to a polynomial.
 
     Args:
-        parts: disjoint cells.
-        models: number of models.
+        parts: Disjoint cells.
+        models: Number of models.
     """
 
     def __init__(self, parts: Sequence[Part], models: int) -> None:

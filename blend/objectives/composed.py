@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from blend.cells import Part, Polynomial
+from blend.metrics.cells import Part, Polynomial
 from blend.objectives.absolute import AbsoluteLoss
 from blend.objectives.base import Objective
 from blend.objectives.quadratic import QuadraticLoss
@@ -19,7 +19,7 @@ class Composed(Objective):
     """A loss over blends of blends: weights ``v`` of ``J`` groups stand for ``v @ basis`` over the models.
 
     Args:
-        inner: loss over the models.
+        inner: Loss over the models.
         basis: ``(J, models)``, rows sum to 1.
     """
 
@@ -62,6 +62,6 @@ class _ComposedPart(Part):
         self._basis = basis
 
     def spans(self) -> Iterator[tuple[Array, npt.NDArray[np.float32]]]:
-        """The cells of :class:`~blend.cells.Part`, blended."""
+        """The cells of :class:`~blend.metrics.cells.Part`, blended."""
         for values, truth in super().spans():
             yield self._basis @ values, truth

@@ -16,8 +16,8 @@ class FunctionLoss(Objective):
     """Any metric of any kind of blend, evaluated in full.
 
     Args:
-        evaluate: loss of weights ``(models,)``.
-        models: number of models.
+        evaluate: Loss of weights ``(models,)``.
+        models: Number of models.
     """
 
     convex = False

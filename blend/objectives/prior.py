@@ -11,7 +11,7 @@ from blend.objectives.absolute import AbsoluteLoss, HuberLoss
 from blend.objectives.base import Objective
 from blend.objectives.probability import ProbabilityLoss
 from blend.objectives.quadratic import QuadraticLoss
-from blend.simplex import minimize_smooth
+from blend.objectives.simplex import minimize_smooth
 
 Array = npt.NDArray[np.float64]
 _WIDTHS = 3  # down to a thousandth of the loss: the strength of the pull is known far less well
@@ -24,9 +24,9 @@ class WithPrior(Objective):
     ``strength`` says. Other losses take ``strength / 2 * |w - center|^2`` in units of the loss's curvature.
 
     Args:
-        inner: the loss.
-        center: weights on the simplex.
-        strength: of the pull.
+        inner: The loss.
+        center: Weights on the simplex.
+        strength: Strength of the pull.
     """
 
     def __init__(self, inner: Objective, center: Array, strength: float) -> None:

@@ -7,8 +7,8 @@ from abc import abstractmethod
 import numpy as np
 import numpy.typing as npt
 
+from blend.metrics.scores import PROBABILITY_FLOOR, sum_log
 from blend.objectives.cell import CellLoss
-from blend.scores import PROBABILITY_FLOOR, sum_log
 
 Array = npt.NDArray[np.float64]
 

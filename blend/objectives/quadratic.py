@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blend.objectives.base import Objective
-from blend.simplex import minimize_quadratic
+from blend.objectives.simplex import minimize_quadratic
 
 Array = npt.NDArray[np.float64]
 
@@ -16,7 +16,7 @@ class QuadraticLoss(Objective):
 
     Args:
         form: ``(models + 1, models + 1)`` matrix on ``[w, sum(w) - 1]``.
-        constant: loss that no weights change.
+        constant: Loss that no weights change.
     """
 
     def __init__(self, form: Array, constant: float) -> None:

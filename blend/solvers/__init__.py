@@ -1,6 +1,6 @@
 """One small file per solver; :func:`list_solvers` names them all."""
 
-from blend.solvers import exact, greedy, per_group, per_target, search, simple, stack, stepwise
+from blend.solvers import exact, greedy, optuna, per_group, per_target, simple, stack, stepwise
 from blend.solvers.base import Solver, list_solvers, make_solver, register
 
 __all__ = [
@@ -9,10 +9,10 @@ __all__ = [
     "greedy",
     "list_solvers",
     "make_solver",
+    "optuna",
     "per_group",
     "per_target",
     "register",
-    "search",
     "simple",
     "stack",
     "stepwise",

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
-from blend.bank import BankError
-from blend.views import BlendProblem
+from blend.problem import BlendProblem
 from blend.weights import Kind, Weights
+from datamodules.banks.bank import BankError
 
 
 @dataclass
@@ -17,11 +17,11 @@ class Solver(ABC):
     """Finds weights.
 
     Attributes:
-        name: on the command line.
-        complexity: rank from simple to flexible, for choosing among blends of about equal score.
-        quick: cheap enough to be fitted again without each model, to tell what each one adds.
-        metrics: metrics it works for; empty for all.
-        summary: one line for ``--help`` and the docs.
+        name: On the command line.
+        complexity: Rank from simple to flexible, for choosing among blends of about equal score.
+        quick: Cheap enough to be fitted again without each model, to tell what each one adds.
+        metrics: Metrics it works for; empty for all.
+        summary: One line for ``--help`` and the docs.
     """
 
     name: ClassVar[str] = ""
@@ -56,8 +56,8 @@ class MeanSolver(Solver):
     """A solver whose blend can be a mean of predictions, logits or ranks.
 
     Attributes:
-        kind: of the mean.
-        clip: probabilities are clipped to ``[clip, 1 - clip]`` first.
+        kind: Kind of the mean.
+        clip: Probabilities are clipped to ``[clip, 1 - clip]`` first.
     """
 
     kind: Kind = "arithmetic"

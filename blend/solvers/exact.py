@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from blend.bank import BankError
 from blend.objectives import Composed, Objective
+from blend.problem import BlendProblem
 from blend.solvers.base import MeanSolver, Solver, register
-from blend.views import BlendProblem
 from blend.weights import Weights
+from datamodules.banks.bank import BankError
 
 
 @register
@@ -21,7 +21,7 @@ class Convex(MeanSolver):
     """The exact optimum on the simplex: Newton steps for log loss, a quadratic programme for R2, and for MAE.
 
     Attributes:
-        min_weight: models below it are dropped and the rest solved again.
+        min_weight: Models below it are dropped and the rest solved again.
     """
 
     name = "convex"

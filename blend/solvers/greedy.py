@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blend.problem import BlendProblem
 from blend.solvers.base import MeanSolver, register
-from blend.views import BlendProblem
 from blend.weights import Weights
 
 _TIE = 1e-12
@@ -23,8 +23,8 @@ class Greedy(MeanSolver):
     """Add, step by step, the model that lowers the loss of the running mean most; keep the best prefix.
 
     Attributes:
-        steps: additions.
-        use_best: cut at the best prefix (without it: the last).
+        steps: Additions.
+        use_best: Cut at the best prefix (without it: the last).
     """
 
     name = "greedy"

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from blend.bank import BankError
+from blend.problem import BlendProblem
 from blend.solvers.base import MeanSolver, register
 from blend.solvers.exact import exact_minimum
-from blend.views import BlendProblem
 from blend.weights import Level, Weights
+from datamodules.banks.bank import BankError
 
 
 @register

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from blend.bank import BankError
 from blend.objectives import QuadraticLoss, WithPrior
+from blend.problem import MOST_TARGET_PARTS, BlendProblem
 from blend.solvers.base import Solver, register
 from blend.solvers.exact import exact_minimum
-from blend.views import MOST_TARGET_PARTS, BlendProblem
 from blend.weights import Weights
+from datamodules.banks.bank import BankError
 
 Array = npt.NDArray[np.float64]
 STRENGTHS = {
@@ -35,8 +35,8 @@ class PerTarget(Solver):
     """One vector of weights per target.
 
     Attributes:
-        top: average the best so many models of each target; None for regularised weights.
-        free_sum: with R2, let the sum of a target's weights differ from 1.
+        top: Average the best so many models of each target; None for regularised weights.
+        free_sum: With R2, let the sum of a target's weights differ from 1.
     """
 
     name = "per_target"

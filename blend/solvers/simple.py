@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blend.problem import BlendProblem
 from blend.solvers.base import MeanSolver, register
-from blend.views import BlendProblem
 from blend.weights import Weights
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from blend.objectives import Objective
-from blend.simplex import frank_wolfe_gap
+from blend.objectives.simplex import frank_wolfe_gap
+from blend.problem import BlendProblem
 from blend.solvers.exact import exact_minimum
-from blend.views import BlendProblem
 from blend.weights import LOGIT_CLIP, Kind
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ class Space:
     """Parameters to a blend, and its score.
 
     Args:
-        problem: what is blended.
-        folds: nested folds whose rows count, None for all.
-        kinds: kinds of mean to choose among.
-        clips: clips to choose among.
-        subsets: search also which models take part.
+        problem: What is blended.
+        folds: Nested folds whose rows count, None for all.
+        kinds: Kinds of mean to choose among.
+        clips: Clips to choose among.
+        subsets: Search also which models take part.
     """
 
     def __init__(

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blend.bank import BankError
+from blend.problem import BlendProblem, Projected
 from blend.recipe import Node, Recipe
 from blend.solvers.base import MeanSolver, make_solver, register
-from blend.views import BlendProblem, Projected
 from blend.weights import Level, Weights
+from datamodules.banks.bank import BankError
 
 Array = npt.NDArray[np.float64]
 
@@ -24,7 +24,7 @@ class StackSolver(MeanSolver):
     """Fit a recipe from its leaves to its root.
 
     Attributes:
-        recipe: what to fit.
+        recipe: What to fit.
     """
 
     name = "stack"

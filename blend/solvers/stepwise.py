@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blend.bank import BankError
+from blend.metrics.scores import SHRINKS
 from blend.objectives import ProbabilityLoss
+from blend.problem import BlendProblem
 from blend.solvers.base import MeanSolver, register
-from blend.views import BlendProblem
 from blend.weights import Weights
+from datamodules.banks.bank import BankError
 
 Array = npt.NDArray[np.float64]
-SHRINKS = np.concatenate([[0.0], np.logspace(-5, -1, 20)])
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Stepwise(MeanSolver):
     """Common part of :class:`Grow` and :class:`Remove`.
 
     Attributes:
-        shrink: take the loss at its best shrink (log loss only).
+        shrink: Take the loss at its best shrink (log loss only).
     """
 
     complexity = 2
@@ -56,7 +56,7 @@ class Grow(Stepwise):
     """Add one model at a time.
 
     Attributes:
-        most: size of the largest set.
+        most: Size of the largest set.
     """
 
     name = "grow"

@@ -15,7 +15,7 @@ def statistics(real: Path | None = None, samples: int = 500, seed: int = 0, laye
     Args:
         real: Folder of real maps, a sub-folder for each family; only its families are shown.
         samples: Maps of each family and kind.
-        seed: Of the generated maps.
+        seed: Seed of the generated maps.
         layers: Layers of the generated Fault maps, to compare with real files of one number (vel4_*.npy).
     """
     from rich.console import Console
@@ -44,7 +44,7 @@ def verify(folder: Path) -> None:
     """Compare the checksums of all generated shards below a folder.
 
     Args:
-        folder: Of the data set.
+        folder: Folder of the data set.
     """
     from datamodules.gwi.files import find_files
     from datamodules.gwi.shards import verify_shard

@@ -19,14 +19,14 @@ class Acquisition:
     time, fourth in space, a sponge on all four sides (no free surface) and a periodic outer edge.
 
     Args:
-        spacing: grid spacing in m, the same in depth and along the line.
-        interval: time step and sampling interval in s.
-        samples: time samples of a trace.
-        frequency: peak frequency of the Ricker wavelet in Hz.
-        sponge: cells of the absorbing sponge on each side.
-        source_columns: column of each shot's source; linspace(0, 690 m, 5) rounded half to even, so that the central
+        spacing: Grid spacing in m, the same in depth and along the line.
+        interval: Time step and sampling interval in s.
+        samples: Time samples of a trace.
+        frequency: Peak frequency of the Ricker wavelet in Hz.
+        sponge: Cells of the absorbing sponge on each side.
+        source_columns: Column of each shot's source; linspace(0, 690 m, 5) rounded half to even, so that the central
             source stands at 34, not at the middle of the line (34.5).
-        row: depth row of sources and receivers; receivers stand in every column.
+        row: Depth row of sources and receivers; receivers stand in every column.
     """
 
     spacing: float = 10.0
@@ -54,7 +54,7 @@ class Acquisition:
         """Shape of the sponge along one axis, ``(cells + 2 * sponge,)``: times 3 vmin ln(1e7) / 2 it is a rate in 1/s.
 
         Args:
-            cells: of the model along that axis.
+            cells: Cells of the model along that axis.
         """
         width = (self.sponge - 1) * self.spacing
         outward = (np.arange(self.sponge) * self.spacing / width) ** 2 / width

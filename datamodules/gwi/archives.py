@@ -17,9 +17,9 @@ def unpack_archives(source: Path, folder: Path, pattern: str = "*.zip") -> list[
     Files that are there with their full size are left as they are.
 
     Args:
-        source: folder of the archives.
-        folder: files are written to ``<folder>/<Family>/``.
-        pattern: which archives.
+        source: Folder of the archives.
+        folder: Files are written to ``<folder>/<Family>/``.
+        pattern: Which archives.
 
     Raises:
         DataError: no archive, one that is damaged, or one whose name tells no family.

@@ -31,11 +31,11 @@ class MapFile:
     """Some hundred maps of one family, and their gathers where they were shot.
 
     Args:
-        family: of all maps.
-        name: of the file or shard below its family's folder; maps are ``family/name/index``.
+        family: Family of all maps.
+        name: Name of the file or shard below its family's folder; maps are ``family/name/index``.
         velocity: .npy file of the maps.
         gathers: .npy file of the gathers, or None.
-        rows: number of maps that are used, from the first one on.
+        rows: Number of maps that are used, from the first one on.
     """
 
     family: str

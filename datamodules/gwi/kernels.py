@@ -122,20 +122,20 @@ def record_shot(
     """Fill one shot's seismogram ``(samples, receivers)``.
 
     Args:
-        alpha: squared Courant numbers of the model's rows, columns padded, ``(depth, vectors)``; 0 past the grid's width.
-        side: sponge of the side columns, zero inside, ``(vectors,)``; 1 past the grid's width.
+        alpha: Squared Courant numbers of the model's rows, columns padded, ``(depth, vectors)``; 0 past the grid's width.
+        side: Sponge of the side columns, zero inside, ``(vectors,)``; 1 past the grid's width.
         inner: 1 for the model's columns, else 0, ``(vectors,)``.
-        levels: sponge of the rows, ``(height,)``.
-        width: of the padded grid.
-        amplitude: factor of the source.
+        levels: Sponge of the rows, ``(height,)``.
+        width: Width of the padded grid.
+        amplitude: Factor of the source.
         wavelet: ``(samples,)``.
-        row: padded row of source and receivers.
-        column: padded column of the source.
-        c: stencil constants 4/3, 1/12, 2, 5, 1 in the dtype of the fields.
-        seismogram: output.
-        p: the two wavefields, ``(2, height, vectors + 2 MARGIN)``; they need not be zero.
-        kept: output, the wavefields before every ``segment``-th step, ``(segments, *p.shape)``; with no segments nothing is kept.
-        segment: steps from one to the next.
+        row: Padded row of source and receivers.
+        column: Padded column of the source.
+        c: Stencil constants 4/3, 1/12, 2, 5, 1 in the dtype of the fields.
+        seismogram: Output.
+        p: The two wavefields, ``(2, height, vectors + 2 MARGIN)``; they need not be zero.
+        kept: Output, the wavefields before every ``segment``-th step, ``(segments, *p.shape)``; with no segments nothing is kept.
+        segment: Steps from one to the next.
     """
     samples, receivers = seismogram.shape
     height = levels.size
@@ -179,23 +179,23 @@ def gradient_shot(
     the number of samples.
 
     Args:
-        alpha: squared Courant numbers of the model's rows, columns padded, ``(depth, vectors)``; 0 past the grid's width.
-        side: sponge of the side columns, zero inside, ``(vectors,)``; 1 past the grid's width.
+        alpha: Squared Courant numbers of the model's rows, columns padded, ``(depth, vectors)``; 0 past the grid's width.
+        side: Sponge of the side columns, zero inside, ``(vectors,)``; 1 past the grid's width.
         inner: 1 for the model's columns, else 0, ``(vectors,)``.
-        levels: sponge of the rows, ``(height,)``.
-        width: of the padded grid.
-        amplitude: factor of the source.
+        levels: Sponge of the rows, ``(height,)``.
+        width: Width of the padded grid.
+        amplitude: Factor of the source.
         wavelet: ``(samples,)``.
-        row: padded row of source and receivers.
-        column: padded column of the source.
-        c: stencil constants 4/3, 1/12, 2, 5, 1 in the dtype of the fields.
-        residual: gradient of the seismogram, ``(samples, receivers)``.
-        p: two pairs of wavefields, ``(2, *p.shape)``.
-        kept: wavefields that :func:`record_shot` kept.
-        segment: steps from one to the next.
-        laplacians: room for a segment, ``(segment, height, vectors)``.
-        changes: the same; without room for any the sponge gets no gradient.
-        gradient: of alpha and of the sponge, both times alpha, ``(2, height, vectors)``.
+        row: Padded row of source and receivers.
+        column: Padded column of the source.
+        c: Stencil constants 4/3, 1/12, 2, 5, 1 in the dtype of the fields.
+        residual: Gradient of the seismogram, ``(samples, receivers)``.
+        p: Two pairs of wavefields, ``(2, *p.shape)``.
+        kept: Wavefields that :func:`record_shot` kept.
+        segment: Steps from one to the next.
+        laplacians: Room for a segment, ``(segment, height, vectors)``.
+        changes: The same; without room for any the sponge gets no gradient.
+        gradient: Gradient of alpha and of the sponge, both times alpha, ``(2, height, vectors)``.
     """
     samples, receivers = residual.shape
     height = levels.size

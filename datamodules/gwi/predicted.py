@@ -18,7 +18,7 @@ from datamodules.gwi.schema import SIDE
 from datamodules.out_of_fold import out_of_fold_runs
 
 if TYPE_CHECKING:
-    from blend.bank import PredictionBank
+    from datamodules.banks.bank import PredictionBank
 
 
 class PredictedMaps:
@@ -26,8 +26,8 @@ class PredictedMaps:
 
     Args:
         folder: ``<out>/<experiment>/<variant>``, or one of its seeds or folds.
-        folds: of the run that reads them.
-        row_ids: of all its maps in order.
+        folds: Folds of the run that reads them.
+        row_ids: Row ids of all its maps in order.
 
     Raises:
         DataError: no finished runs, other folds, no velocity maps, or none of these rows.

@@ -30,11 +30,11 @@ class Shots:
     """Where a set of shots is fired and recorded, in cells of the padded grid.
 
     Args:
-        columns: source column of every shot.
-        row: depth of sources and receivers.
-        receivers: number of receivers, in the columns of the model.
-        depth: rows of the model.
-        segment: steps between the wavefields that the adjoint keeps.
+        columns: Source column of every shot.
+        row: Depth of sources and receivers.
+        receivers: Number of receivers, in the columns of the model.
+        depth: Rows of the model.
+        segment: Steps between the wavefields that the adjoint keeps.
         backend: ``torch``, ``inductor`` (the same steps fused by torch.compile) or ``numba``.
     """
 
@@ -72,11 +72,11 @@ def propagate(alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, 
     """Seismograms ``(maps, shots, samples, receivers)``, differentiable in the first three arguments.
 
     Args:
-        alpha: squared Courant numbers on the padded grid, ``(maps, height, width)``; edges repeat the model's.
-        kappa: sponge rates times the time step, the same shape.
-        amplitude: source factor of each map and shot, ``(maps, shots)``.
+        alpha: Squared Courant numbers on the padded grid, ``(maps, height, width)``; edges repeat the model's.
+        kappa: Sponge rates times the time step, the same shape.
+        amplitude: Source factor of each map and shot, ``(maps, shots)``.
         wavelet: ``(samples,)``.
-        shots: geometry and backend.
+        shots: Geometry and backend.
     """
     seismograms: Tensor = _Propagation.apply(alpha, kappa, amplitude, wavelet, shots)
     return seismograms

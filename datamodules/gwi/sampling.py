@@ -35,12 +35,12 @@ class WeightedBatches(BatchOrder):
     A weight of 2.5 shows every row twice and another half of them, newly drawn each epoch, a third time.
 
     Args:
-        rows: positions of the training rows, ascending.
-        weights: of each row.
-        batch_size: rows of a global batch.
-        seed: of drawing and shuffling.
-        rank: this process.
-        world: number of processes.
+        rows: Positions of the training rows, ascending.
+        weights: Weights of each row.
+        batch_size: Rows of a global batch.
+        seed: Seed of drawing and shuffling.
+        rank: This process.
+        world: Number of processes.
     """
 
     def __init__(

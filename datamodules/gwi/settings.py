@@ -12,13 +12,13 @@ class GwiMaps:
     """Which maps are read, how they are split and how often each family is shown.
 
     Args:
-        families: comma list such as CurveVel_A,CurveVel_B; all by default.
-        maps_per_file: use the first so many maps of every file only; 0 = all of them.
-        n_folds: whole files are held out, so that a family needs at least two; fewer folds where it has fewer files.
-        weights: how often an epoch shows each map of a family, such as Style_A=3,Style_B=2.5; 1 where none is given.
-        check_values: read all values once and refuse NaN and velocities that are none; checksums of shards too.
+        families: Comma list such as CurveVel_A,CurveVel_B; all by default.
+        maps_per_file: Use the first so many maps of every file only; 0 = all of them.
+        n_folds: Whole files are held out, so that a family needs at least two; fewer folds where it has fewer files.
+        weights: How often an epoch shows each map of a family, such as Style_A=3,Style_B=2.5; 1 where none is given.
+        check_values: Read all values once and refuse NaN and velocities that are none; checksums of shards too.
         threads: read-ahead threads; 0 reads in the training thread.
-        cache_dir: where simulated gathers are kept; default: ``cache`` in the output folder.
+        cache_dir: Where simulated gathers are kept; default: ``cache`` in the output folder.
     """
 
     families: str = "all"
@@ -41,7 +41,7 @@ class FamilyMaps(GwiMaps):
     """Maps, true and predicted.
 
     Args:
-        predicted: folder ``<out>/<experiment>/<variant>`` of a net's finished runs: maps as it predicted them out of fold stand in
+        predicted: Folder ``<out>/<experiment>/<variant>`` of a net's finished runs: maps as it predicted them out of fold stand in
             for imitations. The runs must have held out the same files.
     """
 
@@ -53,9 +53,9 @@ class GwiData(GwiMaps):
     """Maps and their gathers.
 
     Args:
-        samples: time samples that a net gets: 288 (4th place), or all 1000, which compact shards have not kept.
-        exact_mirror: train on the mirror image of every training map too, its central shot simulated (once, cached).
-        simulate: shoot maps that have no gathers (once, cached); otherwise they are an error.
+        samples: Time samples that a net gets: 288 (4th place), or all 1000, which compact shards have not kept.
+        exact_mirror: Train on the mirror image of every training map too, its central shot simulated (once, cached).
+        simulate: Shoot maps that have no gathers (once, cached); otherwise they are an error.
     """
 
     samples: Literal[288, 1000] = 288

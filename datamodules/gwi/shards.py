@@ -22,11 +22,11 @@ class ShardKey:
     """What a shard's maps are a function of.
 
     Args:
-        family: of all of them.
-        seed: of the data set.
-        first: index of the first map.
-        rows: number of maps.
-        augment: share of cut-mixed, zoomed and shifted maps.
+        family: Family of all of them.
+        seed: Seed of the data set.
+        first: Index of the first map.
+        rows: Number of maps.
+        augment: Share of cut-mixed, zoomed and shifted maps.
         gathers: ``full`` float32 (5, 1000, 70), ``compact`` float16 (5, 288, 70) with the last sample zeroed, or ``none``.
     """
 

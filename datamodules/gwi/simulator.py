@@ -27,9 +27,9 @@ class Simulator(nn.Module):
     OpenFWI itself was computed in float32, which leaves rounding of 2e-5 to 5e-5 (root mean square) of samples that reach 57.
 
     Args:
-        acquisition: geometry and numerics.
+        acquisition: Geometry and numerics.
         backend: ``numba`` (compiled, CPU), ``inductor`` (torch.compile), ``torch``, or ``auto`` for the fastest at hand.
-        segment: samples between kept wavefields; the root of twice the samples by default, where memory is least.
+        segment: Samples between kept wavefields; the root of twice the samples by default, where memory is least.
     """
 
     wavelet: Tensor
@@ -48,7 +48,7 @@ class Simulator(nn.Module):
 
         Args:
             velocity: m/s, ``(maps, depth, columns)``, float32 or float64.
-            shots: numbers of the shots, in any order; all by default.
+            shots: Numbers of the shots, in any order; all by default.
             slowest: ``(maps,)``, the velocity that sets the sponge; by default each map's own minimum. Hold it fixed
                 when a map is inverted, or the sponge shifts with every update.
 
@@ -117,9 +117,9 @@ def exact_mirror(simulator: Simulator, velocity: Tensor, seismograms: Tensor) ->
     """A true sample from the mirrored map for a fifth of a simulation: only the central shot is shot again.
 
     Args:
-        simulator: with OpenFWI's five shots.
+        simulator: With OpenFWI's five shots.
         velocity: ``(maps, depth, columns)``.
-        seismograms: of these maps, ``(maps, 5, samples, receivers)``.
+        seismograms: Seismograms of these maps, ``(maps, 5, samples, receivers)``.
 
     Returns:
         Mirrored maps and their seismograms.

@@ -32,7 +32,7 @@ class SubmissionWriter:
     """Rows ``<oid>_y_<depth>,x_1,x_3,...,x_69``, one decimal.
 
     Args:
-        file: open for writing bytes; gets the header at once.
+        file: Open for writing bytes; gets the header at once.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -43,7 +43,7 @@ class SubmissionWriter:
         """Add maps.
 
         Args:
-            oids: names of the test files.
+            oids: Names of the test files.
             maps: m/s, ``(files, 70, 70)``.
 
         Raises:
@@ -106,9 +106,9 @@ def write_bank(bank: Predictions, path: Path, template: Path | None = None) -> N
     """Write a (blended) test bank as a submission, some maps at a time; velocities are clipped to OpenFWI's.
 
     Args:
-        bank: predictions of the test files.
+        bank: Predictions of the test files.
         path: CSV file to write.
-        template: the judge's sample submission, whose oids and their order are written; without it the bank's.
+        template: The judge's sample submission, whose oids and their order are written; without it the bank's.
 
     Raises:
         DataError: the predictions are no maps, or their oids are not the template's.

@@ -50,7 +50,8 @@ from datamodules.leap.schema import (
     TENDENCIES,
     UNITS,
 )
-from datamodules.store import ArraySpec, RowSource, Store, Unit, build_store, key_hash
+from datamodules.stores.build import build_store
+from datamodules.stores.store import ArraySpec, RowSource, Store, Unit, key_hash
 
 READER_VERSION = 1
 """Raised whenever the same files would give other rows: stores of older versions are then made anew."""
@@ -75,7 +76,7 @@ class RawSource:
         stride: Take every ``stride``-th file of the sorted list (after the selection of months).
         drop_last_file: Leave out the last file of the sorted list before the stride, as ClimSim's own tools do
             (their slice is ``[0:-1:stride]``).
-        dtype: Of profiles, scalars and targets in the store. float64 by default because the cloud-liquid columns reach
+        dtype: Dtype of profiles, scalars and targets in the store. float64 by default because the cloud-liquid columns reach
             1e-58, which float32 flushes to zero; float32 halves the disk space.
         files_per_unit: File pairs that one process reads in one go.
 
@@ -387,9 +388,9 @@ def convert(
         months: Raw files only.
         stride: Raw files only.
         drop_last_file: Raw files only.
-        dtype: Of profiles, scalars and targets.
+        dtype: Dtype of profiles, scalars and targets.
         time_stride: Tables only, see :class:`KaggleSource`.
-        processes: See :func:`datamodules.store.build_store`.
+        processes: See :func:`datamodules.stores.store.build_store`.
         progress: Show a progress bar.
 
     Raises:

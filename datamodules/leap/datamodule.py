@@ -23,7 +23,7 @@ from datamodules.leap.settings import LeapData
 from datamodules.leap.split import may_train_on, split_steps
 from datamodules.leap.statistics import training_statistics
 from datamodules.mixed_batches import MixedBatches, parse_ratio
-from datamodules.store import Store
+from datamodules.stores.store import Store
 
 _FULL_SHUFFLE_ROWS = 5_000_000
 _VAL_SEED = 42

@@ -35,7 +35,7 @@ def download(
     Args:
         months: Months, such as 0001-02:0008-06 or 0008-07,0008-09; none fetches no raw files.
         dest: Folder that receives train/YYYY-MM/*.nc, and the tables in kaggle/.
-        resolution: low: 384 columns in a file, 744 GB in all, about 7 GB a month; high: 21,600 columns in a file,
+        resolution: Low: 384 columns in a file, 744 GB in all, about 7 GB a month; high: 21,600 columns in a file,
             41.2 TB in all, about 400 GB a month.
         kaggle: Also fetch train.csv (about 180 GB of text), test.csv and sample_submission.csv with Kaggle's own client,
             which needs the package kaggle, an account's credentials, and the competition's rules accepted.
@@ -61,8 +61,8 @@ class MonthPlan:
 
     Args:
         month: ``YYYY-MM``.
-        files: all its files.
-        missing: those that are absent or have another size.
+        files: All its files.
+        missing: Those that are absent or have another size.
     """
 
     month: str
@@ -79,11 +79,11 @@ def fetch_months(hub: Hub, months: list[str], destination: Path, workers: int = 
     """Bring months to the disk, or say what that would take.
 
     Args:
-        hub: where from.
+        hub: Where from.
         months: ``YYYY-MM``, in order.
-        destination: folder that receives ``train/YYYY-MM/``.
-        workers: files at the same time.
-        dry_run: fetch nothing.
+        destination: Folder that receives ``train/YYYY-MM/``.
+        workers: Files at the same time.
+        dry_run: Fetch nothing.
 
     Raises:
         DataError: a month the hub does not have, too little space, or files that could not be fetched; what did arrive

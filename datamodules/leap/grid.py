@@ -23,9 +23,9 @@ def grid_coordinates(data_dir: Path, columns: int, grid_file: Path | None = None
     grid needs its ClimSim grid-info file.
 
     Args:
-        data_dir: folder of the raw files, or a table.
-        columns: grid columns of the data set.
-        grid_file: such as ``ClimSim_high-res_grid-info.nc``; read first where given.
+        data_dir: Folder of the raw files, or a table.
+        columns: Grid columns of the data set.
+        grid_file: Such as ``ClimSim_high-res_grid-info.nc``; read first where given.
 
     Returns:
         ``(columns, 2)``, degrees north and degrees east; None where the grid is not known.

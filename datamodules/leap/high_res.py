@@ -19,15 +19,15 @@ class HighResRows:
     """A store of high-resolution rows.
 
     Args:
-        settings: where the files are, and their grid. Without a folder, beside a demo data set, another demo data set
+        settings: Where the files are, and their grid. Without a folder, beside a demo data set, another demo data set
             of half as many columns stands in for them.
-        data_dir: folder of the first source.
-        cache_dir: folder of stores.
+        data_dir: Folder of the first source.
+        cache_dir: Folder of stores.
 
     Attributes:
-        store: the converted rows.
-        usable: boolean, rows that are finite.
-        step: time step of every row.
+        store: The converted rows.
+        usable: Boolean, rows that are finite.
+        step: Time step of every row.
 
     Raises:
         DataError: no folder is given, or the files cannot be used.

@@ -38,7 +38,7 @@ class Repository:
 
     Args:
         name: ``owner/name``.
-        revision: commit to take, or a branch that is resolved to its commit when a download begins.
+        revision: Commit to take, or a branch that is resolved to its commit when a download begins.
     """
 
     name: str
@@ -56,8 +56,8 @@ class RemoteFile:
     """A file as the hub lists it.
 
     Args:
-        path: below the repository's root, ``train/YYYY-MM/<name>``, and below the destination too.
-        size: in bytes.
+        path: Below the repository's root, ``train/YYYY-MM/<name>``, and below the destination too.
+        size: In bytes.
     """
 
     path: str
@@ -68,8 +68,8 @@ class Hub:
     """Reads one repository; every failure becomes a sentence.
 
     Args:
-        repository: what to read.
-        endpoint: address of the hub; by default the library's own, which ``HF_ENDPOINT`` changes.
+        repository: What to read.
+        endpoint: Address of the hub; by default the library's own, which ``HF_ENDPOINT`` changes.
     """
 
     def __init__(self, repository: Repository, endpoint: str | None = None) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from datamodules.errors import DataError, nearest_name
 from datamodules.leap.schema import LEVELS, MODEL_INPUT_NAMES, N_PROFILES, TARGET_NAMES
-from datamodules.store import Unit
+from datamodules.stores.store import Unit
 
 if TYPE_CHECKING:
     import pyarrow as pa

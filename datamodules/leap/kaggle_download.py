@@ -19,8 +19,8 @@ def fetch_tables(destination: Path, dry_run: bool = False) -> None:
     """Fetch the competition's tables that are not there yet.
 
     Args:
-        destination: folder that receives them, unpacked.
-        dry_run: only say what would be fetched.
+        destination: Folder that receives them, unpacked.
+        dry_run: Only say what would be fetched.
 
     Raises:
         DataError: the client or its credentials are missing, or it fails; its own words are passed on.

@@ -12,32 +12,32 @@ class LeapData:
     """Which ClimSim rows are read, and how they are split and fed.
 
     Args:
-        train_months: months to train on, such as ``0001-02:0008-06`` (inclusive) or a comma list.
-        val_months: months to validate on.
+        train_months: Months to train on, such as ``0001-02:0008-06`` (inclusive) or a comma list.
+        val_months: Months to validate on.
         split: ``months`` = the two ranges above, ``blocks`` = contiguous time blocks as folds (fold 0 is the latest),
             ``auto`` = months where the data hold both ranges, else blocks.
-        n_folds: number of time blocks.
-        gap_days: days without training on either side of the validation time (24 h of weather are correlated).
-        val_rows: validation rows are sampled at random (seed 42) down to this number, the size of the judge's test set;
+        n_folds: Number of time blocks.
+        gap_days: Days without training on either side of the validation time (24 h of weather are correlated).
+        val_rows: Validation rows are sampled at random (seed 42) down to this number, the size of the judge's test set;
             0 keeps all.
-        stride: read every n-th time step (Kaggle's train.csv: 7).
-        drop_last_file: leave out the last file, as Kaggle's slice ``[0:-1:stride]`` does.
-        columns: grid columns of a file: 384 for the low-resolution grid, 21600 for the high one.
-        high_res_dir: folder of high-resolution files that are mixed into the training batches (1st place). Validation and
+        stride: Read every n-th time step (Kaggle's train.csv: 7).
+        drop_last_file: Leave out the last file, as Kaggle's slice ``[0:-1:stride]`` does.
+        columns: Grid columns of a file: 384 for the low-resolution grid, 21600 for the high one.
+        high_res_dir: Folder of high-resolution files that are mixed into the training batches (1st place). Validation and
             statistics stay with the rows of ``data_dir``.
-        mix_ratio: rows of ``data_dir`` to rows of ``high_res_dir`` in a batch; 2:1 where a folder is given.
-        high_res_columns: grid columns of a high-resolution file.
+        mix_ratio: Rows of ``data_dir`` to rows of ``high_res_dir`` in a batch; 2:1 where a folder is given.
+        high_res_columns: Grid columns of a high-resolution file.
         grid_file: ClimSim grid-info file with latitude and longitude of the columns; the low-resolution grid is known.
-        high_res_grid_file: the same for ``high_res_dir``.
-        on_bad_row: what to do with rows that hold NaN or infinite values.
+        high_res_grid_file: The same for ``high_res_dir``.
+        on_bad_row: What to do with rows that hold NaN or infinite values.
         store_dtype: ``float64`` keeps the cloud-liquid columns, which reach 1e-58; ``float32`` halves the disk.
         shuffle: ``full`` permutes all rows, ``block`` mixes blocks in a buffer (for stores larger than memory), ``auto``
             = full below five million rows.
-        block_rows: rows of a block.
-        mix_blocks: blocks that are mixed together; block_rows times mix_blocks rows are in memory.
+        block_rows: Rows of a block.
+        mix_blocks: Blocks that are mixed together; block_rows times mix_blocks rows are in memory.
         threads: read-ahead threads; 0 reads in the training thread.
-        processes: processes of the conversion to the memory-mapped store; default: all cores.
-        cache_dir: where the store is kept; default: ``cache`` in the output folder.
+        processes: Processes of the conversion to the memory-mapped store; default: all cores.
+        cache_dir: Where the store is kept; default: ``cache`` in the output folder.
     """
 
     train_months: str = "0001-02:0008-06"

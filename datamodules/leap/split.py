@@ -18,8 +18,8 @@ def split_steps(steps: Steps, settings: LeapData) -> FoldTable:
     """Fold table over the time steps that are there, keys ``YYYY-MM-DD-SSSSS``.
 
     Args:
-        steps: distinct step numbers, ascending.
-        settings: months or blocks, and the gap between training and validation.
+        steps: Distinct step numbers, ascending.
+        settings: Months or blocks, and the gap between training and validation.
 
     Raises:
         DataError: a month range that holds no file, or ranges that overlap.
@@ -51,10 +51,10 @@ def may_train_on(steps: Steps, own_steps: Steps, valid_steps: Steps, settings: L
     """Which times of a second source may be trained on beside a fold of the first, by the same rule.
 
     Args:
-        steps: time steps of the second source.
-        own_steps: distinct steps of the first source, ascending, as :func:`split_steps` got them.
-        valid_steps: those of them that the fold validates on, ascending.
-        settings: as :func:`split_steps` got them.
+        steps: Time steps of the second source.
+        own_steps: Distinct steps of the first source, ascending, as :func:`split_steps` got them.
+        valid_steps: Those of them that the fold validates on, ascending.
+        settings: As :func:`split_steps` got them.
 
     Returns:
         Boolean mask over ``steps``.

@@ -16,7 +16,7 @@ from filelock import FileLock
 from datamodules.batches import Rows
 from datamodules.files import atomic_path
 from datamodules.leap.schema import zero_weight_mask
-from datamodules.store import Store
+from datamodules.stores.store import Store
 
 VERSION = 1
 _CHUNK = 4096
@@ -66,9 +66,9 @@ def training_statistics(store: Store, rows: Rows, cache: Path) -> dict[str, npt.
     """Statistics of the training rows, computed once and cached beside the store.
 
     Args:
-        store: the converted rows.
-        rows: positions of the training rows, ascending.
-        cache: folder of the cached file.
+        store: The converted rows.
+        rows: Positions of the training rows, ascending.
+        cache: Folder of the cached file.
 
     Returns:
         Arrays named as :class:`lit_modules.leap.representations.ColumnStatistics` and

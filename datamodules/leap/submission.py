@@ -141,9 +141,9 @@ def write_bank(bank: Predictions, path: Path, sample: Path | None = None) -> Non
     """Write a (blended) test bank as a submission.
 
     Args:
-        bank: predictions of the test rows, in the order of the judge's file.
+        bank: Predictions of the test rows, in the order of the judge's file.
         path: CSV file to write.
-        sample: the judge's sample submission, for weights, ids and column order.
+        sample: The judge's sample submission, for weights, ids and column order.
 
     Raises:
         DataError: ids or columns do not fit the sample.

@@ -14,7 +14,8 @@ from torch import Tensor
 from datamodules.base import BaseDataModule
 from datamodules.batches import Rows
 from datamodules.folds import TRAIN
-from datamodules.mars.render import Rendering, rendered
+from datamodules.mars.render import rendered
+from datamodules.mars.rendering import Rendering
 from datamodules.mars.settings import MarsData
 from datamodules.mars.split import split_samples
 from datamodules.mars.tables import Labels, read_labels, read_metadata

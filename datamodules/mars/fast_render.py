@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from datamodules.mars.render import Rendering
+    from datamodules.mars.rendering import Rendering
 
 HELIUM = 4
 LARGE = 4_000_000  # bytes; starting numba takes longer than smaller files do
@@ -32,9 +32,9 @@ def render_file(path: Path, rendering: Rendering, md5: str = "") -> npt.NDArray[
     """The image of a feature file, equal to the careful reader's in every bit.
 
     Args:
-        path: of the file.
-        rendering: size and filter.
-        md5: what the file's bytes must hash to; empty for no check.
+        path: Path of the file.
+        rendering: Size and filter.
+        md5: What the file's bytes must hash to; empty for no check.
 
     Returns:
         float32 ``(m_bins, t_bins)``, or None where there is anything to complain of or out of the ordinary: another md5 or

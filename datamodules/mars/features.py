@@ -26,9 +26,9 @@ class Run:
     """A GC-MS run in long form, ordered by time.
 
     Args:
-        time: minutes since the start (any unit does, runs are stretched), ``(points,)``.
+        time: Minutes since the start (any unit does, runs are stretched), ``(points,)``.
         mass: mass-to-charge ratio m/z, ``(points,)``.
-        intensity: ion counts per second, ``(points,)``.
+        intensity: Ion counts per second, ``(points,)``.
     """
 
     time: Values
@@ -45,10 +45,10 @@ def read_run(
     """Read and check one feature file.
 
     Args:
-        path: of the file.
-        md5: what its bytes must hash to; empty for no check.
-        on_nan: an absent or NaN intensity is an error, or 0.
-        negative_tolerance: how far below zero an intensity may lie, as a share of the file's largest.
+        path: Path of the file.
+        md5: What its bytes must hash to; empty for no check.
+        on_nan: An absent or NaN intensity is an error, or 0.
+        negative_tolerance: How far below zero an intensity may lie, as a share of the file's largest.
 
     Raises:
         DataError: the file is missing, empty, of another md5 or header; a value is not a number; time is not sorted;

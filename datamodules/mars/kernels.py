@@ -79,14 +79,14 @@ def parse(
     """Read rows up to byte ``stop``, which follows a line's end.
 
     Args:
-        text: bytes.
-        words: the same as uint64; at least 16 bytes beyond ``stop`` must be there.
-        stop: where to end.
-        state: byte to begin at, rows read, scans begun; all three move on.
-        scan_time: filled with each scan's time.
-        scan_stop: filled with the row after each scan's last.
-        mass: filled with rounded masses, half to even.
-        intensity: filled.
+        text: Bytes.
+        words: The same as uint64; at least 16 bytes beyond ``stop`` must be there.
+        stop: Where to end.
+        state: Byte to begin at, rows read, scans begun; all three move on.
+        scan_time: Filled with each scan's time.
+        scan_stop: Filled with the row after each scan's last.
+        mass: Filled with rounded masses, half to even.
+        intensity: Filled.
 
     Returns:
         The rows read so far, or :data:`STRANGE`.
@@ -143,14 +143,14 @@ def add_up(
     """Sum intensities by mass and time column, time stretched over the scans that hold a kept mass.
 
     Args:
-        scan_time: of the scans.
-        scan_stop: the row after each scan's last.
-        mass: of the rows.
-        intensity: of the rows.
-        low: smallest mass kept.
-        high: first mass that is not kept.
-        left_out: one more mass that is not kept; negative for none.
-        columns: of the image.
+        scan_time: Scan time of the scans.
+        scan_stop: The row after each scan's last.
+        mass: Mass of the rows.
+        intensity: Intensity of the rows.
+        low: Smallest mass kept.
+        high: First mass that is not kept.
+        left_out: One more mass that is not kept; negative for none.
+        columns: Columns of the image.
         sums: ``(high * columns)`` to add to.
 
     Returns:

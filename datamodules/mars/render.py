@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,32 +15,13 @@ import numpy.typing as npt
 from datamodules.errors import DataError
 from datamodules.mars.fast_render import HELIUM, is_worth_it, render_file
 from datamodules.mars.features import Run, read_run
+from datamodules.mars.rendering import Rendering
 from datamodules.mars.tables import Samples
-from datamodules.store import ArraySpec, Store, Unit, build_store, key_hash
+from datamodules.stores.build import build_store
+from datamodules.stores.store import ArraySpec, Store, Unit, key_hash
 
 RENDERER_VERSION = 1
 Image = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """Everything that changes the pixels.
-
-    Args:
-        m_bins: image rows, masses 0 to m_bins - 1.
-        t_bins: image columns.
-        min_mass: smallest mass kept.
-        drop_helium: leave out m/z 4.
-        on_nan: an absent intensity is an error, or 0.
-        negative_tolerance: see :func:`datamodules.mars.features.read_run`.
-    """
-
-    m_bins: int = 256
-    t_bins: int = 192
-    min_mass: int = 0
-    drop_helium: bool = True
-    on_nan: Literal["error", "zero"] = "error"
-    negative_tolerance: float = 1e-3
 
 
 def render(run: Run, rendering: Rendering, name: str = "the run") -> Image:
@@ -50,9 +31,9 @@ def render(run: Run, rendering: Rendering, name: str = "the run") -> Image:
     filtered, so the first and the last column are half as wide as the others.
 
     Args:
-        run: the table.
-        rendering: size and filter.
-        name: what an error calls the run.
+        run: The table.
+        rendering: Size and filter.
+        name: What an error calls the run.
 
     Returns:
         float32 ``(m_bins, t_bins)``, largest value 1.
@@ -99,12 +80,12 @@ def image_of(path: Path, rendering: Rendering, md5: str = "") -> Image:
 
 
 class ImageSource:
-    """Feature files as rows of a :class:`datamodules.store.Store` with one array, ``image``.
+    """Feature files as rows of a :class:`datamodules.stores.store.Store` with one array, ``image``.
 
     Args:
-        samples: whose files to render, in this order.
-        rendering: how.
-        check_md5: compare every file with metadata's md5.
+        samples: Whose files to render, in this order.
+        rendering: How.
+        check_md5: Compare every file with metadata's md5.
     """
 
     def __init__(self, samples: Samples, rendering: Rendering, check_md5: bool = True) -> None:

@@ -12,21 +12,21 @@ class MarsData:
     """How GC-MS runs are rendered, split and fed.
 
     Args:
-        m_bins: rows of an image; masses (m/z) from 0 to m_bins - 1 are kept.
-        t_bins: columns of an image; every run is stretched over all of them.
-        min_mass: smallest mass that is kept.
-        drop_helium: leave out the carrier gas at m/z 4.
-        val_in_train: add the labelled samples of the official validation set to the training rows of every fold (the
+        m_bins: Rows of an image; masses (m/z) from 0 to m_bins - 1 are kept.
+        t_bins: Columns of an image; every run is stretched over all of them.
+        min_mass: Smallest mass that is kept.
+        drop_helium: Leave out the carrier gas at m/z 4.
+        val_in_train: Add the labelled samples of the official validation set to the training rows of every fold (the
             2nd place's "train_val"); they are never validated on.
         n_folds: multilabel-stratified folds of the training samples.
-        fold_seed: seed of the folds.
-        folds_csv: ready folds instead, a table of ``sample_id,fold`` over all training samples.
-        check_md5: compare every file with the md5 that metadata.csv gives.
-        on_nan: what to do with an absent or NaN intensity; ``zero`` is the 2nd place's rule.
-        negative_tolerance: negative intensities down to this share of a file's largest are baseline noise and kept.
+        fold_seed: Seed of the folds.
+        folds_csv: Ready folds instead, a table of ``sample_id,fold`` over all training samples.
+        check_md5: Compare every file with the md5 that metadata.csv gives.
+        on_nan: What to do with an absent or NaN intensity; ``zero`` is the 2nd place's rule.
+        negative_tolerance: Negative intensities down to this share of a file's largest are baseline noise and kept.
         threads: read-ahead threads; 0 reads in the training thread.
-        processes: processes of the rendering; default: all cores.
-        cache_dir: where rendered images are kept; default: ``cache`` in the output folder.
+        processes: Processes of the rendering; default: all cores.
+        cache_dir: Where rendered images are kept; default: ``cache`` in the output folder.
     """
 
     m_bins: int = 256

@@ -21,9 +21,9 @@ def split_samples(samples: Samples, labels: Labels, settings: MarsData) -> FoldT
     every fold, or unused.
 
     Args:
-        samples: all labelled samples.
-        labels: theirs.
-        settings: number of folds, seed, ready folds, and what happens to the validation set.
+        samples: All labelled samples.
+        labels: Theirs.
+        settings: Number of folds, seed, ready folds, and what happens to the validation set.
 
     Raises:
         DataError: fewer training samples than folds, or ready folds that do not fit.

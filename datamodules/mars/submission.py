@@ -29,9 +29,9 @@ def write_bank(bank: Predictions, path: Path, form: Path | None = None) -> None:
     """Write a (blended) test bank as a submission, whole or not at all.
 
     Args:
-        bank: probabilities ``(samples, classes)`` of the samples outside the training split.
+        bank: Probabilities ``(samples, classes)`` of the samples outside the training split.
         path: CSV file to write.
-        form: the judge's ``submission_format.csv``, whose rows, columns and order are taken; joined by id. Without it the
+        form: The judge's ``submission_format.csv``, whose rows, columns and order are taken; joined by id. Without it the
             bank's own.
 
     Raises:

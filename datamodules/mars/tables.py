@@ -23,12 +23,12 @@ class Samples:
     """Rows of metadata.csv, in its order.
 
     Args:
-        data_dir: folder that the features' paths start from.
-        ids: sample ids, unique.
+        data_dir: Folder that the features' paths start from.
+        ids: Sample ids, unique.
         splits: ``train``, ``val`` or ``test``.
         derivatized: -1 unknown (an empty cell), 0 no, 1 yes.
-        paths: of the feature files, relative to ``data_dir``.
-        md5: of the feature files, empty where metadata gives none.
+        paths: Paths of the feature files, relative to ``data_dir``.
+        md5: Md5 of the feature files, empty where metadata gives none.
     """
 
     data_dir: Path
@@ -53,7 +53,7 @@ class Labels:
     """Who contains what.
 
     Args:
-        classes: class names, as the header orders them.
+        classes: Class names, as the header orders them.
         values: 0 or 1, ``(samples, classes)``; -1 in the rows of samples without labels.
     """
 

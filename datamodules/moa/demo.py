@@ -51,18 +51,18 @@ class DemoSpec:
     """Size and difficulty of the files.
 
     Args:
-        seed: of everything.
-        drugs: drugs of the training files, besides the control.
-        test_drugs: drugs that only the test file has.
-        genes, cells: feature columns.
-        scored, nonscored: target columns.
+        seed: Seed of everything.
+        drugs: Drugs of the training files, besides the control.
+        test_drugs: Drugs that only the test file has.
+        genes, cells: Feature columns.
+        scored, nonscored: Target columns.
         empty: non-scored targets without a positive; all others have one in training.
-        reference_drugs: drugs with 20 to 60 rows, for the double stratification.
-        programs: latent dimensions.
-        moa: strength of what the mechanisms share.
-        idiosyncratic: strength of what a drug has for itself.
-        noise: of a gene.
-        toxicity: of the toxic mechanisms.
+        reference_drugs: Drugs with 20 to 60 rows, for the double stratification.
+        programs: Latent dimensions.
+        moa: Strength of what the mechanisms share.
+        idiosyncratic: Strength of what a drug has for itself.
+        noise: Noise of a gene.
+        toxicity: Toxicity of the toxic mechanisms.
     """
 
     seed: int = 0
@@ -114,8 +114,8 @@ def generate(folder: Path, spec: DemoSpec | None = None) -> Path:
     """Write the six files, and ``hidden/test_targets_scored.csv`` to score a submission with, or find them written.
 
     Args:
-        folder: to make.
-        spec: size and seed.
+        folder: To make.
+        spec: Size and seed.
 
     Returns:
         The folder.

@@ -22,8 +22,8 @@ def convert(source: Path, folder: Path) -> Path:
     """Write ``train_features``, ``train_targets_scored`` and ``train_drug``; columns of other kinds are left out.
 
     Args:
-        source: folder of ``derived_l1000_features.csv.gz`` and ``derived_l1000_targets.csv.gz``.
-        folder: to make.
+        source: Folder of ``derived_l1000_features.csv.gz`` and ``derived_l1000_targets.csv.gz``.
+        folder: To make.
 
     Raises:
         DataError: a file or column is missing.

@@ -17,7 +17,7 @@ from datamodules.moa.tables import Signatures
 from datamodules.out_of_fold import out_of_fold_runs
 
 if TYPE_CHECKING:
-    from blend.sources import Source
+    from datamodules.banks.sources import Source
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class MetaFeatures:
     """What an earlier stage says of every training row without having seen it.
 
     Args:
-        names: the predicted targets.
+        names: The predicted targets.
         values: ``(rows, targets)`` float32 probabilities, mean over the stage's seeds; 0 for controls, which is what
             every net predicts for them.
-        runs: directories of the runs that predicted, ``<variant>/seed<S>/fold<F>``.
+        runs: Directories of the runs that predicted, ``<variant>/seed<S>/fold<F>``.
         hash: SHA-256 of names and values.
     """
 
@@ -43,23 +43,23 @@ def read_meta(folder: Path, rows: Signatures, folds: FoldTable) -> MetaFeatures:
 
     Args:
         folder: ``<out>/<experiment>/<variant>``.
-        rows: all training rows.
-        folds: of the run that is to read the predictions.
+        rows: All training rows.
+        folds: Folds of the run that is to read the predictions.
 
     Raises:
         DataError: no finished runs there, a fold is missing, another fold table, or a treated row without a prediction.
     """
-    from blend.align import align
-
     source = out_of_fold_runs(folder, folds, "data.meta", "--data.cv, --data.n_folds and --data.fold_seed")
     _require_all_folds(source, folds)
-    stack = align([source], with_truth=False)
-    names = tuple(stack.manifest.targets)
-    known = stack.rows["row_id"].to_numpy(dtype=str)
+    names = tuple(source.banks[0].manifest.targets)
     treated = np.flatnonzero(~rows.control)
-    at = _positions(known, rows.ids[treated], folder)
+    total = np.zeros((len(treated), len(names)))
+    for banks in source.seeds:
+        known = np.concatenate([bank.index["row_id"].to_numpy(dtype=str) for bank in banks])
+        predicted = np.concatenate([bank.in_judge_units(slice(None)) for bank in banks])
+        total += predicted[_positions(known, rows.ids[treated], folder)]
     values = np.zeros((len(rows.ids), len(names)), dtype=np.float32)
-    values[treated] = stack.members[0].read(0, len(known), len(names))[at]
+    values[treated] = total / len(source.seeds)
     digest = hashlib.sha256("\n".join(names).encode() + values.tobytes()).hexdigest()
     runs = tuple(sorted(bank.path.parent for bank in source.banks))
     return MetaFeatures(names, values, runs, digest)

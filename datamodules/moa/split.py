@@ -21,9 +21,9 @@ def split(tables: TrainingTables, settings: MoaData, cache_dir: Path | None = No
     """Folds of the treated rows; controls are in no fold.
 
     Args:
-        tables: all training rows.
+        tables: All training rows.
         settings: ``cv``, ``n_folds``, ``fold_seed`` and ``frequent_drug``.
-        cache_dir: keep the table there; the iterative stratification of 22,000 rows takes longer than everything else.
+        cache_dir: Keep the table there; the iterative stratification of 22,000 rows takes longer than everything else.
 
     Raises:
         DataError: drug folds without ``train_drug.csv``, or fewer rows than folds.
@@ -57,10 +57,10 @@ def row_folds(ids: npt.NDArray[np.str_], labels: npt.NDArray[np.uint8], n_folds:
     """Iterative stratification (Sechidis et al. 2011) of single rows; rows of one drug fall into several folds.
 
     Args:
-        ids: row ids; the folds do not depend on their order.
+        ids: Row ids; the folds do not depend on their order.
         labels: ``(rows, targets)`` of 0 and 1.
-        n_folds: number of folds.
-        seed: of shuffling and of the ties.
+        n_folds: Number of folds.
+        seed: Seed of shuffling and of the ties.
     """
     order = np.argsort(ids)
     fold_of = np.empty(len(ids), dtype=np.int64)
@@ -82,12 +82,12 @@ def drug_folds(
     sorted, so that the seed alone fixes the folds.
 
     Args:
-        ids: row ids; the folds do not depend on their order.
-        drugs: drug of each row.
+        ids: Row ids; the folds do not depend on their order.
+        drugs: Drug of each row.
         labels: ``(rows, targets)`` of 0 and 1.
-        n_folds: number of folds.
-        seed: of shuffling and of the ties.
-        frequent: drugs with more rows than this are frequent.
+        n_folds: Number of folds.
+        seed: Seed of shuffling and of the ties.
+        frequent: Drugs with more rows than this are frequent.
     """
     order = np.argsort(ids)
     names, drug_of, counts = np.unique(drugs[order], return_inverse=True, return_counts=True)

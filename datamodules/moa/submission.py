@@ -28,10 +28,10 @@ def write_submission(
     Args:
         path: CSV file to write.
         ids: ``sig_id`` of each row.
-        targets: names of the columns of ``probabilities``.
+        targets: Names of the columns of ``probabilities``.
         probabilities: ``(rows, targets)``.
-        control: which rows are controls; they become 0, whatever was predicted.
-        form: the judge's ``sample_submission.csv``, whose rows, columns and order are taken; joined by id.
+        control: Which rows are controls; they become 0, whatever was predicted.
+        form: The judge's ``sample_submission.csv``, whose rows, columns and order are taken; joined by id.
 
     Raises:
         DataError: probabilities that are not in [0, 1], or a form that asks for other rows or columns.
@@ -67,9 +67,9 @@ def write_bank(bank: Predictions, path: Path, form: Path | None = None) -> None:
     """Write a (blended) bank as a submission.
 
     Args:
-        bank: predictions; of a test file, its ``group`` tells the controls, which become exactly 0.
+        bank: Predictions; of a test file, its ``group`` tells the controls, which become exactly 0.
         path: CSV file to write.
-        form: the judge's ``sample_submission.csv``, as for :func:`write_submission`.
+        form: The judge's ``sample_submission.csv``, as for :func:`write_submission`.
 
     Raises:
         DataError: a test bank that does not tell the controls, predictions that are no probabilities, or another form.

@@ -34,12 +34,12 @@ class Signatures:
 
     Args:
         ids: ``sig_id`` of each row, unique.
-        control: whether a row is an untreated control (``ctl_vehicle``).
-        time: treatment time as the file writes it, such as ``24``.
-        dose: dose as the file writes it, such as ``D1``.
+        control: Whether a row is an untreated control (``ctl_vehicle``).
+        time: Treatment time as the file writes it, such as ``24``.
+        dose: Dose as the file writes it, such as ``D1``.
         values: ``(rows, genes + cells)`` float32, genes first.
-        genes: names of the gene columns in the file's order.
-        cells: names of the cell-viability columns; may be empty.
+        genes: Names of the gene columns in the file's order.
+        cells: Names of the cell-viability columns; may be empty.
     """
 
     ids: Text
@@ -85,7 +85,7 @@ class Labels:
     """Rows of a target file.
 
     Args:
-        names: of the targets in the file's order.
+        names: Names of the targets in the file's order.
         values: ``(rows, targets)`` uint8 of 0 and 1.
     """
 
@@ -98,10 +98,10 @@ class TrainingTables:
     """All training files, joined by ``sig_id`` and sorted by it.
 
     Args:
-        signatures: the features.
-        scored: targets that the judge scores.
-        nonscored: further targets, None without their file.
-        drugs: drug of each row, None without ``train_drug.csv``.
+        signatures: The features.
+        scored: Targets that the judge scores.
+        nonscored: Further targets, None without their file.
+        drugs: Drug of each row, None without ``train_drug.csv``.
         hash: SHA-256 of the content, free of the order of rows.
     """
 

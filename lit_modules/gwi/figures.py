@@ -19,7 +19,7 @@ def gathers_and_maps(samples: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Figure
     """One row for each sample: first, central and last gather, true map, predicted map, error.
 
     Args:
-        samples: gathers ``(shots, samples, receivers)``, true and predicted map ``(70, 70)`` in m/s.
+        samples: Gathers ``(shots, samples, receivers)``, true and predicted map ``(70, 70)`` in m/s.
     """
     from matplotlib.figure import Figure
 

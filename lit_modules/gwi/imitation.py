@@ -19,10 +19,10 @@ def draw_errors(
     """What is done to each of some maps, on the CPU.
 
     Args:
-        rows: number of maps.
-        side: cells along an edge of a map.
-        strength: factor of all errors.
-        generator: of random numbers; torch's own by default.
+        rows: Number of maps.
+        side: Cells along an edge of a map.
+        strength: Factor of all errors.
+        generator: Generator of random numbers; torch's own by default.
 
     Returns:
         ``blur`` (rows,), standard deviations in cells at the bottom; ``smooth`` (rows, side, side) and ``fine`` (rows, side,
@@ -44,8 +44,8 @@ def imitate(velocity: Tensor, errors: dict[str, Tensor]) -> Tensor:
     """Maps as a net would predict them.
 
     Args:
-        velocity: true maps in m/s, ``(rows, side, side)``.
-        errors: as :func:`draw_errors` gives them.
+        velocity: True maps in m/s, ``(rows, side, side)``.
+        errors: As :func:`draw_errors` gives them.
     """
     side = velocity.shape[1]
     depth = torch.linspace(0.0, 1.0, side, device=velocity.device)[:, None]

@@ -13,11 +13,11 @@ class GwiModel:
     """What every net from gathers to maps shares.
 
     Args:
-        amplitude: what the net sees of a sample x: x itself, or sign(x) log(1 + gain |x|) / log(1 + gain), as the OpenFWI
+        amplitude: What the net sees of a sample x: x itself, or sign(x) log(1 + gain |x|) / log(1 + gain), as the OpenFWI
             benchmark does.
         gain: 1 in the benchmark. Four of five samples are below 0.1 beside direct waves of 50: with a gain of 30 a net of few
             steps sees the reflections.
-        confidence_weight: weight of the loss of the net's own error estimate (4th place: 1); 0 = no such loss.
+        confidence_weight: Weight of the loss of the net's own error estimate (4th place: 1); 0 = no such loss.
         mirror: ``none``; ``naive`` = training samples are mirrored at random and predictions averaged over both views, though
             the mirrored central shot is wrong by a cell; ``all`` = the net only ever sees the mirrored line, and its
             maps are mirrored back (4th place's second model).
@@ -46,12 +46,12 @@ class Inversion(GwiModel):
     """18 x 18 tokens, MBConv and transformer in turn (4th place). 92 million parameters at the defaults.
 
     Args:
-        dim: width of a token (small 64, base 192, full 384).
-        blocks: pairs of MBConv and transformer (small 4, base 12, full 28).
-        head_dim: width of an attention head.
-        resize_width: stretch the 70 receivers to this many before tokens are cut, such as 288; 0 pads them to 72.
-        checkpoint_blocks: compute the transformers again in the backward pass, to save memory.
-        norm_momentum: share of a batch in BatchNorm's running statistics; 0.01 as in the source needs some hundred steps.
+        dim: Width of a token (small 64, base 192, full 384).
+        blocks: Pairs of MBConv and transformer (small 4, base 12, full 28).
+        head_dim: Width of an attention head.
+        resize_width: Stretch the 70 receivers to this many before tokens are cut, such as 288; 0 pads them to 72.
+        checkpoint_blocks: Compute the transformers again in the backward pass, to save memory.
+        norm_momentum: Share of a batch in BatchNorm's running statistics; 0.01 as in the source needs some hundred steps.
     """
 
     net: ClassVar[str] = "lit_modules.nets.gwi_inversion:GwiInversion"
@@ -69,8 +69,8 @@ class BenchmarkNet(GwiModel):
     """InversionNet of the OpenFWI benchmark; it has no error estimate.
 
     Args:
-        samples: time samples of a gather, the same as ``--data.samples``.
-        width: channels of the first layer.
+        samples: Time samples of a gather, the same as ``--data.samples``.
+        width: Channels of the first layer.
     """
 
     net: ClassVar[str] = "lit_modules.nets.inversionnet:InversionNet"
@@ -85,15 +85,15 @@ class FamilyNet:
     """The body of the 4th place's net on velocity maps: which of OpenFWI's ten families they belong to.
 
     Args:
-        dim: width of a token.
-        blocks: pairs of MBConv and transformer.
-        head_dim: width of an attention head.
-        imitation: how far maps are blurred and given smooth errors, as maps that a net predicts have them, validation maps
+        dim: Width of a token.
+        blocks: Pairs of MBConv and transformer.
+        head_dim: Width of an attention head.
+        imitation: How far maps are blurred and given smooth errors, as maps that a net predicts have them, validation maps
             too: 1 = about 30 m/s off on average, 0 = true maps. Match it to the error of the net whose maps shall be told apart.
-        predicted_share: how often training shows a map as a net predicted it (``--data.predicted``) and not an imitation.
-        label_smoothing: of the cross entropy.
-        checkpoint_blocks: compute the transformers again in the backward pass, to save memory.
-        norm_momentum: share of a batch in BatchNorm's running statistics.
+        predicted_share: How often training shows a map as a net predicted it (``--data.predicted``) and not an imitation.
+        label_smoothing: Label smoothing of the cross entropy.
+        checkpoint_blocks: Compute the transformers again in the backward pass, to save memory.
+        norm_momentum: Share of a batch in BatchNorm's running statistics.
     """
 
     dim: int = 384

@@ -54,7 +54,7 @@ def predicted_against_true(
 
     Args:
         predicted: ``(rows, 368)`` in SI units.
-        true: the same shape.
+        true: The same shape.
         per_target: R2 of the 368 targets, for the titles.
     """
     import matplotlib

@@ -21,7 +21,7 @@ class ColumnLinear(nn.Module):
     """One linear map from a standardised column ``(B, 60, 25)`` to the scaled targets.
 
     Args:
-        in_channels: channels of the column; the last 16 are the scalars.
+        in_channels: Channels of the column; the last 16 are the scalars.
     """
 
     def __init__(self, in_channels: int = 25) -> None:

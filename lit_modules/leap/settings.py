@@ -11,16 +11,16 @@ class LeapModel:
     """What every LEAP net shares: input channels, loss, post-processing.
 
     Args:
-        loss: pointwise loss on the scaled targets.
-        loss_beta: where ``smooth_l1`` and ``huber`` turn from quadratic to linear, in scaled units.
-        difference_weight: weight of the loss on differences between adjacent levels (2nd and 3rd place; 0 = off).
-        second_difference_weight: weight of the loss on second differences (3rd place; 0 = off).
-        relative_humidity: add relative humidity as an input channel (3rd, 4th and 10th place).
-        vertical_difference: add differences between adjacent levels as input channels (7th place).
-        target_scale: divide a weighted target by its ``rms`` (8th place) or its ``std``, or leave it (``weight``, 1st
+        loss: Pointwise loss on the scaled targets.
+        loss_beta: Where ``smooth_l1`` and ``huber`` turn from quadratic to linear, in scaled units.
+        difference_weight: Weight of the loss on differences between adjacent levels (2nd and 3rd place; 0 = off).
+        second_difference_weight: Weight of the loss on second differences (3rd place; 0 = off).
+        relative_humidity: Add relative humidity as an input channel (3rd, 4th and 10th place).
+        vertical_difference: Add differences between adjacent levels as input channels (7th place).
+        target_scale: Divide a weighted target by its ``rms`` (8th place) or its ``std``, or leave it (``weight``, 1st
             place).
-        clamp_water: no step may leave negative water (5th place).
-        train_groups: variable groups that the loss counts, such as ``t,u`` (of t, q0001, q0002, q0003, u, v, surface);
+        clamp_water: No step may leave negative water (5th place).
+        train_groups: Variable groups that the loss counts, such as ``t,u`` (of t, q0001, q0002, q0003, u, v, surface);
             all by default. With ``--init_from`` this is the 2nd place's fine-tuning of target groups; the best
             checkpoint is chosen by these groups.
     """
@@ -63,9 +63,9 @@ class BiLSTM(LeapModel):
     """Bidirectional LSTM over the levels and an MLP at every level.
 
     Args:
-        hidden: width of one direction.
-        layers: stacked recurrent layers.
-        dropout: between recurrent layers and in the head.
+        hidden: Width of one direction.
+        layers: Stacked recurrent layers.
+        dropout: Between recurrent layers and in the head.
     """
 
     net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTM"
@@ -80,7 +80,7 @@ class BiLSTMTCN(BiLSTM):
     """BiLSTM, squeeze-excite gate, dilated convolutions, linear head.
 
     Args:
-        dilations: dilation of each convolution.
+        dilations: Dilation of each convolution.
     """
 
     net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTMTCN"
@@ -102,7 +102,7 @@ class BiLSTMCNN(BiLSTM):
     """BiLSTM, squeeze-excite gate, two convolutions, linear head.
 
     Args:
-        dilations: dilation of each convolution.
+        dilations: Dilation of each convolution.
     """
 
     net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTMCNN"
@@ -115,7 +115,7 @@ class BiLSTMAttention(BiLSTM):
     """BiLSTM, self-attention without residual, MLP at every level.
 
     Args:
-        heads: attention heads; must divide twice ``hidden``.
+        heads: Attention heads; must divide twice ``hidden``.
         attention_axis: ``level`` attends over the 60 levels; ``batch`` replicates the source's quirk (a row's result
             depends on the rows beside it) and is refused in validation and prediction.
     """
@@ -131,7 +131,7 @@ class BiLSTMTransformer(BiLSTMAttention):
     """BiLSTM, one Transformer encoder layer, MLP at every level.
 
     Args:
-        feedforward: hidden width of the encoder layer.
+        feedforward: Hidden width of the encoder layer.
     """
 
     net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTMTransformer"
@@ -151,7 +151,7 @@ class LSTMGRUTransformer(BiLSTMTransformer):
     """Weighted sum of a BiLSTM and a BiGRU, one Transformer encoder layer, MLP (a script of the source without a score).
 
     Args:
-        lstm_share: weight of the BiLSTM; the BiGRU has the rest.
+        lstm_share: Weight of the BiLSTM; the BiGRU has the rest.
     """
 
     net: ClassVar[str] = "lit_modules.nets.recurrent_hybrids:LSTMGRUTransformer"
@@ -184,7 +184,7 @@ class TCNAttention(BiLSTM):
     ``hidden`` is the width of the convolutions, ``layers`` the number of residual blocks.
 
     Args:
-        heads: attention heads; must divide ``hidden``.
+        heads: Attention heads; must divide ``hidden``.
     """
 
     net: ClassVar[str] = "lit_modules.nets.recurrent_hybrids:TCNAttention"
@@ -197,20 +197,20 @@ class Squeezeformer(LeapModel):
     """Modified Squeezeformer of the 1st place on 44 channels, with confidence head and space-time auxiliary targets.
 
     Args:
-        dim: width of the blocks.
-        head: width of the head.
-        blocks: pairs of convolution and attention blocks.
-        kernel_size: levels that the depthwise convolutions span.
-        heads: attention heads; must divide ``dim``.
-        expand: width before a gate, in multiples of ``dim``.
-        confidence: predict the absolute error of every target too.
-        aux_spacetime: learn latitude, longitude, day and second besides the targets (needs to know the grid).
-        detach_confidence: no gradient from the confidence loss into the predictions.
+        dim: Width of the blocks.
+        head: Width of the head.
+        blocks: Pairs of convolution and attention blocks.
+        kernel_size: Levels that the depthwise convolutions span.
+        heads: Attention heads; must divide ``dim``.
+        expand: Width before a gate, in multiples of ``dim``.
+        confidence: Predict the absolute error of every target too.
+        aux_spacetime: Learn latitude, longitude, day and second besides the targets (needs to know the grid).
+        detach_confidence: No gradient from the confidence loss into the predictions.
         high_res_clip: high-resolution targets are compressed beyond this factor times the range of the training targets;
             0 = never.
-        scale_bias_init: first scale of the residual branches: 1, or Keras' draw as in the source.
+        scale_bias_init: First scale of the residual branches: 1, or Keras' draw as in the source.
         bn_momentum: BatchNorm momentum in torch's sense.
-        checkpoint_blocks: recompute activations in the backward pass, which saves memory and costs time.
+        checkpoint_blocks: Recompute activations in the backward pass, which saves memory and costs time.
     """
 
     net: ClassVar[str] = "lit_modules.nets.squeezeformer:Squeezeformer"

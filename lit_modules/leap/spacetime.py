@@ -27,9 +27,9 @@ class SpaceTimeTargets(nn.Module):
     Everything is looked up in small tables on the device. They are no part of a checkpoint: only training needs them.
 
     Args:
-        grid: latitude and longitude of the grid columns in degrees, ``(columns, 2)``; their mean and standard deviation
+        grid: Latitude and longitude of the grid columns in degrees, ``(columns, 2)``; their mean and standard deviation
             normalise both grids.
-        high_res_grid: the same for the second source of rows.
+        high_res_grid: The same for the second source of rows.
     """
 
     places: Tensor
@@ -50,8 +50,8 @@ class SpaceTimeTargets(nn.Module):
         """Look up rows.
 
         Args:
-            step: time steps (B,), whole numbers as in :mod:`datamodules.leap.calendar`.
-            column: grid columns (B,), each counted in its own grid.
+            step: Time steps (B,), whole numbers as in :mod:`datamodules.leap.calendar`.
+            column: Grid columns (B,), each counted in its own grid.
             high_res: (B,) boolean, rows of the second source.
 
         Returns:

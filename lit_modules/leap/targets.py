@@ -40,9 +40,9 @@ class TargetScaler(KeepFloat64):
     targets). ``decode`` inverts that in float64 and gives 0 where the weight is 0.
 
     Args:
-        statistics: mapping with ``target_weight``, ``target_shift``, ``target_rms``, ``target_std``, each (368,); None
+        statistics: Mapping with ``target_weight``, ``target_shift``, ``target_rms``, ``target_std``, each (368,); None
             when a checkpoint will bring them.
-        scale: what ``rms`` is: the root mean square of the weighted target (8th place), its ``std``, or with ``weight``
+        scale: What ``rms`` is: the root mean square of the weighted target (8th place), its ``std``, or with ``weight``
             1 (1st place), which leaves the weighted target less its mean.
     """
 
@@ -94,8 +94,8 @@ def scaled_limits(statistics: Mapping[str, Any], scale: TargetScale, factor: flo
     """Smallest and largest scaled training target times a factor: what :func:`soft_clip_outside` lets pass.
 
     Args:
-        statistics: as :class:`TargetScaler`, and ``target_min``, ``target_max`` (368,).
-        scale: as :class:`TargetScaler`.
+        statistics: As :class:`TargetScaler`, and ``target_min``, ``target_max`` (368,).
+        scale: As :class:`TargetScaler`.
         factor: 1.1 at the 1st place (1.2 in one of its models).
 
     Returns:
@@ -113,8 +113,8 @@ def soft_clip_outside(scaled: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
     Args:
         scaled: (B, 368).
-        low: lower limits (368,).
-        high: upper limits (368,).
+        low: Lower limits (368,).
+        high: Upper limits (368,).
     """
     above, below = (scaled - high).clamp(min=0), (low - scaled).clamp(min=0)
     return scaled.clamp(min=low, max=high) + above.log1p() - below.log1p()
@@ -129,7 +129,7 @@ def postprocess(physical: Tensor, profiles: Tensor, clamp_water: bool = False) -
     Args:
         physical: (B, 368) float64, changed in place.
         profiles: (B, 9, 60) raw float64 state.
-        clamp_water: raise moisture tendencies to at least ``-q / 1200`` (5th place).
+        clamp_water: Raise moisture tendencies to at least ``-q / 1200`` (5th place).
 
     Returns:
         ``physical``.

@@ -29,8 +29,8 @@ def spectrograms(images: Mapping[str, Array], title: str) -> Figure:
     """A sample's log-scaled image in several normalisations, side by side.
 
     Args:
-        images: by the name of the normalisation, ``(masses, times)`` in [0, 1].
-        title: sample and what it contains.
+        images: By the name of the normalisation, ``(masses, times)`` in [0, 1].
+        title: Sample and what it contains.
     """
     figure, axes = _subplots(1, len(images), figsize=(4.2 * len(images), 5), squeeze=False)
     for axis, (name, image) in zip(axes[0], images.items(), strict=True):
@@ -48,8 +48,8 @@ def log_loss_by_class(classes: Sequence[str], scores: Mapping[str, Array]) -> Fi
     """Bars of the log loss of every class.
 
     Args:
-        classes: names.
-        scores: by predictor, ``(classes,)``.
+        classes: Names.
+        scores: By predictor, ``(classes,)``.
     """
     figure, axis = _subplots(figsize=(8, 1.5 + 0.45 * len(classes)))
     height = 0.8 / len(scores)

@@ -25,11 +25,11 @@ class SpectrogramImages(nn.Module):
         normalise: ``mass`` divides every mass row by its maximum over time (the source's normM), ``time`` every column by
             its base peak (normT); maxima are floored at ``min_clip``.
         log: ``log10`` or ``log1p``, see :meth:`scaled`.
-        min_clip: smallest value before the logarithm.
-        log_scale: factor of ``log1p``.
+        min_clip: Smallest value before the logarithm.
+        log_scale: Factor of ``log1p``.
         derivatized_states: 2 or 3 channels, see :meth:`linear`.
-        tta_step: columns between the widths.
-        tta_steps: number of widths.
+        tta_step: Columns between the widths.
+        tta_steps: Number of widths.
     """
 
     def __init__(
@@ -108,11 +108,11 @@ def mixup(
     is itself a random draw of training samples.
 
     Args:
-        linear: images ``(B, C, H, W)``.
+        linear: Images ``(B, C, H, W)``.
         labels: 0 or 1, ``(B, classes)``.
-        probability: of a sample to be mixed.
-        low: smallest share of the sample itself.
-        high: its largest share.
+        probability: Probability of a sample to be mixed.
+        low: Smallest share of the sample itself.
+        high: Its largest share.
 
     Raises:
         DataError: the batch has one row, so there is no partner.
@@ -136,9 +136,9 @@ class SizeAveragedNet(nn.Module):
     """Images and classifier: one width at a time in training, the mean of the logits of all widths in prediction.
 
     Args:
-        images: what makes the classifier's inputs.
+        images: What makes the classifier's inputs.
         classifier: ``(B, 3, masses, any width)`` to logits.
-        channels_last: memory layout of the classifier's inputs and weights.
+        channels_last: Memory layout of the classifier's inputs and weights.
     """
 
     def __init__(self, images: SpectrogramImages, classifier: nn.Module, channels_last: bool = True) -> None:

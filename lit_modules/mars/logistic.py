@@ -18,10 +18,10 @@ class RowsAndColumns(nn.Module):
     """Linear layer on standardised features of a log-scaled image: maximum and mean of each mass and of each time, flag.
 
     Args:
-        images: scaling of the images.
-        masses: rows of an image.
-        times: columns.
-        classes: number of outputs.
+        images: Scaling of the images.
+        masses: Rows of an image.
+        times: Columns.
+        classes: Number of outputs.
     """
 
     mean: Tensor

@@ -11,21 +11,21 @@ class MarsModel:
     """Image scaling, augmentation, backbone and head of the 2nd place's nets.
 
     Args:
-        backbone: image model of timm, such as hrnet_w64, resnet34 or regnetx_320; a tag of its weights may follow a dot.
+        backbone: Image model of timm, such as hrnet_w64, resnet34 or regnetx_320; a tag of its weights may follow a dot.
         head: cls3 keeps the backbone's 1000-class head and adds a linear layer; flatM averages over time alone.
-        pretrained: true downloads ImageNet weights, false starts at random, a path reads a safetensors or pth file.
-        normalise: mass scales every mass (row) to its maximum over time, time every column to its base peak.
+        pretrained: True downloads ImageNet weights, false starts at random, a path reads a safetensors or pth file.
+        normalise: Mass scales every mass (row) to its maximum over time, time every column to its base peak.
         log: log10 of the clipped image (stage 3a), or log1p, the logarithm of 1 + log_scale times the image (stage 3c).
-        min_clip: smallest value before the logarithm, and floor of the maxima that normalise divides by.
-        log_scale: factor of log1p.
+        min_clip: Smallest value before the logarithm, and floor of the maxima that normalise divides by.
+        log_scale: Factor of log1p.
         derivatized_states: 2 = one channel for derivatized samples and one for all others, as the source; 3 = unknown
             has a channel of its own.
-        mixup: probability that a training sample is averaged with another of its batch; labels are united.
-        mixup_low, mixup_high: range of the sample's own share.
-        tta_step: step between the widths that images are resized to, in columns.
-        tta_steps: number of widths; training draws one for each optimiser step, prediction averages the logits of all.
-        label_smoothing: s of the training labels y / (1 + 2 s) + s.
-        channels_last: memory layout of the convolutions.
+        mixup: Probability that a training sample is averaged with another of its batch; labels are united.
+        mixup_low, mixup_high: Range of the sample's own share.
+        tta_step: Step between the widths that images are resized to, in columns.
+        tta_steps: Number of widths; training draws one for each optimiser step, prediction averages the logits of all.
+        label_smoothing: S of the training labels y / (1 + 2 s) + s.
+        channels_last: Memory layout of the convolutions.
     """
 
     backbone: str = "hrnet_w64"

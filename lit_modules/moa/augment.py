@@ -16,8 +16,8 @@ class ControlNoise(nn.Module):
     Args:
         values: ``(controls, columns)`` raw measurements.
         condition: ``(controls,)`` number of each control's time and dose.
-        conditions: how many there are.
-        pairs: largest number of pairs.
+        conditions: How many there are.
+        pairs: Largest number of pairs.
     """
 
     values: Tensor

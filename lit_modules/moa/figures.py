@@ -21,10 +21,10 @@ def feature_map(
 
     Args:
         pixels: ``(features, 2)`` line and column of each feature.
-        size: height and width of the image.
-        kinds: named ranges of the features, drawn in colours of their own.
+        size: Height and width of the image.
+        kinds: Named ranges of the features, drawn in colours of their own.
         image: ``(3, size, size)`` scaled values of the row, 0 where no feature stands.
-        row_id: of the row.
+        row_id: Row id of the row.
     """
     from matplotlib.figure import Figure
 

@@ -21,10 +21,10 @@ def build_net(settings: MoaModel, features: FeaturePipeline, prior: Tensor, init
     """The net of the settings, from the features ``(B, width)`` to logits ``(B, targets)``.
 
     Args:
-        settings: which net, how large.
-        features: fitted pipeline; nets ask it for the places of blocks and for the pixel map.
+        settings: Which net, how large.
+        features: Fitted pipeline; nets ask it for the places of blocks and for the pixel map.
         prior: ``(targets,)`` share of positives in training, where logistic regression starts.
-        initialise: start from pretrained weights where the settings ask for them; not when a checkpoint follows.
+        initialise: Start from pretrained weights where the settings ask for them; not when a checkpoint follows.
 
     Raises:
         DataError: the recipe lacks a step that the net needs.

@@ -12,12 +12,12 @@ class MoaModel:
     """What every MoA net shares: the loss.
 
     Args:
-        label_smoothing: targets are drawn towards one half by this share; validation is never smoothed.
-        swap_noise: share of the training rows in which some measurements are replaced by another row's.
-        swap_share: share of the measurements that are replaced in such a row.
-        control_pairs: up to so many differences of two control rows of the same time and dose are added to a training
+        label_smoothing: Targets are drawn towards one half by this share; validation is never smoothed.
+        swap_noise: Share of the training rows in which some measurements are replaced by another row's.
+        swap_share: Share of the measurements that are replaced in such a row.
+        control_pairs: Up to so many differences of two control rows of the same time and dose are added to a training
             row, drawn anew every time (3rd place: 3); 0 = none.
-        rare_weight: positives of frequent targets weigh less, log(F_min + 100) / log(F + 100) with the number F of
+        rare_weight: Positives of frequent targets weigh less, log(F_min + 100) / log(F + 100) with the number F of
             positive training rows (2nd place).
     """
 
@@ -45,9 +45,9 @@ class MLPModel(MoaModel):
     """Batch norm, dropout and weight-normalised linear layers.
 
     Args:
-        hidden: widths of the hidden layers.
-        dropout: before each linear layer, one more than there are hidden layers.
-        activation: after each hidden layer.
+        hidden: Widths of the hidden layers.
+        dropout: Before each linear layer, one more than there are hidden layers.
+        activation: After each hidden layer.
     """
 
     hidden: tuple[int, ...] = (2048, 2048)
@@ -64,8 +64,8 @@ class TwoHeadsModel(MoaModel):
     """Two-heads ResNet; needs the feature step ``screen`` for its second input.
 
     Args:
-        width: of the wide layers.
-        trunk: outputs of the last layer before the head, which is new for other targets; 0 = as many as targets.
+        width: Width of the wide layers.
+        trunk: Outputs of the last layer before the head, which is new for other targets; 0 = as many as targets.
     """
 
     width: int = 512
@@ -77,14 +77,14 @@ class TabNetModel(MoaModel):
     """TabNet with entmax masks; with the feature step ``codes`` it embeds time and dose.
 
     Args:
-        decision: width of a step's decision.
-        attention: width of what the next mask is made of.
-        steps: decision steps.
-        gamma: how much a feature may be looked at again; 1 = once.
+        decision: Width of a step's decision.
+        attention: Width of what the next mask is made of.
+        steps: Decision steps.
+        gamma: How much a feature may be looked at again; 1 = once.
         independent: GLU layers of each step's own.
         shared: GLU layers whose linear maps all steps share.
-        chunk: rows of a ghost batch.
-        momentum: of ghost batch norm.
+        chunk: Rows of a ghost batch.
+        momentum: Momentum of ghost batch norm.
     """
 
     decision: int = 32
@@ -102,9 +102,9 @@ class SoftOrderingModel(MoaModel):
     """1D-CNN on a learned order of the features.
 
     Args:
-        channels: of the first signal.
-        length: of the signal; must divide by 4.
-        width: channels of the convolutions.
+        channels: Channels of the first signal.
+        length: Length of the signal; must divide by 4.
+        width: Channels of the convolutions.
     """
 
     channels: int = 256
@@ -118,13 +118,13 @@ class DeepInsightModel(MoaModel):
 
     Args:
         backbone: ``efficientnet_b3`` (timm's ``tf_efficientnet_b3.ns_jft_in1k``) or ``resnest50_fast``.
-        timm_name: another EfficientNet of timm in its place, such as a smaller one.
-        layers: blocks in the four stages of ``resnest50_fast``.
-        channels: a quarter of the width of each of these stages.
-        pretrained: start ``efficientnet_b3`` from ImageNet weights, which are fetched.
-        weights: local file of ImageNet weights to start from.
-        hidden: width of the head.
-        head_dropout: before the head.
+        timm_name: Another EfficientNet of timm in its place, such as a smaller one.
+        layers: Blocks in the four stages of ``resnest50_fast``.
+        channels: A quarter of the width of each of these stages.
+        pretrained: Start ``efficientnet_b3`` from ImageNet weights, which are fetched.
+        weights: Local file of ImageNet weights to start from.
+        hidden: Width of the head.
+        head_dropout: Before the head.
     """
 
     backbone: Literal["efficientnet_b3", "resnest50_fast"] = "efficientnet_b3"

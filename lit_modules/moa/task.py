@@ -46,7 +46,7 @@ class MoaTask(BaseTask):
         training on the non-scored ones.
 
         Args:
-            state: weights and statistics of the other run.
+            state: Weights and statistics of the other run.
         """
         names = {*self.state_dict(), *state}
         own = {name for name in names if name.startswith(FEATURES) or name in _OWN}
@@ -149,8 +149,8 @@ def swap_noise(values: Tensor, rows: float, share: float) -> Tensor:
 
     Args:
         values: ``(B, columns)``.
-        rows: share of the rows.
-        share: share of their columns, chosen anew for each row.
+        rows: Share of the rows.
+        share: Share of their columns, chosen anew for each row.
     """
     n, columns = values.shape
     hit = torch.rand(n, 1, device=values.device) < rows

@@ -16,7 +16,7 @@ class TableImages(nn.Module):
 
     Args:
         pixels: ``(features, 2)`` integer coordinates.
-        size: height and width of the image.
+        size: Height and width of the image.
     """
 
     index: Tensor
@@ -55,12 +55,12 @@ class DeepInsight(nn.Module):
     """Table, image, image net, head.
 
     Args:
-        images: draws the rows.
-        backbone: image net that gives ``(B, features)``.
-        features: of the backbone.
-        out_features: logits.
-        hidden: width of the head, 512 in the source.
-        dropout: before the head.
+        images: Draws the rows.
+        backbone: Image net that gives ``(B, features)``.
+        features: Features of the backbone.
+        out_features: Logits.
+        hidden: Width of the head, 512 in the source.
+        dropout: Before the head.
     """
 
     def __init__(
@@ -89,9 +89,9 @@ def efficientnet_b3(pretrained: bool = False, weights: Path | None = None, name:
     """EfficientNet-B3 (noisy student) without its classifier, drop path 0.2, 1536 features.
 
     Args:
-        pretrained: fetch ImageNet weights.
-        weights: a local file of them instead.
-        name: of the timm model, for smaller ones.
+        pretrained: Fetch ImageNet weights.
+        weights: A local file of them instead.
+        name: Name of the timm model, for smaller ones.
     """
     import timm
 
@@ -112,10 +112,10 @@ def resnest50_fast(
     """ResNeSt-50 fast 2s2x40d from timm's blocks; its keys are those of the original weight file.
 
     Args:
-        weights: local file of the original ImageNet weights (``resnest50_fast_2s2x40d-9d126481.pth``).
-        classes: outputs of the classifier; 0 leaves it out and gives 2048 features.
-        layers: blocks of the four stages.
-        channels: a quarter of the width of each stage; the stem has half the first.
+        weights: Local file of the original ImageNet weights (``resnest50_fast_2s2x40d-9d126481.pth``).
+        classes: Outputs of the classifier; 0 leaves it out and gives 2048 features.
+        layers: Blocks of the four stages.
+        channels: A quarter of the width of each stage; the stem has half the first.
     """
     from timm.models.resnest import ResNestBottleneck
     from timm.models.resnet import ResNet

@@ -24,8 +24,8 @@ class VelocityOutput(NamedTuple):
     """What the net says of a batch of maps.
 
     Args:
-        velocity: scaled velocity, ``(batch, 70, 70)``.
-        confidence: the net's estimate of its own absolute error, in the same scale and shape.
+        velocity: Scaled velocity, ``(batch, 70, 70)``.
+        confidence: The net's estimate of its own absolute error, in the same scale and shape.
     """
 
     velocity: Tensor
@@ -36,11 +36,11 @@ class TokenGrid(nn.Module):
     """Blocks of MBConv and transformer on an 18 x 18 grid.
 
     Args:
-        dim: width of a token.
-        blocks: number of pairs.
-        head_dim: width of an attention head.
-        checkpoint_blocks: compute the blocks again in the backward pass instead of keeping their activations.
-        norm_momentum: of BatchNorm, see :class:`MBConv`.
+        dim: Width of a token.
+        blocks: Number of pairs.
+        head_dim: Width of an attention head.
+        checkpoint_blocks: Compute the blocks again in the backward pass instead of keeping their activations.
+        norm_momentum: Norm momentum of BatchNorm, see :class:`MBConv`.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class GwiInversion(nn.Module):
     """Gathers to a velocity map and the net's own error estimate.
 
     Args:
-        dim: width of a token.
-        blocks: pairs of MBConv and transformer.
-        head_dim: width of an attention head.
-        samples: time samples of a gather; a multiple of 18.
-        shots: gathers of a map.
-        resize_width: stretch the 70 receivers to this many (the walkthrough speaks of 288); 0 pads them to 72.
-        checkpoint_blocks: see :class:`TokenGrid`.
-        norm_momentum: of BatchNorm, see :class:`MBConv`.
+        dim: Width of a token.
+        blocks: Pairs of MBConv and transformer.
+        head_dim: Width of an attention head.
+        samples: Time samples of a gather; a multiple of 18.
+        shots: Gathers of a map.
+        resize_width: Stretch the 70 receivers to this many (the walkthrough speaks of 288); 0 pads them to 72.
+        checkpoint_blocks: See :class:`TokenGrid`.
+        norm_momentum: Norm momentum of BatchNorm, see :class:`MBConv`.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class GwiFamilyNet(nn.Module):
     """The same body on a velocity map: which of the ten families it belongs to.
 
     Args:
-        dim: width of a token.
-        blocks: pairs of MBConv and transformer.
-        head_dim: width of an attention head.
-        families: number of classes.
-        checkpoint_blocks: see :class:`TokenGrid`.
-        norm_momentum: of BatchNorm, see :class:`MBConv`.
+        dim: Width of a token.
+        blocks: Pairs of MBConv and transformer.
+        head_dim: Width of an attention head.
+        families: Number of classes.
+        checkpoint_blocks: See :class:`TokenGrid`.
+        norm_momentum: Norm momentum of BatchNorm, see :class:`MBConv`.
     """
 
     def __init__(

@@ -13,9 +13,9 @@ class InversionNet(nn.Module):
     """A plain encoder to one vector and a decoder to the map, in [-1, 1]. 24.4 million parameters at 1000 samples.
 
     Args:
-        samples: time samples of a gather.
-        shots: gathers of a map.
-        width: channels of the first layer (32 in the benchmark).
+        samples: Time samples of a gather.
+        shots: Gathers of a map.
+        width: Channels of the first layer (32 in the benchmark).
     """
 
     def __init__(self, samples: int = 1000, shots: int = 5, width: int = 32) -> None:

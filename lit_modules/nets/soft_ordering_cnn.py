@@ -16,11 +16,11 @@ class SoftOrderingCNN(nn.Module):
     one multiplicative shortcut and two poolings read them.
 
     Args:
-        in_features: columns of the input.
-        out_features: logits.
-        channels: of the first signal, 256 in the source.
-        length: of the signal, 16 in the source; must divide by 4.
-        width: channels of the convolutions, 512 in the source.
+        in_features: Columns of the input.
+        out_features: Logits.
+        channels: Channels of the first signal, 256 in the source.
+        length: Length of the signal, 16 in the source; must divide by 4.
+        width: Channels of the convolutions, 512 in the source.
     """
 
     def __init__(

@@ -36,13 +36,13 @@ class SpectrogramClassifier(nn.Module):
     class weighs every channel in every band of masses.
 
     Args:
-        backbone: name in timm, with or without a tag of its weights (``resnet34``, ``resnet34.a1_in1k``).
+        backbone: Name in timm, with or without a tag of its weights (``resnet34``, ``resnet34.a1_in1k``).
         head: ``cls3`` or ``flatM``.
-        classes: number of outputs.
-        height: of the images; ``flatM`` needs it.
+        classes: Number of outputs.
+        height: Height of the images; ``flatM`` needs it.
         pretrained: True downloads ImageNet weights (of :data:`WEIGHT_TAGS` where the name has no tag), False starts at
             random, a path reads a safetensors or torch file.
-        widths: of the images, to be tried before any weights are fetched; a backbone for one size takes no others.
+        widths: Widths of the images, to be tried before any weights are fetched; a backbone for one size takes no others.
 
     Raises:
         DataError: timm knows no such backbone or tag, the weights cannot be downloaded or read, or the backbone cannot

@@ -20,9 +20,9 @@ class GhostBatchNorm(nn.Module):
     """Batch norm over chunks of a batch (Hoffer et al. 2017).
 
     Args:
-        features: columns.
-        chunk: rows of a chunk.
-        momentum: of the running statistics.
+        features: Columns.
+        chunk: Rows of a chunk.
+        momentum: Momentum of the running statistics.
     """
 
     def __init__(self, features: int, chunk: int = 128, momentum: float = 0.02) -> None:
@@ -42,9 +42,9 @@ class GLULayer(nn.Module):
     """Linear, ghost batch norm, gated linear unit.
 
     Args:
-        linear: the linear layer to twice the width; several layers may share one.
-        chunk: rows of a ghost batch.
-        momentum: of batch norm.
+        linear: The linear layer to twice the width; several layers may share one.
+        chunk: Rows of a ghost batch.
+        momentum: Momentum of batch norm.
     """
 
     def __init__(self, linear: nn.Linear, chunk: int, momentum: float) -> None:
@@ -62,11 +62,11 @@ class FeatureTransformer(nn.Module):
     """GLU layers with scaled residuals: first the linear layers that all steps share, then the step's own.
 
     Args:
-        shared: linear layers of the shared block.
-        own: number of layers of the step.
-        width: of the output.
-        chunk: rows of a ghost batch.
-        momentum: of batch norm.
+        shared: Linear layers of the shared block.
+        own: Number of layers of the step.
+        width: Width of the output.
+        chunk: Rows of a ghost batch.
+        momentum: Momentum of batch norm.
     """
 
     def __init__(self, shared: Sequence[nn.Linear], own: int, width: int, chunk: int, momentum: float) -> None:
@@ -86,17 +86,17 @@ class TabNet(nn.Module):
     """TabNet with entmax masks and embedded category columns.
 
     Args:
-        in_features: columns of the input.
-        out_features: logits.
-        decision: width of a step's decision (``n_d``).
-        attention: width of what the next step's mask is made of (``n_a``).
-        steps: decision steps.
-        gamma: how much a feature may be looked at again; 1 = once.
+        in_features: Columns of the input.
+        out_features: Logits.
+        decision: Width of a step's decision (``n_d``).
+        attention: Width of what the next step's mask is made of (``n_a``).
+        steps: Decision steps.
+        gamma: How much a feature may be looked at again; 1 = once.
         independent: GLU layers of each step's own.
         shared: GLU layers whose linear maps all steps share.
         categories: ``{column: number of categories}`` of columns that hold category numbers; each becomes one number.
-        chunk: rows of a ghost batch.
-        momentum: of ghost batch norm.
+        chunk: Rows of a ghost batch.
+        momentum: Momentum of ghost batch norm.
     """
 
     def __init__(

@@ -18,10 +18,10 @@ class TabularMLP(nn.Module):
     two-stage model is ``hidden=(2048,), dropout=(0.2, 0.25), activation="relu"``.
 
     Args:
-        in_features: columns of the input.
-        out_features: logits.
-        hidden: widths of the hidden layers.
-        dropout: before each linear layer, one more than there are hidden layers.
+        in_features: Columns of the input.
+        out_features: Logits.
+        hidden: Widths of the hidden layers.
+        dropout: Before each linear layer, one more than there are hidden layers.
         activation: ``leaky_relu`` (slope 0.01) or ``relu``.
     """
 
@@ -62,7 +62,7 @@ class Logistic(nn.Module):
     """Logistic regression, the baseline of the nets: one linear layer that starts at the training shares.
 
     Args:
-        in_features: columns of the input.
+        in_features: Columns of the input.
         prior: ``(targets,)`` share of positives in training, above 0 and below 1.
     """
 

@@ -15,11 +15,11 @@ class TwoHeadsResNet(nn.Module):
     original was written.
 
     Args:
-        in_features: columns of both inputs together.
-        out_features: logits.
-        second: columns of the second input, 447 in the source.
-        width: of the wide layers, 512 in the source; the narrow ones have half of it.
-        trunk: width of the last layer before the head, 206 in the source; 0 = ``out_features``.
+        in_features: Columns of both inputs together.
+        out_features: Logits.
+        second: Columns of the second input, 447 in the source.
+        width: Width of the wide layers, 512 in the source; the narrow ones have half of it.
+        trunk: Width of the last layer before the head, 206 in the source; 0 = ``out_features``.
     """
 
     def __init__(

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from blend.align import align
-from blend.bank import Manifest, write_bank
-from blend.chunks import ArrayRows, Member, Part
+from blend.aligned.align import align
+from blend.aligned.chunks import ArrayRows, Member, Part
+from blend.aligned.view import Stack
+from blend.metrics.scores import KNOWN
 from blend.problem import Problem
-from blend.scores import KNOWN
-from blend.sources import resolve
-from blend.stack import Stack
+from datamodules.banks.bank import Manifest, write_bank
+from datamodules.banks.sources import resolve
 
 FOLDS_HASH = "f" * 64
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from blend.__main__ import main
-from blend.bank import Manifest, PredictionBank, write_bank
 from blend.weights import read_weights
+from datamodules.banks.bank import Manifest, PredictionBank, write_bank
 
 RECIPE = Path(__file__).parents[2] / "blend" / "recipes" / "gwi_4th.yaml"
 FAMILIES = ["FlatVel_A", "FlatVel_A", "Style_A", "Style_A"] * 2

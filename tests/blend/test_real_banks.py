@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import KFold
 
-from blend.honest import fit, judge_all
+from blend.judging.nested import fit, judge_all
 from blend.solvers import make_solver
 from tests.blend.banks import memory_problem
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import yaml
 
-from blend.bank import BankError
+from blend.commands.session import open_problem
 from blend.recipe import read_recipe
-from blend.session import open_problem
 from blend.settings import Inputs
 from blend.solvers import make_solver
+from datamodules.banks.bank import BankError
 from tests.blend.banks import write_runs
 
 

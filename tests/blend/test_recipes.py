@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
+from blend.commands.session import open_problem
 from blend.recipe import read_recipe
-from blend.session import open_problem
 from blend.settings import Inputs
 from blend.solvers import make_solver
-from experiments.declare import load_experiment
+from experiments.engine.declare import load_experiment
 from tests.blend.banks import write_runs
 
 RECIPES = sorted((Path(__file__).parents[2] / "blend" / "recipes").glob("moa_*.yaml"))

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from blend.bank import BankError
 from blend.weights import Weights, blend_rows, read_weights, write_weights
+from datamodules.banks.bank import BankError
 
 P = np.random.default_rng(0).random((2, 5, 3)).astype(np.float32)
 

@@ -27,13 +27,13 @@ from datamodules.leap.schema import (
     TARGET_NAMES,
     zero_weight_mask,
 )
-from experiments import leap_export
-from experiments.cli import parse
-from experiments.declare import Domain, load_experiment
-from experiments.deployable import METADATA_NAME, write
+from experiments.domains.leap import export as leap_export
+from experiments.engine.cli import parse
+from experiments.engine.declare import Domain, load_experiment
+from experiments.engine.export import METADATA_NAME, write
+from experiments.engine.inference import load_task
+from experiments.engine.training import train
 from experiments.export import Request, export, main
-from experiments.inference import load_task
-from experiments.training import train
 from lit_modules.leap.task import LeapTask
 from tests.experiments.tiny import COLUMNS, flags
 
@@ -273,8 +273,10 @@ def test_a_domain_without_export_says_so(tcn: Path, tmp_path: Path, monkeypatch:
     task, experiment, identity = load_task(tcn)
     domain = Domain(**{**dataclasses.asdict(experiment.domain), "name": "moa", "export": None})
     other = dataclasses.replace(experiment, domain=domain)
-    monkeypatch.setattr("experiments.inference.load_task", lambda run, which: (task, other, identity))
-    with pytest.raises(DataError, match=r"the domain 'moa' declares no export function \(experiments/moa_domain.py\)"):
+    monkeypatch.setattr("experiments.engine.inference.load_task", lambda run, which: (task, other, identity))
+    with pytest.raises(
+        DataError, match=r"the domain 'moa' declares no export function \(experiments/domains/moa/domain.py\)"
+    ):
         export(Request(tcn, tmp_path / "net.pt2"))
 
 

@@ -7,18 +7,19 @@ import pandas as pd
 import pytest
 import torch
 
-from blend.align import align
-from blend.bank import PredictionBank
-from blend.sources import resolve
+from blend.aligned.align import align
+from datamodules.banks.bank import PredictionBank
+from datamodules.banks.sources import resolve
 from datamodules.gwi.generate.families import generate_maps
 from datamodules.gwi.shards import ShardKey, write_shard
 from datamodules.gwi.simulator import Simulator
-from experiments import checkpoint_bank, gwi_report, predict
-from experiments.cli import parse
-from experiments.cli import resolve as resolve_settings
-from experiments.declare import load_experiment
-from experiments.run_directory import RunDirectory
-from experiments.training import train
+from experiments import checkpoint_bank, predict
+from experiments.domains.gwi import report as gwi_report
+from experiments.engine.cli import parse
+from experiments.engine.cli import resolve as resolve_settings
+from experiments.engine.declare import load_experiment
+from experiments.engine.run_directory import RunDirectory
+from experiments.engine.training import train
 from lit_modules.gwi.task import build_net
 
 ROWS = 8

@@ -7,20 +7,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from blend.align import align
-from blend.bank import Manifest, PredictionBank, write_bank
-from blend.sources import resolve
+from blend.aligned.align import align
+from datamodules.banks.bank import Manifest, PredictionBank, write_bank
+from datamodules.banks.sources import resolve
 from datamodules.folds import VALID
 from datamodules.gwi.generate.families import generate_maps
 from datamodules.gwi.generate.produce import produce, shard_keys
 from datamodules.gwi.maps import FamilyDataModule
 from datamodules.gwi.schema import FAMILIES
 from datamodules.gwi.settings import FamilyMaps
-from experiments import gwi_family_report, predict
-from experiments.cli import parse
-from experiments.declare import load_experiment
-from experiments.run_directory import RunDirectory
-from experiments.training import train
+from experiments import predict
+from experiments.domains.gwi import family_report as gwi_family_report
+from experiments.engine.cli import parse
+from experiments.engine.declare import load_experiment
+from experiments.engine.run_directory import RunDirectory
+from experiments.engine.training import train
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from blend.bank import Manifest, PredictionBank, write_bank
+from datamodules.banks.bank import Manifest, PredictionBank, write_bank
 from datamodules.gwi.acquisition import Acquisition
 from datamodules.gwi.simulator import Simulator
-from experiments import refined_bank
+from experiments.domains.gwi import refined_bank
 from experiments.gwi_refine import main
 
 FAMILIES = ["FlatVel_A", "Style_B"]

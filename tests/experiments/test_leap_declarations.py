@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.cli import parse
-from experiments.declare import load_experiment
-from experiments.training import train
+from experiments.engine.cli import parse
+from experiments.engine.declare import load_experiment
+from experiments.engine.training import train
 from lit_modules.leap.settings import LeapModel
 from lit_modules.leap.task import build_net
 from tests.experiments.tiny import flags

@@ -9,17 +9,17 @@ import pytest
 import torch
 import yaml
 
-from blend.bank import PredictionBank
+from datamodules.banks.bank import PredictionBank
 from datamodules.errors import DataError
 from datamodules.leap.demo import DemoSpec, generate
 from datamodules.leap.schema import N_TARGETS, TARGET_GROUPS
 from experiments import leap_bilstm
-from experiments.callbacks import LastCheckpoint
-from experiments.cli import Settings, parse
-from experiments.inference import load_task
+from experiments.engine.callbacks import LastCheckpoint
+from experiments.engine.cli import Settings, parse
+from experiments.engine.inference import load_task
+from experiments.engine.run_directory import RunDirectory
+from experiments.engine.training import train
 from experiments.leap_squeezeformer import EXPERIMENT
-from experiments.run_directory import RunDirectory
-from experiments.training import train
 from lit_modules.leap.losses import learnable_target_mask
 from lit_modules.leap.squeezeformer_task import SqueezeformerTask
 from lit_modules.leap.task import build_net

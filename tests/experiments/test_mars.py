@@ -13,14 +13,14 @@ import yaml
 
 import blend
 from blend.__main__ import main as blend_main
-from blend.bank import PredictionBank
+from datamodules.banks.bank import PredictionBank
 from datamodules.errors import DataError
 from experiments import mars_lists, mars_logistic, mars_timm, predict
-from experiments.cli import parse
+from experiments.engine.cli import parse
+from experiments.engine.run_directory import RunDirectory
+from experiments.engine.training import train
 from experiments.results import read_plan
-from experiments.run_directory import RunDirectory
-from experiments.table_runs import Entry
-from experiments.training import train
+from experiments.tables.table_runs import Entry
 from tests.datamodules.mars.files import CLASSES, write_data_set
 
 PRESETS = sorted((Path(mars_timm.__file__).parent / "presets" / "mars_timm").glob("3?_*.yaml"))
@@ -73,7 +73,8 @@ def test_a_run_leaves_bank_scores_and_pictures(run: RunDirectory) -> None:
 
 def test_widths_do_not_depend_on_devices_or_micro_batches(folder: Path, tmp_path: Path) -> None:
     settings = parse(mars_timm.EXPERIMENT, net_flags(folder, tmp_path))
-    from experiments.training import build_task, prepare_data
+    from experiments.engine.data import prepare_data
+    from experiments.engine.training import build_task
 
     task: Any = build_task(settings, prepare_data(settings))
     assert task.training_width(32) == task.training_width(32)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blend.bank import PredictionBank
-from experiments.cli import parse
+from datamodules.banks.bank import PredictionBank
+from experiments.engine.cli import parse
+from experiments.engine.run_directory import RunDirectory
+from experiments.engine.training import train
 from experiments.mars_timm import EXPERIMENT
-from experiments.run_directory import RunDirectory
-from experiments.training import train
 from tests.datamodules.mars.files import write_data_set
 
 

@@ -11,16 +11,16 @@ import pandas as pd
 import pytest
 import torch
 
-from blend.bank import PredictionBank
+from datamodules.banks.bank import PredictionBank
 from datamodules.moa.tables import read_labels
-from experiments.cli import parse
-from experiments.declare import load_experiment
-from experiments.moa_report import column_log_loss
+from experiments.domains.moa.report import column_log_loss
+from experiments.engine.cli import parse
+from experiments.engine.declare import load_experiment
+from experiments.engine.run_directory import RunDirectory
+from experiments.engine.runner import main as experiment_main
+from experiments.engine.training import train
 from experiments.moa_simple_nn import EXPERIMENT
 from experiments.predict import main as predict_main
-from experiments.run_directory import RunDirectory
-from experiments.runner import main as experiment_main
-from experiments.training import train
 from tests.datamodules.moa.tiny import write_files
 
 SMALL = ["rank_gauss", "pca:genes=4,cells=2", "row_statistics", "one_hot"]
@@ -132,7 +132,7 @@ PLATEAU = ("--optim.schedule", "plateau", "--optim.patience", "0", "--optim.thre
 def test_going_on_from_a_checkpoint_ends_with_the_same_bits(
     finished: RunDirectory, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: tuple[str, ...]
 ) -> None:
-    from experiments.callbacks import LastCheckpoint
+    from experiments.engine.callbacks import LastCheckpoint
 
     unbroken = run(flags(files, tmp_path / "whole", *schedule)) if schedule else finished
     save = LastCheckpoint.save

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from blend.__main__ import main as blend
-from blend.bank import PredictionBank
-from experiments.cli import parse
-from experiments.declare import load_experiment
+from datamodules.banks.bank import PredictionBank
+from experiments.engine.cli import parse
+from experiments.engine.declare import load_experiment
+from experiments.engine.training import train
 from experiments.predict import main as predict
-from experiments.training import train
 from tests.datamodules.moa.tiny import write_files
 
 FOLDS = 3

@@ -14,16 +14,16 @@ import pandas as pd
 import pytest
 import torch
 
-from blend.bank import PredictionBank
+from datamodules.banks.bank import PredictionBank
 from datamodules.folds import TRAIN, VALID
 from datamodules.moa.tables import read_signatures
-from experiments.cli import parse
-from experiments.declare import Experiment, load_experiment
-from experiments.inference import load_task
+from experiments.engine.cli import parse
+from experiments.engine.data import prepare_data
+from experiments.engine.declare import Experiment, load_experiment
+from experiments.engine.inference import load_task
+from experiments.engine.run_directory import RunDirectory
+from experiments.engine.runner import execute
 from experiments.predict import main as predict_main
-from experiments.run_directory import RunDirectory
-from experiments.runner import execute
-from experiments.training import prepare_data
 from tests.datamodules.moa.tiny import write_files
 
 FOLDS = 2
@@ -66,7 +66,7 @@ def _small_and_in_one_process(trained: list[tuple[str, str]]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in SMALL:
             declare_small(name, monkeypatch)
-        monkeypatch.setattr("experiments.cv.subprocess", type("OneProcess", (), {"run": staticmethod(run)}))
+        monkeypatch.setattr("experiments.engine.grid.subprocess", type("OneProcess", (), {"run": staticmethod(run)}))
         yield
 
 

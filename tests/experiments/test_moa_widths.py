@@ -14,7 +14,7 @@ import yaml
 from datamodules.moa.demo import DemoSpec, generate
 from datamodules.moa.features import FeaturePipeline
 from datamodules.moa.tables import TrainingTables, read_training
-from experiments.declare import load_experiment
+from experiments.engine.declare import load_experiment
 
 
 @pytest.fixture(scope="module")

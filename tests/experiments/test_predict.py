@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from sklearn.metrics import r2_score
 
-from blend.bank import PredictionBank
+from datamodules.banks.bank import PredictionBank
 from datamodules.leap.demo import write_kaggle_files
 from datamodules.leap.schema import TARGET_NAMES, zero_weight_mask
-from experiments.cli import parse
+from experiments.engine.cli import parse
+from experiments.engine.training import train
 from experiments.leap_bilstm_tcn import EXPERIMENT
 from experiments.predict import main
-from experiments.training import train
 from tests.experiments.tiny import COLUMNS, flags
 
 

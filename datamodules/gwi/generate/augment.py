@@ -54,10 +54,10 @@ def generate_augmented(family: str, seed: int, index: int, share: float) -> Maps
     Style maps are mixed with maps of their own family only.
 
     Args:
-        family: of the map, and of what is laid into it in half of the mixed maps.
-        seed: of the data set.
-        index: of the map.
-        share: of changed maps, 0 to 1.
+        family: Family of the map, and of what is laid into it in half of the mixed maps.
+        seed: Seed of the data set.
+        index: Index of the map.
+        share: Share of changed maps, 0 to 1.
     """
     family = family_name(family)
     velocity = generate_map(family, seed, index)

@@ -42,10 +42,10 @@ def generate_map(family: str, seed: int, index: int, layers: int | None = None) 
     """Map ``index`` of a family in m/s, ``(70, 70)`` float32.
 
     Args:
-        family: one of :data:`datamodules.gwi.schema.FAMILIES`, in any of its spellings.
-        seed: of the data set.
-        index: of the map.
-        layers: of a Fault map, instead of 2 to 4 (A) or 6 to 8 (B) at random.
+        family: One of :data:`datamodules.gwi.schema.FAMILIES`, in any of its spellings.
+        seed: Seed of the data set.
+        index: Index of the map.
+        layers: Layers of a Fault map, instead of 2 to 4 (A) or 6 to 8 (B) at random.
 
     Raises:
         DataError: no such family, or a number of layers for a family that has none to choose.

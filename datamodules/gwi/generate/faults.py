@@ -19,11 +19,11 @@ class Fault:
     """One fault.
 
     Args:
-        column: where its line crosses the middle depth.
-        dip: angle from the vertical in radians, positive to the right with depth.
-        throw: cells by which the moved side lies deeper (above 0) or higher.
+        column: Where its line crosses the middle depth.
+        dip: Angle from the vertical in radians, positive to the right with depth.
+        throw: Cells by which the moved side lies deeper (above 0) or higher.
         side: 1 = the right side moved, -1 = the left one.
-        tip: depth at which the fault ends; above it nothing moved.
+        tip: Depth at which the fault ends; above it nothing moved.
     """
 
     column: float

@@ -32,10 +32,10 @@ class Ground:
     """Layers, each with its own velocity, between interfaces that are parallel to one curve.
 
     Args:
-        interfaces: depths in cells, ascending, ``(layers - 1,)``.
+        interfaces: Depths in cells, ascending, ``(layers - 1,)``.
         velocities: m/s, ``(layers,)``.
-        curve: depth of an interface below its nominal one at every column, ``(70,)``.
-        blur: cells over which a velocity changes into the next; 0 = from one cell to the next.
+        curve: Depth of an interface below its nominal one at every column, ``(70,)``.
+        blur: Cells over which a velocity changes into the next; 0 = from one cell to the next.
     """
 
     interfaces: Array

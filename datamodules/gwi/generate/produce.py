@@ -47,11 +47,11 @@ def produce(root: Path, keys: list[ShardKey], processes: int = 1, device: str = 
     """Generate, shoot and write the shards that are missing.
 
     Args:
-        root: folder of the data set.
-        keys: shards that shall be there.
-        processes: worker processes on the CPU, one thread each; a GPU is driven by one.
+        root: Folder of the data set.
+        keys: Shards that shall be there.
+        processes: Worker processes on the CPU, one thread each; a GPU is driven by one.
         device: ``cpu`` or ``cuda``.
-        progress: show a bar with maps per second and the time left.
+        progress: Show a bar with maps per second and the time left.
 
     Returns:
         Number of maps that were made.

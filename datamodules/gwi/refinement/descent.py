@@ -29,18 +29,18 @@ class Descent:
     """How a map is refined.
 
     Args:
-        max_iterations: at most; each costs about one gradient, four times a simulation.
-        round_iterations: iterations between two looks at the sponge, the weight of the prior and the progress.
-        tolerance: once the prior weighs less than the misfit, a round that lowers the residual (root mean square) by less than this
+        max_iterations: At most; each costs about one gradient, four times a simulation.
+        round_iterations: Iterations between two looks at the sponge, the weight of the prior and the progress.
+        tolerance: Once the prior weighs less than the misfit, a round that lowers the residual (root mean square) by less than this
             share is the last one.
-        enough: residual at which a map is taken as explained; float32 rounding alone leaves 5e-5.
-        prior_weight: value of the prior over that of the misfit at the beginning of a round; None: the prior's own.
-        settled: least iterations with that weight.
-        fitted: residual above which it stays so: a map whose shallow part is not yet right would be evened out below.
-        late_prior_weight: weight of the round that follows; None: the prior's own.
-        fade: share of the weight that each later round keeps, down to ``prior_weight``.
+        enough: Residual at which a map is taken as explained; float32 rounding alone leaves 5e-5.
+        prior_weight: Value of the prior over that of the misfit at the beginning of a round; None: the prior's own.
+        settled: Least iterations with that weight.
+        fitted: Residual above which it stays so: a map whose shallow part is not yet right would be evened out below.
+        late_prior_weight: Weight of the round that follows; None: the prior's own.
+        fade: Share of the weight that each later round keeps, down to ``prior_weight``.
         first_step: m/s that the first step moves a cell at most.
-        memory: steps from which the misfit's Hessian is estimated.
+        memory: Steps from which the misfit's Hessian is estimated.
     """
 
     max_iterations: int = 60
@@ -80,8 +80,8 @@ class Refined:
 
     Attributes:
         velocity: ``(depth, columns)`` in m/s.
-        before, after: root mean square of the residual; ``after`` is never larger.
-        iterations: done, also where the result was thrown away.
+        before, after: Root mean square of the residual; ``after`` is never larger.
+        iterations: Done, also where the result was thrown away.
         reason: ``explained``, ``plateau``, ``iterations`` or ``no better``.
     """
 
@@ -135,9 +135,9 @@ def descend(velocity: npt.NDArray[np.floating], prior: Prior, settings: Descent)
     """Move one map until it explains its gathers; the map as it came if that was not for the better.
 
     Args:
-        velocity: where to begin, ``(depth, columns)`` in m/s; velocities out of bounds are clipped first.
-        prior: of its family.
-        settings: of the descent.
+        velocity: Where to begin, ``(depth, columns)`` in m/s; velocities out of bounds are clipped first.
+        prior: Prior of its family.
+        settings: Settings of the descent.
 
     Yields:
         Maps to be tried; how they fit must be sent.

@@ -27,7 +27,7 @@ class Trial:
 
     Attributes:
         velocity: ``(depth, columns)`` in m/s.
-        slowest: velocity that sets the sponge; the map's own by default.
+        slowest: Velocity that sets the sponge; the map's own by default.
     """
 
     velocity: Array
@@ -39,9 +39,9 @@ class Fit:
     """Of one map to its gathers.
 
     Attributes:
-        value: squares of the residual over those of the recorded gathers.
-        gradient: of ``value``, ``(depth, columns)``.
-        rms: plain root mean square of the residual, in units of the gathers.
+        value: Squares of the residual over those of the recorded gathers.
+        gradient: Gradient of ``value``, ``(depth, columns)``.
+        rms: Plain root mean square of the residual, in units of the gathers.
     """
 
     value: float
@@ -57,7 +57,7 @@ class Misfit:
 
     Args:
         recorded: ``(shots, samples, receivers)``, all samples or compact ones; the last sample is left out.
-        simulator: of these shots.
+        simulator: Simulator of these shots.
     """
 
     def __init__(self, recorded: npt.NDArray[np.floating], simulator: Simulator) -> None:
@@ -84,8 +84,8 @@ def evaluate(misfits: Sequence[Misfit], trials: Sequence[Trial]) -> list[Fit]:
     """Simulate several maps at once, each for gathers of its own.
 
     Args:
-        misfits: with the same simulator.
-        trials: one for each.
+        misfits: With the same simulator.
+        trials: One for each.
 
     Returns:
         What each misfit would give for its map alone.

@@ -21,9 +21,9 @@ class Penalty:
     """Of one map.
 
     Attributes:
-        value: none for a map that is just as the prior expects.
+        value: None for a map that is just as the prior expects.
         gradient: ``(depth, columns)``.
-        curvature: multiplies a change of the map with a symmetric matrix that is never negative, the Hessian or what stands for it.
+        curvature: Multiplies a change of the map with a symmetric matrix that is never negative, the Hessian or what stands for it.
     """
 
     value: float
@@ -35,8 +35,8 @@ class Prior(Protocol):
     """A penalty of maps ``(depth, columns)`` in m/s.
 
     Attributes:
-        weight: of its value against the misfit's while the gathers speak first.
-        late_weight: the same when it is to even out what the gathers leave open.
+        weight: Weight of its value against the misfit's while the gathers speak first.
+        late_weight: The same when it is to even out what the gathers leave open.
     """
 
     weight: float
@@ -56,7 +56,7 @@ class Edges:
     while the misfit is still that of shallow layers.
 
     Args:
-        power: of the jumps; 5th place of the competition used one below 1 as well.
+        power: Power of the jumps; 5th place of the competition used one below 1 as well.
         jump: m/s a cell below which a slope counts as flat.
     """
 
@@ -92,12 +92,12 @@ class GaussianProcess:
     """Squared-exponential field around a free mean and a trend in depth; its reflected form is diagonal in cosines.
 
     Args:
-        length: of correlation, in cells.
-        deviation: of the field in m/s.
-        noise: of single cells in m/s.
-        slope: deviation of the trend, m/s a row.
-        shape: of the maps.
-        weight: of its value against the misfit's, from first to last: it has no edges to sharpen.
+        length: Length of correlation, in cells.
+        deviation: Deviation of the field in m/s.
+        noise: Noise of single cells in m/s.
+        slope: Deviation of the trend, m/s a row.
+        shape: Shape of the maps.
+        weight: Weight of its value against the misfit's, from first to last: it has no edges to sharpen.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ class SecantHessian:
     """BFGS estimate of a Hessian from the last steps, in its compact form (Byrd, Nocedal and Schnabel 1994, theorem 2.3).
 
     Args:
-        most: steps that are remembered.
+        most: Steps that are remembered.
     """
 
     def __init__(self, most: int) -> None:
@@ -65,10 +65,10 @@ def solve(operator: Operator, right: Array, tolerance: float = 1e-3, most: int =
     """Conjugate gradients; cut short, the result still points downhill.
 
     Args:
-        operator: symmetric and positive.
-        right: hand side.
-        tolerance: norm of the residual over that of ``right``.
-        most: multiplications.
+        operator: Symmetric and positive.
+        right: Hand side.
+        tolerance: Norm of the residual over that of ``right``.
+        most: Multiplications.
     """
     x, residual = np.zeros_like(right), right.copy()
     direction = residual.copy()

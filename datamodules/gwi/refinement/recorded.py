@@ -17,8 +17,8 @@ class Recorded:
     """Gathers by row id, ``family/file/index`` or the oid of a test file; real maps that nobody shot are simulated.
 
     Args:
-        folder: of the data.
-        simulator: for maps without gathers.
+        folder: Folder of the data.
+        simulator: For maps without gathers.
 
     Raises:
         DataError: the folder holds neither maps nor test files.

@@ -23,10 +23,10 @@ class Job:
     """One map to refine.
 
     Attributes:
-        row: of the caller.
-        velocity: where to begin, ``(depth, columns)`` in m/s.
-        misfit: of its gathers.
-        prior: of its family.
+        row: Row of the caller.
+        velocity: Where to begin, ``(depth, columns)`` in m/s.
+        misfit: Misfit of its gathers.
+        prior: Prior of its family.
     """
 
     row: int
@@ -60,9 +60,9 @@ def refine_maps(jobs: Iterable[Job], settings: Descent, at_once: int) -> Iterato
     """Refine maps, several at once; each comes out as it would alone.
 
     Args:
-        jobs: taken one by one, as others end.
-        settings: of every descent.
-        at_once: descents side by side.
+        jobs: Taken one by one, as others end.
+        settings: Settings of every descent.
+        at_once: Descents side by side.
 
     Yields:
         The row of a job and its result, in the order in which they end.

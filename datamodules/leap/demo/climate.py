@@ -20,10 +20,10 @@ class Climate:
     """Statistics per variable and level, and the horizontal grid (all columns or an even subset).
 
     Attributes:
-        table: arrays keyed ``<variable>/<mean|std|min|max>`` (60 values for profiles, a scalar otherwise), in the
+        table: Arrays keyed ``<variable>/<mean|std|min|max>`` (60 values for profiles, a scalar otherwise), in the
             units of :data:`datamodules.leap.schema.UNITS`; tendencies and fluxes have ``std`` only.
-        lat: latitude of the columns, degrees north, (columns,).
-        lon: longitude, degrees east, (columns,).
+        lat: Latitude of the columns, degrees north, (columns,).
+        lon: Longitude, degrees east, (columns,).
         surface_pressure: time-mean surface pressure, Pa, (columns,).
     """
 

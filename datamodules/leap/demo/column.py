@@ -88,10 +88,10 @@ class Unresolved:
     """Factors of mean 1 that the grid-scale state does not determine, as an embedded cloud model's would be.
 
     Attributes:
-        convection: on the mass flux, (columns, 60).
-        turbulence: on the diffusivity, (columns, 60).
-        clouds: on condensation and precipitation formation, (columns, 60).
-        optics: on cloud optical depth, (columns, 60).
+        convection: On the mass flux, (columns, 60).
+        turbulence: On the diffusivity, (columns, 60).
+        clouds: On condensation and precipitation formation, (columns, 60).
+        optics: On cloud optical depth, (columns, 60).
     """
 
     convection: np.ndarray

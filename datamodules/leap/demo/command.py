@@ -26,7 +26,7 @@ def demo_main(
 
     Args:
         dest: Folder of demo data sets; a sub-folder is named after the options.
-        seed: Of weather and unresolved variability.
+        seed: Seed of weather and unresolved variability.
         kaggle: Also write train.csv, test.csv, both sample_submission files and solution.csv.
         first_month: First month, YYYY-MM.
         months: Number of months.

@@ -46,12 +46,12 @@ def write_kaggle_files(
     Numbers are the shortest decimals that read back as the same float64.
 
     Args:
-        raw_root: folder of raw files, demo or real.
-        out_dir: where the files go; existing ones are replaced.
-        train_steps: time steps in ``train.csv``.
-        test_rows: rows of ``test.csv``.
-        seed: of the choice and order of the test rows.
-        columns: grid columns of the raw files.
+        raw_root: Folder of raw files, demo or real.
+        out_dir: Where the files go; existing ones are replaced.
+        train_steps: Time steps in ``train.csv``.
+        test_rows: Rows of ``test.csv``.
+        seed: Seed of the choice and order of the test rows.
+        columns: Grid columns of the raw files.
 
     Returns:
         ``out_dir``.

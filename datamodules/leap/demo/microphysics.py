@@ -41,9 +41,9 @@ def precipitate(column: Column, unresolved: Unresolved, plume_rain: np.ndarray) 
     """Turn cloud into rain and snow, and let it fall, collect, evaporate and melt on the way down.
 
     Args:
-        column: changed in place.
-        unresolved: variability of the formation rate.
-        plume_rain: rain formed in convective plumes, kg/m2 per layer.
+        column: Changed in place.
+        unresolved: Variability of the formation rate.
+        plume_rain: Rain formed in convective plumes, kg/m2 per layer.
 
     Returns:
         Rain and snow that reach the ground, kg/m2 in this step.

@@ -26,10 +26,10 @@ def raw_step(climate: Climate, state: State, random: np.random.Generator, sigma:
     """Run the processes once, before calibration.
 
     Args:
-        climate: hybrid coordinate.
-        state: variables of the ``.mli`` file, profiles (columns, 60).
-        random: source of the unresolved variability.
-        sigma: its log-standard deviation.
+        climate: Hybrid coordinate.
+        state: Variables of the ``.mli`` file, profiles (columns, 60).
+        random: Source of the unresolved variability.
+        sigma: Its log-standard deviation.
 
     Returns:
         Changes of the six profiles over the step, (columns, 60), and the eight ``cam_out`` variables, (columns,).
@@ -55,10 +55,10 @@ def finish_step(state: State, changes: State, fluxes: State, gains: State) -> St
     liquid at the trick levels is removed entirely; water never turns negative.
 
     Args:
-        state: before physics.
-        changes: from :func:`raw_step`.
-        fluxes: from :func:`raw_step`.
-        gains: factor per level, (60,), by profile name.
+        state: Before physics.
+        changes: From :func:`raw_step`.
+        fluxes: From :func:`raw_step`.
+        gains: Factor per level, (60,), by profile name.
 
     Returns:
         All variables of the ``.mlo`` file except ``ymd`` and ``tod``.

@@ -26,9 +26,9 @@ def changes(spec: DemoSpec, step: Step, state: State, draw: int = 0) -> tuple[St
     """Uncalibrated changes of the profiles and the ``cam_out`` variables, see :func:`physics.raw_step`.
 
     Args:
-        spec: of the data set.
-        step: the time step.
-        state: from :func:`before`.
+        spec: Spec of the data set.
+        step: The time step.
+        state: From :func:`before`.
         draw: 0 is what the files hold; other numbers draw other unresolved variability on the same state.
     """
     climate, _ = _world(spec.columns, spec.seed)
@@ -40,11 +40,11 @@ def after(spec: DemoSpec, step: Step, state: State, gains: State, draw: int = 0)
     """The ``.mlo`` variables.
 
     Args:
-        spec: of the data set.
-        step: the time step.
-        state: from :func:`before`.
-        gains: from :func:`calibration.calibrate`.
-        draw: as in :func:`changes`.
+        spec: Spec of the data set.
+        step: The time step.
+        state: From :func:`before`.
+        gains: From :func:`calibration.calibrate`.
+        draw: As in :func:`changes`.
     """
     return finish_step(state, *changes(spec, step, state, draw), gains)
 

@@ -21,7 +21,7 @@ class Step:
     """One time step of a data set.
 
     Attributes:
-        index: position in the data set, from 0.
+        index: Position in the data set, from 0.
         number: time-step number as in :mod:`datamodules.leap.calendar`.
     """
 
@@ -57,11 +57,11 @@ class DemoSpec:
     solutions validate on.
 
     Attributes:
-        seed: of weather and unresolved variability.
+        seed: Seed of weather and unresolved variability.
         first_month: ``YYYY-MM``.
-        months: number of consecutive months.
-        steps_per_month: time steps per month, spread irregularly over its days and hours.
-        columns: grid columns in each file; fewer than 384 take an even subset of the grid.
+        months: Number of consecutive months.
+        steps_per_month: Time steps per month, spread irregularly over its days and hours.
+        columns: Grid columns in each file; fewer than 384 take an even subset of the grid.
         noise_sigma: log-standard deviation of the unresolved variability; it sets how far below 1 the best R2 lies.
 
     Raises:

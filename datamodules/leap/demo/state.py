@@ -33,9 +33,9 @@ def make_state(climate: Climate, weather: Weather, step: Step) -> State:
     """All variables of one ``.mli`` file except ``ymd`` and ``tod``.
 
     Args:
-        climate: statistics and grid.
-        weather: random fields of the data set.
-        step: the time step.
+        climate: Statistics and grid.
+        weather: Random fields of the data set.
+        step: The time step.
 
     Returns:
         Variables by name, profiles (columns, 60) and scalars (columns,), in ClimSim's units.

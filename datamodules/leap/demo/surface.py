@@ -38,12 +38,12 @@ class Surface:
     """Surface of every column at one time step; all arrays (columns,).
 
     Attributes:
-        land, ice, ocean: area fractions, which sum to 1.
-        snow: snow depth on land, m of water.
-        cosine_zenith: of the sun.
-        diurnal_warming: what the day adds to the air next to the ground, K.
-        skin_excess: skin temperature minus air temperature, K.
-        gustiness: wind that the mean wind does not see, m/s.
+        land, ice, ocean: Area fractions, which sum to 1.
+        snow: Snow depth on land, m of water.
+        cosine_zenith: Cosine zenith of the sun.
+        diurnal_warming: What the day adds to the air next to the ground, K.
+        skin_excess: Skin temperature minus air temperature, K.
+        gustiness: Wind that the mean wind does not see, m/s.
     """
 
     land: np.ndarray

@@ -22,8 +22,8 @@ class Weather:
     """Standard normal random fields for one grid and one seed.
 
     Args:
-        climate: gives the grid.
-        seed: of the data set.
+        climate: Gives the grid.
+        seed: Seed of the data set.
     """
 
     LARGE_DAYS, SMALL_DAYS = 5.0, 0.75
@@ -38,11 +38,11 @@ class Weather:
         """A field on (columns, 60) of mean 0 and variance 1.
 
         Args:
-            name: a different name is an independent field.
-            days: date, in days.
-            large: vertical correlation length of the long-lived part, in levels.
-            small: vertical correlation length of the short-lived part, in levels.
-            small_share: its share of the variance.
+            name: A different name is an independent field.
+            days: Date, in days.
+            large: Vertical correlation length of the long-lived part, in levels.
+            small: Vertical correlation length of the short-lived part, in levels.
+            small_share: Its share of the variance.
         """
         shape = (self.columns, LEVELS)
         coherent = self._horizontal @ self._knots(f"{name}/large", days, self.LARGE_DAYS, shape) @ _vertical(large).T

@@ -47,10 +47,10 @@ def generate(root: Path, spec: DemoSpec | None = None, processes: int | None = N
     works, the others wait.
 
     Args:
-        root: folder of generated data sets.
-        spec: size and seed; the defaults if absent.
-        processes: worker processes; by default one per core this process may use, 1 works in this process.
-        progress: show a progress bar.
+        root: Folder of generated data sets.
+        spec: Size and seed; the defaults if absent.
+        processes: Worker processes; by default one per core this process may use, 1 works in this process.
+        progress: Show a progress bar.
 
     Returns:
         The folder of the data set.

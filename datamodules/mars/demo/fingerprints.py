@@ -20,11 +20,11 @@ class Compound:
     """A substance.
 
     Args:
-        name: of the substance.
-        classes: positions in :data:`CLASSES`.
+        name: Name of the substance.
+        classes: Positions in :data:`CLASSES`.
         retention_index: Kovats index, 100 per carbon of an n-alkane.
         ions: m/z to relative abundance.
-        derivatized: a trimethylsilyl derivative, which only derivatized samples hold.
+        derivatized: A trimethylsilyl derivative, which only derivatized samples hold.
     """
 
     name: str

@@ -29,8 +29,8 @@ def synthesise(labels: Sequence[int], derivatized: bool, random: np.random.Gener
 
     Args:
         labels: 0 or 1 for each class of the competition.
-        derivatized: whether acids, amines and alcohols were silylated.
-        random: source of everything else.
+        derivatized: Whether acids, amines and alcohols were silylated.
+        random: Source of everything else.
     """
     scans = int(random.integers(180, 361))
     position = np.linspace(0.0, 1.0, scans)

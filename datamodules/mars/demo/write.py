@@ -44,10 +44,10 @@ class DemoSpec:
     """Size of a demo data set.
 
     Args:
-        train: training samples.
-        val: samples of the official validation set, with labels.
-        test: samples without labels.
-        seed: of everything random.
+        train: Training samples.
+        val: Samples of the official validation set, with labels.
+        test: Samples without labels.
+        seed: Seed of everything random.
     """
 
     train: int = 240
@@ -68,9 +68,9 @@ def generate(root: Path, spec: DemoSpec | None = None, processes: int | None = N
     so scores on them are not comparable with any leaderboard. Files depend on the specification alone.
 
     Args:
-        root: folder of generated data sets.
-        spec: sizes and seed; the defaults if absent.
-        processes: worker processes; by default one per core this process may use, 1 works in this process.
+        root: Folder of generated data sets.
+        spec: Sizes and seed; the defaults if absent.
+        processes: Worker processes; by default one per core this process may use, 1 works in this process.
 
     Returns:
         The folder of the data set.

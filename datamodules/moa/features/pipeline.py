@@ -67,15 +67,15 @@ class FeaturePipeline(nn.Module):
     Everything is computed in float64 and handed to the net in float32.
 
     Args:
-        state: what :meth:`fit` or :meth:`state` gave.
+        state: What :meth:`fit` or :meth:`state` gave.
 
     Attributes:
-        recipe: the step texts.
-        genes, cells: columns that a feature file must have.
-        times, doses: known conditions, ascending.
-        meta: names of the earlier stage's predictions that rows must come with; empty without one.
-        blocks: where each block stands in the output.
-        width: columns of the output.
+        recipe: The step texts.
+        genes, cells: Columns that a feature file must have.
+        times, doses: Known conditions, ascending.
+        meta: Names of the earlier stage's predictions that rows must come with; empty without one.
+        blocks: Where each block stands in the output.
+        width: Columns of the output.
     """
 
     def __init__(self, state: Mapping[str, Any]) -> None:
@@ -113,15 +113,15 @@ class FeaturePipeline(nn.Module):
         """Fit every step in turn on the output of those before it.
 
         Args:
-            recipe: step texts.
-            rows: the training rows (and controls).
-            seed: of random algorithms.
-            labels: of ``rows``, for steps that choose columns by them.
-            more: further rows without labels to fit on (``transductive``).
-            times: treatment times of the experiment; default: those of the rows.
-            doses: doses of the experiment; default: those of the rows.
+            recipe: Step texts.
+            rows: The training rows (and controls).
+            seed: Seed of random algorithms.
+            labels: Labels of ``rows``, for steps that choose columns by them.
+            more: Further rows without labels to fit on (``transductive``).
+            times: Treatment times of the experiment; default: those of the rows.
+            doses: Doses of the experiment; default: those of the rows.
             meta: ``(rows, predictions)`` of an earlier stage for ``rows`` (and then ``more``), NaN where it has none.
-            meta_names: what it predicts.
+            meta_names: What it predicts.
 
         Raises:
             DataError: the recipe asks for what the columns cannot give.

@@ -47,8 +47,8 @@ def fit_quantiles(values: npt.NDArray[np.float64], quantiles: int, seed: int) ->
 
     Args:
         values: ``(rows, columns)``.
-        quantiles: how many; at most one per row.
-        seed: of the library.
+        quantiles: How many; at most one per row.
+        seed: Seed of the library.
     """
     from sklearn.preprocessing import QuantileTransformer
 

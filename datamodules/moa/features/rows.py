@@ -76,7 +76,7 @@ def moments(values: Tensor, with_sum: bool) -> Tensor:
 
     Args:
         values: ``(rows, columns)``, at least four columns.
-        with_sum: put the sum first.
+        with_sum: Put the sum first.
     """
     n = values.shape[1]
     mean = values.mean(dim=1)

@@ -28,8 +28,8 @@ class FeatureTable:
         time: ``(rows,)`` position of the treatment time among the known ones.
         dose: ``(rows,)`` position of the dose.
         control: ``(rows,)`` bool.
-        n_times: number of known treatment times.
-        n_doses: number of known doses.
+        n_times: Number of known treatment times.
+        n_doses: Number of known doses.
         meta: ``(rows, predictions)`` of an earlier stage, NaN in rows that it did not predict; None without one.
     """
 
@@ -78,11 +78,11 @@ class FitContext:
     """What a step may use beside the table when it is fitted.
 
     Args:
-        seed: of random algorithms.
+        seed: Seed of random algorithms.
         labels: ``(rows, targets)`` of 0 and 1, for steps that choose columns by them; None for a transductive fit's
             rows, which have none.
-        labelled: number of leading rows of the table that the labels belong to.
-        names: names of the gene and of the cell columns.
+        labelled: Number of leading rows of the table that the labels belong to.
+        names: Names of the gene and of the cell columns.
     """
 
     seed: int
@@ -95,11 +95,11 @@ class Step(ABC):
     """One step of a pipeline; its fitted state is a dictionary of arrays, and applying it is torch alone.
 
     Args:
-        options: what stands behind the colon of the step's text, such as ``genes=50,cells=15``.
+        options: What stands behind the colon of the step's text, such as ``genes=50,cells=15``.
 
     Attributes:
-        name: of the step in a recipe.
-        allowed: option names with their defaults.
+        name: Name of the step in a recipe.
+        allowed: Option names with their defaults.
     """
 
     name: ClassVar[str]

@@ -11,9 +11,9 @@ class GridAttention(nn.Module):
     """Multi-head self-attention over a grid, row by row, plus a bias that depends on the offset of two tokens only.
 
     Args:
-        dim: channels of the tokens (batch, side * side, dim).
-        side: tokens along an edge.
-        head_dim: channels of a head; must divide ``dim``.
+        dim: Channels of the tokens (batch, side * side, dim).
+        side: Tokens along an edge.
+        head_dim: Channels of a head; must divide ``dim``.
     """
 
     index: Tensor
@@ -46,9 +46,9 @@ class GridTransformer(nn.Module):
     """Pre-normalised attention and a GELU feed-forward of four times the width.
 
     Args:
-        dim: channels of the tokens.
-        side: tokens along an edge.
-        head_dim: channels of a head.
+        dim: Channels of the tokens.
+        side: Tokens along an edge.
+        head_dim: Channels of a head.
     """
 
     def __init__(self, dim: int, side: int, head_dim: int = 32) -> None:

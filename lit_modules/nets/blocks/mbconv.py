@@ -9,8 +9,8 @@ class SqueezeExcite(nn.Module):
     """Weigh each channel of (batch, channels, height, width) by a gate computed from its mean (Hu et al. 2018, arXiv:1709.01507).
 
     Args:
-        channels: of the grid.
-        squeezed: width of the bottleneck.
+        channels: Channels of the grid.
+        squeezed: Width of the bottleneck.
     """
 
     def __init__(self, channels: int, squeezed: int) -> None:
@@ -29,10 +29,10 @@ class MBConv(nn.Module):
     need several hundred steps to leave their initial values: a shorter training wants a larger ``norm_momentum``.
 
     Args:
-        dim: channels of the grid (batch, dim, height, width).
-        expansion: ratio of the inner width to ``dim``.
-        se_ratio: width of the squeeze-excite bottleneck in shares of ``dim``.
-        norm_momentum: share of a batch in BatchNorm's running statistics (torch's sense: 1 - TensorFlow's).
+        dim: Channels of the grid (batch, dim, height, width).
+        expansion: Ratio of the inner width to ``dim``.
+        se_ratio: Width of the squeeze-excite bottleneck in shares of ``dim``.
+        norm_momentum: Share of a batch in BatchNorm's running statistics (torch's sense: 1 - TensorFlow's).
     """
 
     def __init__(self, dim: int, expansion: int = 4, se_ratio: float = 0.25, norm_momentum: float = 0.01) -> None:

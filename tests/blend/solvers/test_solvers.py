@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import r2_score
 
-from blend.bank import BankError
-from blend.honest import fit, judge_all
-from blend.judge import judge
+from blend.judging.judge import judge
+from blend.judging.nested import fit, judge_all
+from blend.metrics.scores import KNOWN, Metric
 from blend.problem import Problem
-from blend.scores import KNOWN, Metric
 from blend.solvers import list_solvers, make_solver
+from datamodules.banks.bank import BankError
 from tests.blend.banks import memory_problem, random_case
 
 SIMPLEX = ["single", "equal", "greedy", "grow", "remove", "convex", "optuna"]

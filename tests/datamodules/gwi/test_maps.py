@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blend.bank import Manifest, PredictionBank, write_bank
+from datamodules.banks.bank import Manifest, PredictionBank, write_bank
 from datamodules.errors import DataError
 from datamodules.folds import TRAIN, VALID
 from datamodules.gwi.files import find_files

@@ -27,7 +27,8 @@ from datamodules.leap.convert import (
 )
 from datamodules.leap.raw import find_pairs, read_pair
 from datamodules.leap.schema import UNITS
-from datamodules.store import Store, build_store
+from datamodules.stores.build import build_store
+from datamodules.stores.store import Store
 from tests.datamodules.leap.raw_files import CSV_NAMES, csv_rows, write_csv, write_pair
 
 COLUMNS = 6
@@ -173,7 +174,7 @@ def test_killed_half_way_it_goes_on_and_ends_byte_for_byte_the_same(tmp_path):
     for i in range(40):
         write_pair(tmp_path / "raw", step_to_stamp(stamp_to_step(STAMPS[0]) + i), COLUMNS)
     code = (
-        "import sys, time; from datamodules.leap import convert; from datamodules.store import build_store\n"
+        "import sys, time; from datamodules.leap import convert; from datamodules.stores.build import build_store\n"
         "read = convert.read_pair\n"
         "convert.read_pair = lambda *a: time.sleep(0.02) or read(*a)\n"
         f"source = convert.RawSource({str(tmp_path / 'raw')!r}, {COLUMNS}, files_per_unit=4)\n"

@@ -13,7 +13,8 @@ from datamodules.mars.demo.fingerprints import CLASSES, COMPOUNDS, MINERAL
 from datamodules.mars.demo.sample import choose_compounds
 from datamodules.mars.demo.write import COMBINATIONS
 from datamodules.mars.features import read_run
-from datamodules.mars.render import Rendering, rendered
+from datamodules.mars.render import rendered
+from datamodules.mars.rendering import Rendering
 from datamodules.mars.tables import read_labels, read_metadata
 
 SPEC = DemoSpec(train=12, val=4, test=3, seed=1)

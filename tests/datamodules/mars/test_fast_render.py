@@ -10,7 +10,8 @@ from datamodules.errors import DataError
 from datamodules.mars import render as rendering_module
 from datamodules.mars.fast_render import render_file
 from datamodules.mars.features import read_run
-from datamodules.mars.render import Rendering, image_of, render
+from datamodules.mars.render import image_of, render
+from datamodules.mars.rendering import Rendering
 from tests.datamodules.mars.test_render import MICRO, MICRO_IMAGE, MICRO_RENDERING
 
 SMALL = Rendering(m_bins=40, t_bins=24)

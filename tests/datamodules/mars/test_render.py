@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from datamodules.errors import DataError
 from datamodules.mars.features import Run, read_run
-from datamodules.mars.render import Rendering, render, rendered
+from datamodules.mars.render import render, rendered
+from datamodules.mars.rendering import Rendering
 from datamodules.mars.tables import read_metadata
 from tests.datamodules.mars.files import write_data_set
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from blend.bank import Manifest, PredictionBank, write_bank
-from blend.submission import write_submission
+from blend.commands.submission import write_submission
+from datamodules.banks.bank import Manifest, PredictionBank, write_bank
 from datamodules.errors import DataError
 
 IDS = ["S0003", "S0004", "S0005"]

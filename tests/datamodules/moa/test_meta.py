@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from blend.bank import Manifest, write_bank
+from datamodules.banks.bank import Manifest, write_bank
 from datamodules.errors import DataError
 from datamodules.folds import TRAIN, VALID
 from datamodules.moa.datamodule import MoaDataModule

@@ -1,0 +1,1 @@
+"""Banks joined row by row."""

@@ -1,0 +1,120 @@
+"""What ``search``, ``compare`` and ``apply`` share: opening banks, and recording what went in."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from blend.aligned.align import align
+from blend.metrics.scores import find_metric
+from blend.problem import Problem
+from blend.settings import Inputs
+from datamodules.banks.bank import BankError, PredictionBank
+from datamodules.banks.sources import Source
+
+_WINDOWS, _WINDOW_BYTES = 64, 2**16
+_MOST_ROW_GROUPS = 64  # families, not the thousands of drugs that fold tables group by
+
+
+def open_problem(sources: Sequence[Source], inputs: Inputs, row_groups: bool) -> Problem:
+    """Align models with their truth and choose the judge's metric.
+
+    Args:
+        sources: The models.
+        inputs: Flags.
+        row_groups: Weights per row group are wanted.
+
+    Raises:
+        BankError: inputs do not fit together, or nobody names a metric.
+    """
+    named = [bank.manifest.metric for source in sources for bank in source.banks if bank.manifest.metric]
+    if inputs.metric is None and not named:
+        raise BankError("tables name no metric; give --metric r2, column_log_loss, mae or package.module:function")
+    stack = align(
+        sources,
+        truth=inputs.truth,
+        row_groups=row_groups,
+        groups=inputs.groups,
+        clip_predictions=inputs.clip_predictions,
+        allow_fold_mismatch=inputs.allow_fold_mismatch,
+    )
+    return Problem(stack, find_metric(inputs.metric or named[0], inputs.direction), int(inputs.memory * 2**30))
+
+
+def wants_row_groups(sources: Sequence[Source], inputs: Inputs, by: str) -> bool:
+    """Whether weights per group mean groups of rows: asked for, given by a file, or the only ones there are."""
+    if by != "auto":
+        return by == "rows"
+    bank = sources[0].banks[0]
+    named = "group" in bank.index and not bank.manifest.groups
+    return inputs.groups is not None or (named and bank.index["group"].nunique() <= _MOST_ROW_GROUPS)
+
+
+def fingerprint(bank: PredictionBank) -> str:
+    """SHA-256 of a bank's manifest, shape and evenly spaced windows of its predictions.
+
+    Any retrained or repredicted bank differs; reading gigabytes once more only to hash them is not worth its time.
+    """
+    digest = hashlib.sha256()
+    manifest = bank.path / "manifest.json"
+    digest.update(manifest.read_bytes() if manifest.is_file() else str(bank.path.name).encode())
+    digest.update(repr(bank.predictions.shape).encode())
+    flat = bank.predictions.reshape(-1)
+    window = _WINDOW_BYTES // flat.itemsize
+    for start in range(0, max(1, len(flat)), max(window, len(flat) // _WINDOWS)):
+        digest.update(flat[start : start + window].tobytes())
+    return digest.hexdigest()
+
+
+def describe_models(sources: Sequence[Source], folder: Path) -> list[dict[str, Any]]:
+    """What a weights file keeps of every model, paths relative to its folder."""
+    models = []
+    for source in sources:
+        experiment, variant, seeds = source.identity
+        models.append(
+            {
+                "name": source.name,
+                "experiment": experiment,
+                "variant": variant,
+                "seeds": list(seeds),
+                "path": os.path.relpath(source.path, folder),
+                "folds": folds(source),
+                "configs": configs(source),
+                "checkpoints": checkpoints(source),
+                "banks": [fingerprint(bank) for bank in source.banks],
+            }
+        )
+    return models
+
+
+def checkpoints(source: Source) -> dict[str, str]:
+    """Hash of the checkpoint behind each seed and fold, where banks tell."""
+    found = {}
+    for bank in source.banks:
+        if "checkpoint" in bank.manifest.hashes:
+            folds = "+".join(map(str, bank.manifest.folds))
+            found[f"seed{bank.manifest.seed}/fold{folds}"] = bank.manifest.hashes["checkpoint"]
+    return found
+
+
+def folds(source: Source) -> list[int]:
+    """Folds whose nets predicted; empty for a fit on all rows and for tables."""
+    found: set[int] = set()
+    for bank in source.banks:
+        trained_on = bank.manifest.extra.get("trained_on_fold")  # rows of a test set are in no fold
+        found |= set(bank.manifest.folds or ([trained_on] if isinstance(trained_on, int) else []))
+    return sorted(found)
+
+
+def configs(source: Source) -> list[str]:
+    """Hashes of the settings behind the banks, where they tell."""
+    return sorted({bank.manifest.hashes["config"] for bank in source.banks if "config" in bank.manifest.hashes})
+
+
+def versions() -> dict[str, str]:
+    """Versions of what weights depend on."""
+    return {name: version(name) for name in ("numpy", "scipy", "optuna", "pandas")}

@@ -1,0 +1,1 @@
+"""Scores of blends, nested and in-sample, and post-processing."""

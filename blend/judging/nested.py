@@ -1,0 +1,171 @@
+"""What a blend is worth on rows that did not choose it.
+
+*Nested* score: for each fold, weights are fitted on the other folds and judge this one; the score is taken over all rows
+together. Differences between blends carry a bootstrap over blocks of rows, the same blocks for both.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from blend.aligned.view import CHUNK_VALUES
+from blend.judging.judge import Steps, judge
+from blend.metrics.scores import Judged
+from blend.problem import Problem, subset
+from blend.solvers.base import Solver
+from blend.weights import Weights
+
+Array = npt.NDArray[np.float64]
+SAMPLES = 1000
+
+
+@dataclass
+class Fitted:
+    """A solver's result on all rows, and on all folds but one.
+
+    Attributes:
+        weights: Fitted on all rows.
+        nested: Weights by held-out fold; empty when nesting was not asked for.
+        seconds: Seconds of the fit on all rows.
+        nested_seconds: Nested seconds of all fits of the nested weights.
+        in_sample, held_out: Judged errors; ``held_out`` is None without nested weights.
+    """
+
+    weights: Weights
+    nested: dict[int, Weights]
+    seconds: float
+    nested_seconds: float
+    in_sample: Judged | None = None
+    held_out: Judged | None = None
+
+    @property
+    def honest(self) -> Judged:
+        """The nested errors, or where there are none the in-sample ones."""
+        judged = self.held_out or self.in_sample
+        assert judged is not None, "judge_all comes first"
+        return judged
+
+
+def fit(solver: Solver, problem: Problem, nested: bool = True, nested_solver: Solver | None = None) -> Fitted:
+    """Fit on all rows, and on all folds but each.
+
+    Args:
+        solver: Finds the weights.
+        problem: What to blend.
+        nested: Also fit the weights of the nested score.
+        nested_solver: A solver with other settings for these (fewer trials, no logs).
+    """
+    start = time.perf_counter()
+    weights = solver.fit(problem)
+    middle = time.perf_counter()
+    inner = nested_solver or solver
+    held: dict[int, Weights] = {}
+    if nested and len(problem.folds) > 1:
+        held = {fold: inner.fit(problem, [f for f in problem.folds if f != fold]) for fold in problem.folds}
+    return Fitted(weights, held, middle - start, time.perf_counter() - middle)
+
+
+def judge_all(problem: Problem, fits: Sequence[Fitted], steps: Steps | None = None) -> None:
+    """Fill in the exact errors of many fits, in one pass over the predictions."""
+    assignments = [fitted.weights for fitted in fits] + [fitted.nested for fitted in fits if fitted.nested]
+    judged = judge(problem, assignments, steps)
+    held_out = iter(judged[len(fits) :])
+    for fitted, in_sample in zip(fits, judged, strict=False):
+        fitted.in_sample = in_sample
+        fitted.held_out = next(held_out) if fitted.nested else None
+
+
+@dataclass
+class Difference:
+    """Score of one blend minus another's.
+
+    Attributes:
+        value: On all rows.
+        low, high: 95 % bootstrap interval.
+        error: Standard error.
+    """
+
+    value: float
+    low: float
+    high: float
+    error: float
+
+
+def difference(ours: Judged, theirs: Judged, samples: int = SAMPLES, seed: int = 0) -> Difference:
+    """Bootstrap the difference of two blends over blocks of rows."""
+    blocks = len(ours.errors)
+    draws = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1.0 / blocks), size=samples)
+    weights = draws.astype(np.float64)
+    gaps = ours.resampled(weights) - theirs.resampled(weights)
+    low, high = np.quantile(gaps, [0.025, 0.975])
+    return Difference(ours.score() - theirs.score(), float(low), float(high), float(gaps.std(ddof=1)))
+
+
+def what_each_adds(problem: Problem, solver: Solver, fitted: Fitted) -> tuple[dict[str, float], str]:
+    """Loss in score when a model is left out, per model, and how it was measured.
+
+    Quick solvers are fitted again without the model, nested; for the others its weight is spread over the rest.
+    """
+    models = problem.models
+    if models == 1:
+        return {}, "one model only"
+    if solver.quick and solver.refusal(problem) is None:
+        judged = judge(problem, [_without(problem, solver, k) for k in range(models)])
+        how = "nested score, fitted again without the model"
+        base = fitted.honest
+    else:
+        judged = judge(problem, [_renormalised(fitted.weights, k) for k in range(models)])
+        how = "in-sample score, its weight spread over the others"
+        assert fitted.in_sample is not None
+        base = fitted.in_sample
+    sign = problem.metric.sign
+    return {
+        name: sign * (without.score() - base.score()) for name, without in zip(problem.names, judged, strict=True)
+    }, how
+
+
+def _without(problem: Problem, solver: Solver, left_out: int) -> dict[int, Weights]:
+    keep = [k for k in range(problem.models) if k != left_out]
+    rest = subset(problem, keep)
+    folds = problem.folds
+    if len(folds) == 1:
+        return {folds[0]: solver.fit(rest).restore(problem.names, keep)}
+    return {f: solver.fit(rest, [g for g in folds if g != f]).restore(problem.names, keep) for f in folds}
+
+
+def _renormalised(weights: Weights, left_out: int) -> Weights:
+    values = weights.values.copy()
+    values[..., left_out] = 0.0
+    total = values.sum(axis=-1, keepdims=True)
+    others = np.full(values.shape[-1], 1.0 / max(1, values.shape[-1] - 1))
+    others[left_out] = 0.0
+    return weights.with_values(np.where(total > 0, values / np.where(total > 0, total, 1.0), others))
+
+
+def error_correlations(problem: Problem) -> Array:
+    """``(models, models)`` correlation of the models' errors (prediction minus truth), targets of equal weight."""
+    if problem.metric.name == "r2":
+        moments = problem.moments()
+        gram = moments.gram.sum(axis=0)
+        sst = moments.truth_sums().pooled(np.ones((1, len(moments.counts)))).total_squares()[0]
+        counts, live = moments.counts.sum(), sst > 0
+        means = gram[live][:, :-2, -1] / counts
+        covariance = gram[live][:, :-2, :-2] - counts * means[:, :, None] * means[:, None, :]
+        return _correlation(np.einsum("tkl,t->kl", covariance, 1.0 / sst[live]))
+    total, first, cells = np.zeros((problem.models, problem.models)), np.zeros(problem.models), 0
+    scale = problem.stack.target_scale
+    for chunk in problem.stack.chunks(CHUNK_VALUES // 4):
+        e = np.subtract(chunk.predictions, chunk.truth, dtype=np.float64) * scale
+        e = e.reshape(problem.models, -1)
+        total, first, cells = total + e @ e.T, first + e.sum(axis=1), cells + e.shape[1]
+    return _correlation(total - np.outer(first, first) / cells)
+
+
+def _correlation(covariance: Array) -> Array:
+    deviation = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+    return covariance / np.outer(deviation, deviation)

@@ -1,0 +1,1 @@
+"""Metrics as sums, matrices and cells."""

@@ -1,0 +1,1 @@
+"""Prediction banks: rows with ids and predictions."""

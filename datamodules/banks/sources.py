@@ -1,0 +1,151 @@
+"""From a BANK argument of the command line to the banks of one model.
+
+A BANK is a bank folder, a fold directory (``.../fold0``), a seed directory (its folds are joined), a variant directory
+(its seeds are averaged), an experiment directory with one variant, a table (``.npz``, ``.csv``), a glob of any of
+these, or ``NAME=BANK`` to name a model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datamodules.banks.bank import BankError, PredictionBank
+from datamodules.banks.tables import SUFFIXES, TableBank
+
+_FOLD = re.compile(r"fold(\d+|full)")
+_SEED = re.compile(r"seed\d+")
+OUT_OF_FOLD = "bank"
+
+
+@dataclass
+class Source:
+    """One model to blend.
+
+    Attributes:
+        name: Label in tables and weights files, unique in a blend.
+        path: What the argument named.
+        seeds: For each seed its banks, one per fold.
+    """
+
+    name: str
+    path: Path
+    seeds: list[list[PredictionBank]]
+
+    @property
+    def banks(self) -> list[PredictionBank]:
+        """All banks of all seeds."""
+        return [bank for seed in self.seeds for bank in seed]
+
+    @property
+    def kind(self) -> str:
+        """``out_of_fold`` or ``test``."""
+        return self.seeds[0][0].manifest.kind
+
+    @property
+    def identity(self) -> tuple[str, str, tuple[int, ...]]:
+        """What stays the same between out-of-fold and test predictions: experiment, variant, seeds."""
+        first = self.seeds[0][0].manifest
+        seeds = {bank.manifest.seed for bank in self.banks if bank.manifest.seed is not None}
+        return first.experiment, first.variant, tuple(sorted(seeds))
+
+
+def resolve(arguments: Sequence[str], part: str = OUT_OF_FOLD) -> list[Source]:
+    """Find the models that arguments name.
+
+    Args:
+        arguments: See the module's text.
+        part: Folder inside each fold directory: ``bank``, or ``predictions/<name>`` for test predictions.
+
+    Raises:
+        BankError: nothing is there, a fold is unfinished, or an experiment has several variants.
+    """
+    if not arguments:
+        raise BankError("there is nothing to blend: name at least one BANK (a run directory, a bank folder or a table)")
+    sources = []
+    for argument in arguments:
+        name, _, location = ("", "", argument) if Path(argument).exists() else argument.partition("=")
+        paths = _expand(location or name)
+        name = name if location else ""
+        if name and len(paths) > 1:
+            raise BankError(f"{argument}: one name for {len(paths)} models; give each model its own NAME=BANK")
+        sources += [_source(path, part, name) for path in paths]
+    _name_apart(sources)
+    return sources
+
+
+def _expand(location: str) -> list[Path]:
+    if Path(location).exists():
+        return [Path(location)]
+    anchor = Path(location).anchor
+    matches = sorted(Path(anchor or ".").glob(location[len(anchor) :]))
+    paths = [p for p in matches if p.is_dir() or p.suffix in SUFFIXES]
+    if not paths:
+        raise BankError(f"{location}: there is no such run, bank or table; is the run finished, is the path right?")
+    return paths
+
+
+def _source(path: Path, part: str, name: str) -> Source:
+    if path.is_file():
+        if path.suffix not in SUFFIXES:
+            raise BankError(f"{path} is not a bank: give a run directory, a bank folder, an .npz or a .csv file")
+        bank: PredictionBank = TableBank(path, "out_of_fold" if part == OUT_OF_FOLD else "test")
+        return Source(name or bank.manifest.experiment, path, [[bank]])
+    seeds = [[PredictionBank(folder) for folder in folders] for folders in _folders(path, part)]
+    for held in (bank for banks in seeds for bank in banks):
+        if held.manifest.kind == "truth":
+            raise BankError(f"{held.path} holds true values, not predictions; name the model's run instead")
+    return Source(name or seeds[0][0].name, path, seeds)
+
+
+def _folders(path: Path, part: str) -> list[list[Path]]:
+    """Bank folders of a directory: for each seed its folds."""
+    if (path / "manifest.json").is_file():
+        return [[path]]
+    if (path / part).is_dir():
+        return [[path / part]]
+    children = sorted(child for child in path.iterdir() if child.is_dir())
+    folds = [child for child in children if _FOLD.fullmatch(child.name)]
+    if folds:
+        return [_fold_banks(path, folds, part)]
+    seeds = [child for child in children if _SEED.fullmatch(child.name)]
+    if seeds:
+        return [banks for seed in seeds for banks in _folders(seed, part)]
+    variants = [child for child in children if any(_SEED.fullmatch(c.name) for c in child.iterdir() if c.is_dir())]
+    if len(variants) == 1:
+        return _folders(variants[0], part)
+    if variants:
+        raise BankError(f"{path} holds the variants {', '.join(v.name for v in variants)}; name one of them")
+    raise BankError(
+        f"{path} holds no {part}; give a run directory (with seed<S>/fold<F>/{part}), a bank folder or a table"
+    )
+
+
+def _fold_banks(path: Path, folds: list[Path], part: str) -> list[Path]:
+    held_out = [fold for fold in folds if fold.name != "foldfull"]  # a fit on all rows holds nothing out
+    if part == OUT_OF_FOLD or any((fold / part).is_dir() for fold in held_out):
+        folds = held_out
+    missing = [fold for fold in folds if not (fold / part).is_dir()]
+    if missing or not folds:
+        where = missing[0] if missing else path
+        raise BankError(f"{where} has no {part}: its run is not finished, or was not asked to predict; run it again")
+    return [fold / part for fold in folds]
+
+
+def _name_apart(sources: list[Source]) -> None:
+    """Make names unique: by seed where that is enough, else by path."""
+    for tell_apart in (_with_seeds, lambda source: str(source.path)):
+        names = [source.name for source in sources]
+        for source in sources:
+            if names.count(source.name) > 1:
+                source.name = tell_apart(source)
+    names = [source.name for source in sources]
+    for name in names:
+        if names.count(name) > 1:
+            raise BankError(f"{name} was given {names.count(name)} times; give each model once")
+
+
+def _with_seeds(source: Source) -> str:
+    return f"{source.name}/seed{'+'.join(map(str, source.identity[2]))}"

@@ -1,0 +1,1 @@
+"""GWI / OpenFWI."""

@@ -1,0 +1,70 @@
+"""Where the parts of the GWI domain live, and what its experiments share."""
+
+from __future__ import annotations
+
+from datamodules.gwi.settings import GwiData
+from experiments.engine.declare import Domain, Experiment, Published
+from lit_modules.gwi.settings import Inversion
+from lit_modules.settings import Optim
+
+GWI = Domain(
+    name="gwi",
+    datamodule="datamodules.gwi.datamodule:GwiDataModule",
+    demo="experiments.domains.gwi.report:make_demo",
+    report="experiments.domains.gwi.report:report",
+    predict="experiments.domains.gwi.predict:predict",
+    metric="mae",
+    demo_announcement=(
+        "no --data_dir, so maps of three families are generated and shot (minutes, once) and a small net is trained; "
+        "the scores say nothing about the competition's"
+    ),
+)
+
+GWI_FAMILY = Domain(
+    name="gwi",
+    datamodule="datamodules.gwi.maps:FamilyDataModule",
+    demo="experiments.domains.gwi.family_report:make_demo",
+    report="experiments.domains.gwi.family_report:report",
+    predict="experiments.domains.gwi.family_predict:predict",
+    metric="column_log_loss",
+    demo_announcement=(
+        "no --data_dir, so maps of all ten families are generated (seconds, not shot) and a small net is trained; "
+        "generated families are easier or harder to tell apart than real ones"
+    ),
+)
+
+WRITE_UP = "Kaggle waveform-inversion, write-up of the 4th place"
+LEADERBOARD = (Published(8.6, "public leaderboard MAE in m/s of three such models, many runs each", WRITE_UP),)
+
+
+def inversion(name: str, model: Inversion, data: GwiData) -> Experiment:
+    """An experiment with the 4th place's net, loss, optimiser and schedule (batch and epochs are not published).
+
+    Args:
+        name: Name of the experiment file.
+        model: Settings of the net; they say how lines are mirrored.
+        data: Settings of the data; they say which families are shown more often.
+    """
+    return Experiment(
+        name=name,
+        domain=GWI,
+        task="lit_modules.gwi.task:GwiTask",
+        model=model,
+        data=data,
+        optim=Optim(weight_decay_per_lr=4.0),
+        epochs=50,
+        batch_size=512,
+        lr=1e-3,
+        demo={
+            "model.dim": 64,
+            "model.blocks": 4,
+            "model.head_dim": 64,
+            "model.gain": 30.0,
+            "model.norm_momentum": 0.1,
+            "data.weights": "",
+            "epochs": 12 if data.exact_mirror else 24,  # mirror images double the training rows
+            "batch_size": 16,
+            "lr": 2e-3,
+        },
+        published=LEADERBOARD,
+    )

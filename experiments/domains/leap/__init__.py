@@ -1,0 +1,1 @@
+"""LEAP / ClimSim."""

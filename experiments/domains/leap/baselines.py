@@ -1,0 +1,69 @@
+"""Scores that every LEAP score is read beside: the training mean and ridge regression, on the same rows."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from filelock import FileLock
+
+from datamodules.batches import OrderedBatches, Rows
+from datamodules.files import read_json, write_json
+from datamodules.folds import TRAIN, VALID
+from datamodules.leap.datamodule import LeapDataModule
+from datamodules.leap.schema import N_TARGETS, TARGET_GROUPS
+from datamodules.loader import BatchLoader
+from lit_modules.leap.ridge import RidgeTask
+from lit_modules.leap.settings import Ridge
+from lit_modules.leap.task import LeapTask
+from lit_modules.metrics import StreamingR2
+from lit_modules.settings import Optim
+
+VERSION = 4
+_BATCH = 4096
+
+
+def baseline_scores(data: LeapDataModule, clamp_water: bool = False) -> dict[str, list[float]]:
+    """R2 of the 368 targets for ``mean`` and ``ridge``, post-processed like a net's; cached beside the store.
+
+    Args:
+        data: Prepared data with a validation fold.
+        clamp_water: As the net that is compared.
+    """
+    rows = {role: data.rows(role) for role in (TRAIN, VALID)}
+    digest = hashlib.sha256(f"{VERSION}|{data.data_hash}|{clamp_water}|".encode())
+    for role, positions in rows.items():
+        digest.update(f"{role}{len(positions)}|".encode() + positions.tobytes())
+    path = Path(data.cache_dir) / f"baselines-{digest.hexdigest()[:16]}.json"
+    with FileLock(str(path) + ".lock"):
+        if not path.is_file():
+            write_json(path, _fit_and_score(data, rows, clamp_water))
+        return dict(read_json(path))
+
+
+def _fit_and_score(data: LeapDataModule, rows: dict[str, Rows], clamp_water: bool) -> dict[str, list[float]]:
+    task = RidgeTask(Ridge(clamp_water=clamp_water), Optim(), 1.0, data.statistics()).eval()
+    scores = {"mean": _score(task, data, rows[VALID])}  # a fresh ridge is all zeros: the training mean
+    task.first_late_row = int(rows[TRAIN][int(len(rows[TRAIN]) * 0.8)])
+    for batch in BatchLoader(data.read, OrderedBatches(rows[TRAIN], _BATCH)):
+        task.accumulate(batch)
+    task.solve()
+    return scores | {"ridge": _score(task, data, rows[VALID])}
+
+
+@torch.no_grad()
+def _score(task: LeapTask, data: LeapDataModule, rows: Rows) -> list[float]:
+    metric = StreamingR2(N_TARGETS)
+    for batch in BatchLoader(data.read, OrderedBatches(rows, _BATCH)):
+        metric.update(task.physical(task(batch["profiles"], batch["scalars"]), batch), batch["targets"])
+    return [float(value) for value in metric.per_target()]
+
+
+def group_means(per_target: npt.ArrayLike) -> dict[str, float]:
+    """Mean R2 in all (the judge's score), with targets held to [-1, 1], and per variable group."""
+    values = np.asarray(per_target)
+    means = {"all": float(values.mean()), "clipped": float(values.clip(-1, 1).mean())}
+    return means | {name: float(values[where].mean()) for name, where in TARGET_GROUPS.items()}

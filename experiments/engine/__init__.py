@@ -1,0 +1,1 @@
+"""What turns a declaration and a command line into a run."""

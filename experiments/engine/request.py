@@ -1,0 +1,32 @@
+"""What ``experiments/predict.py`` is asked for, as domains read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass
+class Request:
+    """What to predict.
+
+    Args:
+        run: Run directory (``runs/<experiment>/<variant>/seed<S>/fold<F>``) or a checkpoint file.
+        input: What to predict, such as ``test.csv`` or a parquet file.
+        submission: CSV file to write.
+        weights: The judge's sample submission, which gives the column weights, ids and order.
+        checkpoint: best, last, or epoch<N> of a run with --train.keep_epochs.
+        bank: Keep the predictions as a bank in the run directory too, for blending.
+        batch_size: Rows that are predicted at a time.
+        accelerator: auto takes a CUDA GPU where there is one.
+    """
+
+    run: Path
+    input: Path
+    submission: Path | None = None
+    weights: Path | None = None
+    checkpoint: str = "best"
+    bank: bool = True
+    batch_size: int = 4096
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"

@@ -1,0 +1,44 @@
+"""From a declaration and a command line to a finished run; torch is imported only after the arguments are right."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from experiments.engine.cli import Settings, parse
+from experiments.engine.declare import Experiment
+
+
+def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
+    """Run an experiment file: what ``python experiments/<name>.py ...`` does.
+
+    Args:
+        experiment: The declaration.
+        argv: Arguments instead of the command line's.
+    """
+    settings = parse(experiment, argv)
+    if settings.demo:
+        print(f"DEMO: {experiment.domain.demo_announcement}", flush=True)
+    from datamodules.errors import DataError
+
+    try:
+        execute(settings, list(sys.argv[1:] if argv is None else argv))
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def execute(settings: Settings, arguments: list[str]) -> None:
+    """Train the stage before, if there is one, then the one run, or one process for each fold and seed."""
+    if settings.experiment.previous:
+        from experiments.engine.stages import train_previous
+
+        settings, arguments = train_previous(settings, arguments)
+    if settings.daily.fold == "all" or settings.daily.seeds:
+        from experiments.engine.grid import run_grid
+
+        run_grid(settings, arguments)
+    else:
+        from experiments.engine.training import train
+
+        train(settings)

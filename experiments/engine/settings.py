@@ -1,0 +1,111 @@
+"""Typed settings of a run: the flat daily flags and the ``--train.*`` group (no torch here: ``--help`` reads this file)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+FileFormat = Literal["torch_export", "torchscript"]
+
+
+@dataclass
+class Daily:
+    """The flags of every day.
+
+    Args:
+        data_dir: Folder of the raw files; without it a synthetic demo data set is made and a smaller net trained.
+        devices: GPUs (or CPU processes) to train on: a number, or auto for all GPUs. Changes speed, not results.
+        num_nodes: Machines, with torchrun or SLURM.
+        accelerator: auto takes CUDA GPUs where there are any, else the CPU (float64 rules out Apple's MPS).
+        precision: auto = bf16-mixed on GPUs that have it, else 32-true.
+        fold: Number of the fold to hold out, all (one process per fold) or full (train on every row).
+        seed: Seed of weights, shuffling and dropout.
+        seeds: Several seeds, such as 0,1,2: each is a run of its own (or one for every fold), and blends take their mean.
+        epochs: Passes over the training rows.
+        batch_size: Rows of one optimiser step, all devices and accumulated micro-batches together.
+        lr: Peak learning rate.
+        resume: auto = go on from the newest checkpoint of this run or start; never = start anew (the old run is set
+            aside); or the path of a checkpoint of the same settings.
+        init_from: Checkpoint or run directory whose weights this new run starts from (recorded as its parent); none = do
+            without the earlier phase that the experiment begins with.
+        wandb: offline keeps a W&B run on disk without a key; online sends it; disabled.
+        variant: Name of these settings in the run directory; default: demo or default, plus a short hash of the
+            settings that differ from the declaration.
+        out: Folder of runs, predictions and cached data.
+    """
+
+    data_dir: Path | None = None
+    devices: int | Literal["auto"] = "auto"
+    num_nodes: int = 1
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    fold: int | Literal["all", "full"] = 0
+    seed: int = 0
+    seeds: str = ""
+    epochs: int = 1
+    batch_size: int = 1024
+    lr: float = 1e-3
+    resume: str = "auto"
+    init_from: Literal["none"] | Path | None = None
+    wandb: Literal["online", "offline", "disabled"] = "offline"
+    variant: str | None = None
+    out: Path = Path("runs")
+
+    def __post_init__(self) -> None:
+        for name in ("num_nodes", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        names = [name.strip() for name in self.seeds.split(",")] if self.seeds else []
+        if not all(name.isdecimal() for name in names) or len(set(names)) < len(names):
+            raise ValueError(f"--seeds takes different whole numbers such as 0,1,2, got {self.seeds!r}")
+        if self.devices != "auto" and self.devices < 1:
+            raise ValueError(f"--devices must be at least 1, got {self.devices}")
+        if self.lr <= 0:
+            raise ValueError(f"--lr must be above 0, got {self.lr}")
+
+    @property
+    def seed_list(self) -> list[int]:
+        """``seeds``, or the one ``seed``."""
+        return [int(name) for name in self.seeds.split(",")] if self.seeds else [self.seed]
+
+
+@dataclass
+class Train:
+    """How the training loop runs.
+
+    Args:
+        accumulate: micro-batches of one optimiser step; saves memory, keeps the effective batch.
+        grad_clip: Largest gradient norm; 0 = no clipping.
+        patience: Stop after so many validations without a better score; 0 = never.
+        ema_decay: Decay of an exponential moving average of the weights, such as 0.999; 0 = off.
+        compile: Compile the net in place (torch.compile).
+        checkpoint_every: Optimiser steps between checkpoints inside an epoch; 0 = only at the end of an epoch.
+        keep_epochs: Keep the checkpoint of every epoch, so that blends can weigh epochs (``experiments/checkpoint_bank.py``).
+        validate_every: Validations per epoch happen after this share of it (1 = at its end).
+        sync_batchnorm: BatchNorm over all GPUs.
+        deterministic: Only deterministic algorithms.
+        progress: Show progress bars.
+        figures: Draw pictures after every validation and at the end.
+        log_every: Optimiser steps between logged training losses.
+    """
+
+    accumulate: int = 1
+    grad_clip: float = 0.0
+    patience: int = 0
+    ema_decay: float = 0.0
+    compile: bool = False
+    checkpoint_every: int = 500
+    keep_epochs: bool = False
+    validate_every: float = 1.0
+    sync_batchnorm: bool = True
+    deterministic: bool = False
+    progress: bool = True
+    figures: bool = True
+    log_every: int = 20
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"train.ema_decay must lie in [0, 1), got {self.ema_decay}")
+        if not 0 < self.validate_every <= 1:
+            raise ValueError(f"train.validate_every is a share of an epoch in (0, 1], got {self.validate_every}")

@@ -1,0 +1,1 @@
+"""The tables of docs/results.md: YAML files of runs, and what makes them."""
