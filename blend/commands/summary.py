@@ -109,7 +109,7 @@ def paragraphs(found: Found) -> list[str]:
         f"Against {interval.format(found.against_single, found.against_equal)}.",
         *([] if found.shrunk is None else [shrink_text(found.shrunk)]),
         report.table(MODEL_HEADER, model_rows(found)),
-        f"adds: loss of {found.adds_how} (positive = it helps); {mean}.",
+        f"adds: {f'loss of {found.adds_how} (positive = it helps)' if found.adds else found.adds_how}; {mean}.",
         *([report.table(STEP_HEADER, step_rows(found))] if found.step_scores else []),
         "\n".join(f"- {note}" for note in notes if note),
         f"{found.seconds:.1f} s in all, {found.result.nested_seconds:.1f} s of them for nested weights.",

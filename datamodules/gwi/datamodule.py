@@ -17,7 +17,7 @@ from datamodules.gwi.gathers import COMPACT_SAMPLES, resize_time, zero_last_samp
 from datamodules.gwi.maps import MapDataModule
 from datamodules.gwi.schema import N_SAMPLES
 from datamodules.gwi.settings import GwiData
-from datamodules.gwi.simulated import mirrored_central_shots, simulated_gathers
+from datamodules.gwi.simulated import check_gathers, mirrored_central_shots, simulated_gathers
 from datamodules.gwi.simulator import CENTRAL_SHOT, mirror
 
 _MEDIAN_ROWS = 2000
@@ -41,6 +41,17 @@ class GwiDataModule(MapDataModule):
         self._central = []
         if self.settings.exact_mirror:
             self._central = [mirrored_central_shots(file, digest, self.cache_dir, self._full) for file, digest in pairs]
+
+    @property
+    def thoroughness(self) -> int:
+        """Above that of the maps alone where their gathers are looked at too."""
+        return super().thoroughness + 2 * self.settings.check_gathers
+
+    def check(self, file: MapFile) -> None:
+        """All values of a file, and whether its gathers are those of its maps."""
+        super().check(file)
+        if self.settings.check_gathers:
+            check_gathers(file)
 
     @property
     def _full(self) -> bool:

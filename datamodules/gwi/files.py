@@ -1,6 +1,7 @@
 """Where velocity maps and gathers lie: OpenFWI's and Kaggle's folders, generated shards, Kaggle's test folder.
 
 <Family>/data/data1.npy + <Family>/model/model1.npy          Vel and Style families
+<Family>/seismic/seismic1.npy + <Family>/vmodel/vmodel1.npy  the same, as some copies name them
 <Family>/seis2_1_0.npy + <Family>/vel2_1_0.npy               Fault families
 <Family>/shard-s0-00000000/{velocity,gathers}.npy            generated (datamodules/gwi/shards.py)
 <Family>/.../*model1.npy                                     real maps that nobody shot: without gathers
@@ -9,6 +10,7 @@ test/<oid>.npy                                               gathers without a m
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,10 @@ from datamodules.gwi.shards import GATHERS, MANIFEST, VELOCITY, read_manifest
 _FULL = (N_SHOTS, N_SAMPLES, N_RECEIVERS)
 _COMPACT = (N_SHOTS, COMPACT_SAMPLES, N_RECEIVERS)
 _CHECKED_AT_ONCE = 100
+# folder and stem of gathers, then of their maps; None = the same folder
+_LAYOUTS = (("data", "data", "model", "model"), ("seismic", "seismic", "vmodel", "vmodel"), (None, "seis", None, "vel"))
+_MAP = re.compile(r"(?:.*model|vel)(.*)")
+_LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,13 @@ def find_files(folder: Path) -> list[MapFile]:
         raise DataError(
             f"{folder} holds no maps; looked for <Family>/model/model*.npy, <Family>/vel*.npy and <Family>/shard-*"
         )
+    named: dict[tuple[str, str], Path] = {}
+    for file in found:
+        other = named.setdefault((file.family, file.name), file.velocity)
+        if other != file.velocity:
+            raise DataError(
+                f"{other} and {file.velocity} are both {file.name} of {file.family}; rename or remove one of them, for rows are named so"
+            )
     return sorted(found, key=lambda file: (file.family, file.name))
 
 
@@ -94,29 +107,25 @@ def _shard(path: Path) -> MapFile:
 
 def _pair(path: Path, root: Path) -> list[MapFile]:
     """The file of maps with its partner, or nothing for a file of gathers."""
-    stem = path.stem
-    if stem.startswith("seis"):
-        _demand(path, path.with_name(f"vel{stem[4:]}.npy"))
+    for folder, stem, of_maps, map_stem in _LAYOUTS:
+        if path.stem.startswith(stem) and folder in (None, path.parent.name):
+            velocity = _beside(path, of_maps) / f"{map_stem}{path.stem.removeprefix(stem)}.npy"
+            if not velocity.is_file():
+                raise DataError(f"{path} has no partner {velocity}; add the velocity maps or remove the gathers")
+            return []
+    if not (named := _MAP.fullmatch(path.stem)):
         return []
-    if stem.startswith("data") and path.parent.name == "data":
-        _demand(path, path.parent.parent / "model" / f"model{stem[4:]}.npy")
-        return []
-    if stem.startswith("vel"):
-        gathers = path.with_name(f"seis{stem[3:]}.npy")
-    elif "model" in stem:
-        gathers = path.parent.parent / "data" / f"data{stem.rpartition('model')[2]}.npy"
-    else:
-        return []
+    partners = [_beside(path, folder) / f"{stem}{named[1]}.npy" for folder, stem, *_ in _LAYOUTS]
+    shot = next((gathers for gathers in partners if gathers.is_file()), None)
     rows = len(open_velocity(path))
-    shot = gathers if gathers.is_file() else None
     if shot is not None:
         open_gathers(shot, rows)
-    return [MapFile(family_of(path, root), stem, path, shot, rows)]
+    return [MapFile(family_of(path, root), path.stem, path, shot, rows)]
 
 
-def _demand(gathers: Path, velocity: Path) -> None:
-    if not velocity.is_file():
-        raise DataError(f"{gathers} has no partner {velocity}; add the velocity maps or remove the gathers")
+def _beside(path: Path, folder: str | None) -> Path:
+    """The folder of a file's partner."""
+    return path.parent if folder is None else path.parent.parent / folder
 
 
 def family_of(path: Path, root: Path) -> str:
@@ -150,7 +159,7 @@ def open_velocity(path: Path) -> npt.NDArray[np.float32]:
         raise DataError(f"{path} has the shape {array.shape}; velocity files are (maps, 1, {SIDE}, {SIDE})")
     if array.dtype != np.float32:
         raise DataError(
-            f"{path} holds {array.dtype}; velocities are float32 (half precision alone costs 0.5 m/s): convert them from the source"
+            f"{path} holds {array.dtype}{_big_endian(array)}; velocities are float32 (half precision alone costs 0.5 m/s): convert them from the source"
         )
     return array.reshape(-1, SIDE, SIDE)
 
@@ -164,7 +173,9 @@ def open_gathers(path: Path, rows: int) -> npt.NDArray[Any]:
     array = _open(path)
     wanted = {np.dtype(np.float32): _FULL, np.dtype(np.float16): _COMPACT}
     if array.dtype not in wanted:
-        raise DataError(f"{path} holds {array.dtype}; gathers are float32, or float16 of {COMPACT_SAMPLES} samples")
+        raise DataError(
+            f"{path} holds {array.dtype}{_big_endian(array)}; gathers are float32, or float16 of {COMPACT_SAMPLES} samples"
+        )
     if array.ndim != 4 or array.shape[1:] != wanted[array.dtype]:
         raise DataError(f"{path} has the shape {array.shape}; {array.dtype} gathers are (maps, *{wanted[array.dtype]})")
     if len(array) != rows:
@@ -180,7 +191,9 @@ def open_test_gathers(path: Path) -> npt.NDArray[np.float32]:
     """
     array = _open(path)
     if array.shape != _FULL or array.dtype != np.float32:
-        raise DataError(f"{path} holds {array.dtype} of shape {array.shape}; test files are float32 {_FULL}")
+        raise DataError(
+            f"{path} holds {array.dtype}{_big_endian(array)} of shape {array.shape}; test files are float32 {_FULL}"
+        )
     if not np.isfinite(array).all():
         raise DataError(f"{path} holds NaN or infinite values; restore it from the source")
     return array
@@ -201,8 +214,11 @@ def check_values(file: MapFile) -> None:
         if bad.any():
             row = int(bad.argmax())
             value = block[row][~((block[row] >= low) & (block[row] <= high))][0]
+            advice = "mend or remove the file"
+            if low <= 1000 * np.median(block[row]) <= high:
+                advice = "it seems to hold kilometres per second: multiply it by 1000"
             raise DataError(
-                f"{file.velocity}, map {start + row}: velocity {value} is outside of {low:,.0f} to {high:,.0f} m/s; mend or remove the file"
+                f"{file.velocity}, map {start + row}: velocity {value} is outside of {low:,.0f} to {high:,.0f} m/s; {advice}"
             )
         if file.gathers is not None:
             sums = np.asarray(file.recorded()[start : start + _CHECKED_AT_ONCE]).sum((1, 2, 3), dtype=np.float64)
@@ -212,13 +228,29 @@ def check_values(file: MapFile) -> None:
                 )
 
 
+def _big_endian(array: npt.NDArray[Any]) -> str:
+    return " (big-endian)" if array.dtype.byteorder == ">" else ""
+
+
 def _open(path: Path) -> npt.NDArray[Any]:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as file:
+            begins = file.read(len(_LFS_POINTER))
+        if begins == _LFS_POINTER:
+            raise DataError(f"{path} is a pointer of Git LFS, not the file itself; fetch that with `git lfs pull`")
+        if begins.startswith(b"PK"):
+            raise DataError(
+                f"{path} is an .npz archive (or another zip) under the name of an .npy; save one array with np.save"
+            )
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
+    except DataError:
+        raise
     except (ValueError, OSError, EOFError) as error:
+        if "object" in str(error).lower():
+            raise DataError(
+                f"{path} holds Python objects, such as maps of different shapes, which are never loaded; save it as one float32 array"
+            ) from None
         raise DataError(f"{path} is not a whole .npy array ({error}); restore it from the source") from None
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"{path} is an archive of several arrays, not one .npy array")
     return array

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,15 @@ from datamodules.gwi.schema import FAMILIES, family_name
 from datamodules.gwi.settings import FamilyMaps, GwiMaps
 from datamodules.gwi.shards import verify_shard
 
+_SHARD = re.compile(r"shard-s\d+-(\d+)")
+_FAULT = re.compile(r"vel(\d+)_\d+_(\d+)")
+
 
 class MapDataModule(BaseDataModule):
     """Batches of ``velocity`` (B, 70, 70) in m/s and ``family`` (B,), the number of the family.
 
     Folds hold out whole files: neighbours in a file, and Style_A and Style_B of one number, share what made them, so
-    file k of every family falls into the same fold.
+    files of one number fall into the same fold in every family.
     """
 
     settings: GwiMaps
@@ -73,16 +78,25 @@ class MapDataModule(BaseDataModule):
         mark = self.cache_dir / "gwi" / f"checked-{name}.json"
         if mark.is_file():
             known = read_json(mark)
-            if known["stamp"] == stamp and known["values"] >= self.settings.check_values:
+            if known["stamp"] == stamp and known["values"] >= self.thoroughness:
                 return str(known["sha256"])
+        self.check(file)
+        digest = hashlib.sha256(file.maps().tobytes()).hexdigest()
+        content = {"file": str(file.velocity), "stamp": stamp, "values": self.thoroughness, "sha256": digest}
+        write_json(mark, content)
+        return digest
+
+    @property
+    def thoroughness(self) -> int:
+        """What :meth:`check` looks at, as a number: a file that was checked more thoroughly is not checked again."""
+        return int(self.settings.check_values)
+
+    def check(self, file: MapFile) -> None:
+        """Read all values of a file that is seen for the first time, if that is wanted."""
         if self.settings.check_values:
             if file.name.startswith("shard-"):
                 verify_shard(file.velocity.parent)
             check_values(file)
-        digest = hashlib.sha256(file.maps().tobytes()).hexdigest()
-        content = {"file": str(file.velocity), "stamp": stamp, "values": self.settings.check_values, "sha256": digest}
-        write_json(mark, content)
-        return digest
 
     def rows(self, role: str) -> Rows:
         """Row positions with a role."""
@@ -179,23 +193,51 @@ class FamilyDataModule(MapDataModule):
 
 
 def split_by_file(files: list[MapFile], n_folds: int) -> FoldTable:
-    """Folds of whole files: the k-th file of every family goes to fold k modulo the number of folds.
+    """Folds of whole files: file number k of every family goes to fold k modulo the number of folds, whichever others are there.
+
+    OpenFWI counts files from 1 and this program's shards from 0; the first of each goes to fold 0.
 
     Raises:
-        DataError: a family of one file, which cannot be both trained on and validated.
+        DataError: a family of one file, or whose files all fall into one fold: it cannot be both trained on and validated.
     """
-    number: dict[str, int] = {}
-    place = []
-    for file in files:
-        place.append(number.get(file.family, 0))
-        number[file.family] = place[-1] + 1
-    family, fewest = min(number.items(), key=lambda item: item[1])
+    numbers = _numbers(files)
+    of_family: dict[str, set[int]] = {}
+    for file, number in zip(files, numbers, strict=True):
+        of_family.setdefault(file.family, set()).add(number)
+    family, fewest = min(((name, len(known)) for name, known in of_family.items()), key=lambda item: item[1])
     if fewest < 2:
         raise DataError(
             f"{family} has one file only, and whole files are held out; give a second one or leave it out with --data.families"
         )
-    keys = np.array([f"{file.family}/{file.name}" for file in files])
-    return FoldTable.from_assignment(keys, np.array(place) % min(n_folds, fewest))
+    most = min(n_folds, fewest)
+    # numbers with gaps, such as 1 and 3, may all be alike modulo one number of folds, not modulo another
+    for folds in (*range(most, n_folds + 1), *range(most - 1, 1, -1)):
+        if all(len({number % folds for number in known}) > 1 for known in of_family.values()):
+            keys = np.array([f"{file.family}/{file.name}" for file in files])
+            return FoldTable.from_assignment(keys, np.unique(np.array(numbers) % folds, return_inverse=True)[1])
+    raise DataError(
+        f"the numbers of {family}'s files, {', '.join(str(n + 1) for n in sorted(of_family[family]))}, leave it in one fold of {n_folds} or fewer; "
+        "give more files or a larger --data.n_folds"
+    )
+
+
+def _numbers(files: list[MapFile]) -> list[int]:
+    """Number of each file, from 0; files of one number share what made them, or may."""
+    shards = [file.rows for file in files if _SHARD.fullmatch(file.name)]
+    out, nameless = [], Counter[str]()
+    for file in files:
+        if shard := _SHARD.fullmatch(file.name):
+            # the largest shard's size: a smaller one belongs to the number of the large one that would hold its maps
+            out.append(int(shard[1]) // max(shards))
+        elif fault := _FAULT.fullmatch(file.name):
+            # one number of a file for each number of layers (2, 3, 4 or 6, 7, 8): Kaggle's sample has the first of two only
+            out.append(int(fault[1]) // 2 + int(fault[2]) - 1)
+        elif number := re.search(r"(\d+)\D*$", file.name):
+            out.append(int(number[1]) - 1)
+        else:
+            out.append(nameless[file.family])
+            nameless[file.family] += 1
+    return out
 
 
 def _stamp(path: Path) -> list[int]:

@@ -56,8 +56,11 @@ class GwiData(GwiMaps):
         samples: Time samples that a net gets: 288 (4th place), or all 1000, which compact shards have not kept.
         exact_mirror: Train on the mirror image of every training map too, its central shot simulated (once, cached).
         simulate: Shoot maps that have no gathers (once, cached); otherwise they are an error.
+        check_gathers: Shoot one shot of the first and of the last map of every file (once, cached) and refuse files whose gathers are
+            of other maps; false for gathers of another simulator or survey.
     """
 
     samples: Literal[288, 1000] = 288
     exact_mirror: bool = False
     simulate: bool = True
+    check_gathers: bool = True

@@ -23,7 +23,7 @@ from lit_modules.settings import Optim
 _NOT_IN_VARIANT = (
     "data_dir", "devices", "num_nodes", "accelerator", "fold", "seed", "seeds", "resume", "wandb", "variant", "out",
     "train.progress", "train.figures", "train.log_every", "train.checkpoint_every", "train.keep_epochs", "train.compile",
-    "data.cache_dir", "data.threads", "data.processes", "data.high_res_dir", "data.grid_file", "data.high_res_grid_file", "data.meta",
+    "data.cache_dir", "data.check_gathers", "data.threads", "data.processes", "data.high_res_dir", "data.grid_file", "data.high_res_grid_file", "data.meta",
 )  # fmt: skip
 
 

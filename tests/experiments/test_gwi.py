@@ -41,7 +41,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(name: str, data_dir: Path, out: Path, *more: str) -> RunDirectory:
     flags = [
         "--data_dir", str(data_dir), "--out", str(out), "--epochs", "3", "--batch_size", "8", "--wandb", "disabled",
-        "--train.progress", "false", "--accelerator", "cpu", "--data.cache_dir", str(data_dir.parent / "cache"), *more,
+        "--train.progress", "false", "--accelerator", "cpu", "--data.cache_dir", str(data_dir.parent / "cache"), "--data.check_gathers", "false", *more,
     ]  # fmt: skip
     return train(parse(load_experiment(name), flags))
 

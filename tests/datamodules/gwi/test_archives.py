@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -59,3 +60,23 @@ def test_bad_archives_are_named(tmp_path: Path) -> None:
     (tmp_path / "StyleB.zip").write_bytes(b"PK no zip")
     with pytest.raises(DataError, match=r"StyleB\.zip cannot be unpacked"):
         unpack_archives(tmp_path, tmp_path / "maps")
+
+
+def test_two_members_of_one_name_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    pack(tmp_path / "Style_A.zip", a__model1=b"one", b__model1=b"two", other=b"three")
+    with pytest.raises(DataError, match=r"Style_A\.zip:a/model1\.npy and .*Style_A\.zip:b/model1\.npy would both be"):
+        unpack_archives(tmp_path, tmp_path / "maps")
+    assert not (tmp_path / "maps").exists()
+    pack(tmp_path / "Style_A.zip", model1=b"one")
+    pack(tmp_path / "style-a-again.zip", model1=b"two")
+    with pytest.raises(DataError, match="would both be"):
+        unpack_archives(tmp_path, tmp_path / "maps")
+
+
+def test_more_than_the_disk_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack(tmp_path / "Style_A.zip", model1=b"x" * 2000)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1999))
+    with pytest.raises(DataError, match=r"unpack to 0\.0 GB, .*maps has room for"):
+        unpack_archives(tmp_path, tmp_path / "maps")
+    assert not list((tmp_path / "maps").rglob("*.npy"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import torch
 
 from datamodules.errors import DataError
 from datamodules.folds import TRAIN, VALID
-from datamodules.gwi import simulated
+from datamodules.gwi import datamodule, simulated
 from datamodules.gwi.datamodule import GwiDataModule
 from datamodules.gwi.generate.families import generate_maps
+from datamodules.gwi.generate.produce import produce, shard_keys
 from datamodules.gwi.sampling import WeightedBatches, parse_weights
 from datamodules.gwi.settings import GwiData
 from datamodules.gwi.shards import ShardKey, write_shard
@@ -35,7 +37,7 @@ def write_data(folder: Path, files: int = 3) -> Path:
 
 
 def module(data_dir: Path, fold: int | str = 0, **settings: object) -> GwiDataModule:
-    options = {"n_folds": 3, "threads": 0, "cache_dir": None} | settings
+    options = {"n_folds": 3, "threads": 0, "cache_dir": None, "check_gathers": False} | settings
     data = GwiDataModule(GwiData(**options), data_dir, data_dir.parent / "cache", 4, fold)  # type: ignore[arg-type]
     data.prepare()
     return data
@@ -164,3 +166,47 @@ def test_what_cannot_be_used_is_said(data_dir: Path, tmp_path: Path) -> None:
 def test_the_median_map_is_of_training_rows(data_dir: Path) -> None:
     data = module(data_dir, families="CurveVel_A")
     np.testing.assert_array_equal(data.statistics()["median_map"], np.median(data.truth(data.rows(TRAIN)), axis=0))
+
+
+@pytest.fixture(scope="module")
+def true_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three files of two maps with a curved interface, in OpenFWI's layout, truly shot; the first two as floats of 1000 samples."""
+    folder = tmp_path_factory.mktemp("true")
+    for number in (1, 2, 3):
+        velocity = generate_maps("CurveVel_A", 0, [2 * number, 2 * number + 1])
+        with torch.no_grad():
+            gathers = Simulator()(torch.from_numpy(velocity)).numpy()
+        for name, array in ((f"model/model{number}", velocity[:, None]), (f"data/data{number}", gathers)):
+            path = folder / "CurveVel_A" / f"{name}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, array)
+    return folder
+
+
+def test_gathers_of_other_maps_are_refused_once_and_for_all(
+    true_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(true_pairs, data)
+    module(data, check_gathers=True)
+    monkeypatch.setattr(simulated, "check_gathers", lambda _: pytest.fail("checked again"))
+    monkeypatch.setattr(datamodule, "check_gathers", lambda _: pytest.fail("checked again"))
+    module(data, check_gathers=True)
+    monkeypatch.undo()
+    folder = data / "CurveVel_A"
+    maps = np.load(folder / "model" / "model2.npy")
+    for changed, cause in (
+        (maps.swapaxes(2, 3), "the maps are transposed"),
+        (maps[..., ::-1], "the maps are mirrored"),
+        (np.load(folder / "model" / "model3.npy"), "they are of other maps"),
+        (maps[::-1], "they are of other maps"),
+    ):
+        np.save(folder / "model" / "model2.npy", np.ascontiguousarray(changed))
+        with pytest.raises(DataError, match=rf"data2\.npy, map 0: .*model2\.npy .*{cause}"):
+            module(data, check_gathers=True)
+    module(data)
+
+
+def test_compact_gathers_of_shards_are_the_maps_own(tmp_path: Path) -> None:
+    produce(tmp_path / "data", shard_keys("Style_B", 0, 4, 2, gathers="compact"), progress=False)
+    module(tmp_path / "data", check_gathers=True)

@@ -50,6 +50,9 @@ def test_finds_every_layout(tmp_path: Path) -> None:
         ("CurveVel_A/model/model1.npy", MAPS.astype(np.int32), "holds int32"),
         ("CurveVel_A/data/data1.npy", GATHERS, r"has no partner .*model1\.npy"),
         ("FlatFault_A/seis2_1_0.npy", GATHERS, r"has no partner .*vel2_1_0\.npy"),
+        ("FlatVel_A/seismic/seismic1.npy", GATHERS, r"has no partner .*vmodel/vmodel1\.npy"),
+        ("CurveVel_A/model/model1.npy", MAPS.astype(">f4"), r"holds >f4 \(big-endian\)"),
+        ("CurveVel_A/model/model1.npy", np.array([MAPS[0], "x"], dtype=object), "holds Python objects"),
         ("FlatVale_A/model/model1.npy", MAPS, r"'FlatVale_A' is not a family of OpenFWI; did you mean FlatVel_A"),
     ],
 )
@@ -73,6 +76,39 @@ def test_gathers_that_do_not_belong_are_refused(tmp_path: Path, gathers: np.ndar
     save(tmp_path / "FlatVel_A/data/data1.npy", gathers)
     with pytest.raises(DataError, match=says):
         find_files(tmp_path)
+
+
+def test_what_is_no_npy_is_named_as_what_it_is(tmp_path: Path) -> None:
+    path = save(tmp_path / "FlatVel_A/model/model1.npy", MAPS)
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
+    with pytest.raises(DataError, match=r"model1\.npy is a pointer of Git LFS"):
+        find_files(tmp_path)
+    np.savez(path.with_suffix(""), maps=MAPS)
+    path.with_suffix(".npz").rename(path)
+    with pytest.raises(DataError, match=r"model1\.npy is an \.npz archive"):
+        find_files(tmp_path)
+
+
+def test_seismic_and_vmodel_folders_are_a_pair(tmp_path: Path) -> None:
+    save(tmp_path / "FlatVel_A/vmodel/vmodel3.npy", MAPS)
+    gathers = save(tmp_path / "FlatVel_A/seismic/seismic3.npy", GATHERS)
+    (file,) = find_files(tmp_path)
+    assert (file.name, file.gathers) == ("vmodel3", gathers)
+
+
+def test_two_files_of_one_family_and_name_are_both_named(tmp_path: Path) -> None:
+    save(tmp_path / "a/FlatVel_A/model/model1.npy", MAPS)
+    save(tmp_path / "b/flatvel-a/model1.npy", MAPS)
+    with pytest.raises(
+        DataError, match=r"a/FlatVel_A/model/model1\.npy and .*b/flatvel-a/model1\.npy are both model1 of FlatVel_A"
+    ):
+        find_files(tmp_path)
+
+
+def test_kilometres_per_second_are_named(tmp_path: Path) -> None:
+    save(tmp_path / "FlatVel_A/model/model1.npy", MAPS / 1000)
+    with pytest.raises(DataError, match=r"map 0: velocity 2\.0 .*it seems to hold kilometres per second: multiply"):
+        check_values(find_files(tmp_path)[0])
 
 
 @pytest.mark.parametrize("value", [np.nan, 999.0, 6001.0, np.inf])

@@ -9,10 +9,10 @@ import pytest
 from datamodules.banks.bank import Manifest, PredictionBank, write_bank
 from datamodules.errors import DataError
 from datamodules.folds import TRAIN, VALID
-from datamodules.gwi.files import find_files
+from datamodules.gwi.files import MapFile, find_files
 from datamodules.gwi.generate.families import generate_maps
 from datamodules.gwi.generate.produce import produce, shard_keys
-from datamodules.gwi.maps import FamilyDataModule, MapDataModule
+from datamodules.gwi.maps import FamilyDataModule, MapDataModule, split_by_file
 from datamodules.gwi.schema import FAMILIES
 from datamodules.gwi.settings import FamilyMaps
 from datamodules.gwi.shards import verify_shard
@@ -82,6 +82,42 @@ def test_a_shard_whose_file_was_lost_or_changed_is_refused(data_dir: Path) -> No
     path.unlink()
     with pytest.raises(DataError, match=r"velocity\.npy is missing though manifest\.json names it"):
         module(data_dir)
+
+
+def files_named(*names: str) -> list[MapFile]:
+    return [MapFile(*name.split("/"), Path(), None, 100) for name in names]
+
+
+def folds_of(*names: str, n_folds: int = 5) -> dict[str, int]:
+    table = split_by_file(files_named(*names), n_folds)
+    return {str(key): int((roles == VALID).argmax()) for key, roles in zip(table.keys, table.roles, strict=True)}
+
+
+def test_a_file_falls_into_the_fold_of_its_number_whichever_others_are_there() -> None:
+    whole = folds_of(*(f"Style_{side}/model{k}" for side in "AB" for k in range(1, 13)))
+    gaps = folds_of(*(f"Style_{side}/model{k}" for side in "AB" for k in range(1, 13) if (side, k) != ("A", 4)))
+    assert gaps.items() < whole.items()
+    assert all(whole[f"Style_A/model{k}"] == whole[f"Style_B/model{k}"] == (k - 1) % 5 for k in range(1, 13))
+
+
+def test_kaggles_fault_files_and_shards_of_any_size_keep_what_belongs_together() -> None:
+    assert (
+        list(folds_of("Style_A/model1", "Style_A/model2", "FlatFault_B/vel6_1_0", "FlatFault_B/vel8_1_0").values())
+        == [0, 1] * 2
+    )
+    shards = [MapFile("Style_A", f"shard-s0-{first:08d}", Path(), None, 100) for first in range(0, 500, 100)]
+    halves = [MapFile("Style_B", f"shard-s0-{first:08d}", Path(), None, 50) for first in range(100, 500, 50)]
+    table = split_by_file(shards + halves, 5)
+    folds = dict(zip(table.keys, (table.roles == VALID).argmax(1), strict=True))
+    for half in halves:
+        first = int(half.name[-8:])
+        assert folds[f"Style_B/{half.name}"] == folds[f"Style_A/shard-s0-{first // 100 * 100:08d}"]
+
+
+def test_numbers_with_gaps_still_leave_something_to_train_on() -> None:
+    assert set(folds_of("Style_A/model1", "Style_A/model3").values()) == {0, 1}
+    with pytest.raises(DataError, match=r"numbers of Style_A's files, 1, 3, leave it in one fold of 2"):
+        folds_of("Style_A/model1", "Style_A/model3", n_folds=2)
 
 
 def write_predictions(root: Path, data: MapDataModule, seed: int, fold: int, off: float) -> Path:
