@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
 import shlex
@@ -41,13 +40,15 @@ def call(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     name = Path(target).name
     smaller = next((flags for prefix, flags in SMALLER.items() if name.startswith(prefix)), ())
     monkeypatch.setattr(sys, "argv", [target, *arguments, *smaller])
+    ended = 0
     try:
         if module:
             runpy.run_module(target, run_name="__main__", alter_sys=True)
         else:
             runpy.run_path(target, run_name="__main__")
     except SystemExit as end:
-        assert not end.code, f"{shlex.join(words)} ended with {end.code}"
+        ended = end.code or 0
+    assert not ended, f"{shlex.join(words)} ended with {ended}"
 
 
 @pytest.fixture
@@ -87,4 +88,4 @@ def test_the_chain_runs_as_it_is_written(
     assert len(submission) == 140
     assert submission.iloc[:, 1:].to_numpy().min() >= 1500
     refined = folder / "runs/gwi_inversion_exact/full/seed0/fold0/bank_refined/manifest.json"
-    assert os.path.getsize(refined) > 0
+    assert refined.stat().st_size > 0
