@@ -58,4 +58,4 @@ def _demo(data_dir: Path, settings: LeapData) -> tuple[Path, int]:
         )
     own = DemoSpec(**info["spec"])
     spec = replace(own, seed=own.seed + 1, columns=max(1, own.columns // 2))
-    return generate(data_dir.parent, spec, settings.processes), spec.columns
+    return generate(data_dir.parent, spec), spec.columns

@@ -58,7 +58,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 def high_res(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The 21,600-column grid cut to five columns, other weather."""
     spec = DemoSpec(seed=9, first_month="0008-05", months=4, steps_per_month=6, columns=HIGH_COLUMNS)
-    return generate(tmp_path_factory.mktemp("high"), spec, processes=1, progress=False)
+    return generate(tmp_path_factory.mktemp("high"), spec, progress=False)
 
 
 def mixed(raw_files: Path, high_res: Path, out: Path, *more: str) -> list[str]:
@@ -214,7 +214,7 @@ def test_two_sources_go_on_from_any_checkpoint_with_the_same_bits(
 def test_other_high_resolution_rows_are_other_training(raw_files: Path, high_res: Path, tmp_path: Path) -> None:
     first = run(mixed(raw_files, high_res, tmp_path, "--epochs", "1"))
     spec = DemoSpec(seed=10, first_month="0008-05", months=4, steps_per_month=6, columns=HIGH_COLUMNS)
-    other = generate(tmp_path / "other", spec, processes=1, progress=False)
+    other = generate(tmp_path / "other", spec, progress=False)
     with pytest.raises(DataError, match="holds a run with other training"):
         run(mixed(raw_files, other, tmp_path, "--epochs", "1"))
     with pytest.raises(DataError, match="was made by other training rows"):

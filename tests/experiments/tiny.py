@@ -12,7 +12,7 @@ COLUMNS = 8
 def write_raw(folder: Path, seed: int = 0) -> Path:
     """Sixteen pairs of eight columns: 64 rows to train on, 64 to validate on."""
     spec = DemoSpec(seed=seed, first_month="0008-05", months=4, steps_per_month=4, columns=COLUMNS)
-    return generate(folder, spec, processes=1, progress=False)
+    return generate(folder, spec, progress=False)
 
 
 def flags(

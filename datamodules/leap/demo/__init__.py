@@ -1,4 +1,4 @@
-"""Synthetic ClimSim files: real climate statistics, invented weather and column physics, the raw CDF-5 schema.
+"""Synthetic ClimSim files: real climate statistics, a fixed random net for the physics, the raw CDF-5 schema.
 
 They let everything run without a download: the same reader, split, training and submission as real files. R2 on them is
 not comparable with any leaderboard; ``demo.json`` beside the files says how high it can get.

@@ -6,7 +6,7 @@ Derived from ClimSim (Yu et al. 2023, arXiv:2306.08754; CC BY 4.0) by ``make_cli
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from importlib import resources
 
 import numpy as np
@@ -48,18 +48,27 @@ class Climate:
         """Pressure in the middle of the layers, Pa, (columns, 60)."""
         return self.table["grid/hyam"] * P0 + self.table["grid/hybm"] * surface_pressure[:, None]
 
-    def interface_pressure(self, surface_pressure: np.ndarray) -> np.ndarray:
-        """Pressure at the layer interfaces, Pa, (columns, 61)."""
-        return self.table["grid/hyai"] * P0 + self.table["grid/hybi"] * surface_pressure[:, None]
+    def standard(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Distance from the mean in standard deviations, held to 4; 0 where the real variable does not vary."""
+        std = self._std_if_varying(name)
+        return np.clip((values - self.mean(name)) / np.where(std > 0, std, np.inf), -4.0, 4.0)
 
-    @cached_property
-    def distance(self) -> np.ndarray:
-        """Great-circle distance between the columns, km, (columns, columns)."""
-        lat, lon = np.deg2rad(self.lat), np.deg2rad(self.lon)
-        cosine = np.sin(lat)[:, None] * np.sin(lat) + np.cos(lat)[:, None] * np.cos(lat) * np.cos(lon[:, None] - lon)
-        return 6371.0 * np.arccos(np.clip(cosine, -1.0, 1.0))
+    def normal(self, name: str, z: np.ndarray) -> np.ndarray:
+        """Values of the real mean, standard deviation and range from a standard normal field."""
+        return self.clip(name, self.mean(name) + self._std_if_varying(name) * z)
+
+    def lognormal(self, name: str, z: np.ndarray) -> np.ndarray:
+        """The same for what is never negative."""
+        mean = self.mean(name)
+        sigma = np.sqrt(np.log1p((self.std(name) / np.where(mean > 0, mean, np.inf)) ** 2))
+        return self.clip(name, mean * np.exp(sigma * z - 0.5 * sigma**2))
+
+    def _std_if_varying(self, name: str) -> np.ndarray:
+        """The standard deviation, 0 where it is the rounding error of a constant."""
+        return np.where(self.std(name) > 1e-10 * np.abs(self.mean(name)), self.std(name), 0.0)
 
 
+@lru_cache(maxsize=4)
 def load_climate(columns: int) -> Climate:
     """Read the packaged table and keep ``columns`` grid columns, evenly spread over the file's order.
 

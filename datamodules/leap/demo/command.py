@@ -15,10 +15,10 @@ def demo_main(
     months: int = 36,
     steps_per_month: int = 5,
     columns: int = 384,
-    noise_sigma: float = 0.7,
+    noise_sigma: float = 0.4,
     train_steps: int = 12,
     test_rows: int = 1000,
-    processes: int | None = None,
+    processes: int | None = None,  # noqa: ARG001 command lines of earlier versions go on working
 ) -> None:
     """Generate synthetic ClimSim files in the raw schema, and the competition's CSV files if asked for.
 
@@ -26,22 +26,22 @@ def demo_main(
 
     Args:
         dest: Folder of demo data sets; a sub-folder is named after the options.
-        seed: Seed of weather and unresolved variability.
+        seed: Seed of states and noise.
         kaggle: Also write train.csv, test.csv, both sample_submission files and solution.csv.
         first_month: First month, YYYY-MM.
         months: Number of months.
         steps_per_month: Time steps per month.
         columns: Grid columns per file, at most 384.
-        noise_sigma: Strength of what the inputs do not determine; it sets the best possible R2.
+        noise_sigma: Strength of the noise, which the inputs do not determine; it sets the best possible R2.
         train_steps: Time steps in train.csv.
         test_rows: Rows of test.csv.
-        processes: Worker processes; by default one per core.
+        processes: Accepted as in earlier versions and without effect: one process takes seconds.
     """
     from datamodules.leap.demo.kaggle import write_kaggle_files
     from datamodules.leap.demo.write import generate, read_info
 
     spec = DemoSpec(seed, first_month, months, steps_per_month, columns, noise_sigma)
-    folder = generate(dest, spec, processes)
+    folder = generate(dest, spec)
     info = read_info(folder) or {}
     print(f"{folder}: {info['rows']:,} rows, synthetic; best possible R2 {info['ceiling']['all']:.3f}")
     if kaggle:

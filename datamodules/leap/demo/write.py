@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
-from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +13,8 @@ from datamodules.errors import DataError
 from datamodules.files import read_json, write_json
 from datamodules.leap import schema
 from datamodules.leap.calendar import steps_to_dates
-from datamodules.leap.demo import scene
-from datamodules.leap.demo.calibration import Mapper, calibrate, noise_ceiling
 from datamodules.leap.demo.spec import GENERATOR_VERSION, DemoSpec, Step
-from datamodules.leap.demo.state import State
+from datamodules.leap.demo.teacher import State, after, before, noise_ceiling
 
 INFO_FILE = "demo.json"
 _ATTRIBUTES = {"ne": np.int32(4), "fv_nphys": np.int32(2), "calendar": "NO_LEAP"}
@@ -35,21 +27,20 @@ _ORDER = {
 }
 
 
-def generate(root: Path, spec: DemoSpec | None = None, processes: int | None = None, progress: bool = True) -> Path:
+def generate(root: Path, spec: DemoSpec | None = None, progress: bool = True) -> Path:
     """Make a synthetic ClimSim data set below ``root``, or find it there.
 
     ``<root>/<name>/train/YYYY-MM/E3SM-MMF.{mli,mlo}.YYYY-MM-DD-SSSSS.nc`` holds the rows; ``demo.json`` beside ``train``
-    holds the specification and the noise ceiling (see :func:`calibration.noise_ceiling`). States follow real climate
-    statistics; weather and physics are invented, so R2 on them is not comparable with any leaderboard.
+    holds the specification and the noise ceiling (see :func:`datamodules.leap.demo.teacher.noise_ceiling`).
+    States follow real climate statistics, what a step does to them is invented: R2 is not comparable with any leaderboard.
 
-    The files depend on ``spec`` alone, not on the number of processes. Work is done in ``<name>.partial``, which takes
+    The files depend on ``spec`` alone, to the byte. Work is done in ``<name>.partial``, which takes
     its name when all is written; what a killed run left is made anew. Several processes may call this at once: one
     works, the others wait.
 
     Args:
         root: Folder of generated data sets.
         spec: Size and seed; the defaults if absent.
-        processes: Worker processes; by default one per core this process may use, 1 works in this process.
         progress: Show a progress bar.
 
     Returns:
@@ -70,7 +61,7 @@ def generate(root: Path, spec: DemoSpec | None = None, processes: int | None = N
         if not _finished(folder):
             partial = folder.with_name(f"{folder.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
-            _make(partial, spec, processes, progress)
+            _make(partial, spec, progress)
             partial.rename(folder)
     return folder
 
@@ -89,77 +80,29 @@ def read_info(folder: Path) -> dict[str, Any] | None:
     return dict(read_json(path)) if path.is_file() else None
 
 
-def _make(partial: Path, spec: DemoSpec, processes: int | None, progress: bool) -> None:
+def _make(partial: Path, spec: DemoSpec, progress: bool) -> None:
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
     from tqdm import tqdm
 
     steps = spec.steps()
-    with _workers(min(processes or _usable_cores(), len(steps))) as mapper:
-        gains = calibrate(spec, mapper)
-        ceiling = noise_ceiling(spec, gains, mapper)
-        count = len(steps)
-        written = mapper(_write_step, [partial] * count, [spec] * count, steps, [gains] * count)
-        with tqdm(total=count, unit=" steps", desc="generating demo files", disable=not progress) as bar:
-            for _ in written:
-                bar.update()
+    with threadpool_limits(1):  # sums in the same order on every machine
+        ceiling = noise_ceiling(spec)
+        for step in tqdm(steps, unit=" steps", desc="generating demo files", disable=not progress):
+            state = before(spec, step)
+            outcome = after(spec, step, state)
+            folder = partial / "train" / step.stamp[:7]
+            folder.mkdir(parents=True, exist_ok=True)
+            for kind, variables in (("mli", state), ("mlo", outcome)):
+                ordered = {name: variables[name] for name in _ORDER[kind]}
+                _write_file(folder / f"E3SM-MMF.{kind}.{step.stamp}.nc", step, ordered)
     info = {
         "what": "synthetic ClimSim files; scores on them are not comparable with any leaderboard",
         "generator_version": GENERATOR_VERSION,
         "spec": asdict(spec),
-        "rows": count * spec.columns,
+        "rows": len(steps) * spec.columns,
         "ceiling": ceiling,
     }
     write_json(partial / INFO_FILE, info)
-
-
-# --- Processes ------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _workers(processes: int) -> Iterator[Mapper]:
-    """``map`` in this process, or in others; either way numerical libraries use one thread."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    if processes <= 1:
-        with threadpool_limits(1):
-            yield map
-        return
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker)
-    try:
-        yield pool.map
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    """End this worker when its parent is gone: a killed parent never says so."""
-    parent = parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def _usable_cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-# --- Files ----------------------------------------------------------------------------------------------------------
-
-
-def _write_step(partial: Path, spec: DemoSpec, step: Step, gains: State) -> None:
-    state = scene.before(spec, step)
-    outcome = scene.after(spec, step, state, gains)
-    folder = partial / "train" / step.stamp[:7]
-    folder.mkdir(parents=True, exist_ok=True)
-    for kind, variables in (("mli", state), ("mlo", outcome)):
-        _write_file(folder / f"E3SM-MMF.{kind}.{step.stamp}.nc", step, {name: variables[name] for name in _ORDER[kind]})
 
 
 def _write_file(path: Path, step: Step, variables: State) -> None:

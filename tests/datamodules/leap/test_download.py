@@ -231,7 +231,7 @@ def test_nothing_to_do_and_wrong_arguments(tmp_path: Path) -> None:
 
 def test_the_command_fetches_files_that_the_reader_takes(tmp_path: Path) -> None:
     spec = DemoSpec(first_month="0001-02", months=1, steps_per_month=2, columns=4)
-    demo = generate(tmp_path / "demo", spec, processes=1, progress=False)
+    demo = generate(tmp_path / "demo", spec, progress=False)
     files = {f"train/0001-02/{path.name}": path.read_bytes() for path in demo.rglob("E3SM-MMF.*.nc")}
     with hub_server.serve(hub_server.Hub(files)) as hub:
         environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_TELEMETRY": "1"}

@@ -24,9 +24,7 @@ HIGH = DemoSpec(seed=7, first_month="0008-04", months=6, steps_per_month=3, colu
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("sources")
-    return tuple(
-        generate(root / name, spec, processes=1, progress=False) for name, spec in (("low", LOW), ("high", HIGH))
-    )  # type: ignore[return-value]
+    return tuple(generate(root / name, spec, progress=False) for name, spec in (("low", LOW), ("high", HIGH)))  # type: ignore[return-value]
 
 
 def settings_of(high: Path | None, **more: object) -> LeapData:
