@@ -25,27 +25,30 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from datamodules.leap.schema import LEVELS, N_PROFILES, N_SCALARS, N_TARGETS
+from lit_modules.leap import settings
 from lit_modules.leap.losses import learnable_target_mask, masked_confidence_loss, pointwise_loss
 from lit_modules.leap.representations import MultiRepresentation, StandardColumns
-from lit_modules.nets import recurrent, recurrent_hybrids
+from lit_modules.leap.settings import LeapModel
+from lit_modules.leap.task import build_net
 from lit_modules.nets.blocks.attention import SelfAttention
 from lit_modules.nets.blocks.level_conv import LevelBatchNorm, LevelConv
 from lit_modules.nets.squeezeformer import Squeezeformer
 
 _SMALL = {"hidden": 64, "layers": 2}
-NETS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {  # class, arguments at small width
-    "bilstm": (recurrent.BiLSTM, _SMALL),
-    "bigru": (recurrent.BiGRU, _SMALL),
-    "bilstm_transformer": (recurrent.BiLSTMTransformer, {**_SMALL, "feedforward": 512}),
-    "bilstm_attention": (recurrent.BiLSTMAttention, _SMALL),
-    "bilstm_tcn": (recurrent.BiLSTMTCN, _SMALL),
-    "bilstm_cnn": (recurrent.BiLSTMCNN, _SMALL),
-    "bigru_transformer": (recurrent_hybrids.BiGRUTransformer, {**_SMALL, "feedforward": 512}),
-    "lstm_gru_transformer": (recurrent_hybrids.LSTMGRUTransformer, {**_SMALL, "feedforward": 512}),
-    "transformer_lstm": (recurrent_hybrids.TransformerLSTM, {**_SMALL, "feedforward": 512}),
-    "reslstm_attention": (recurrent_hybrids.ResLSTMAttention, _SMALL),
-    "tcn_attention": (recurrent_hybrids.TCNAttention, {"hidden": 128, "layers": 4}),
-    "squeezeformer": (Squeezeformer, {"dim": 128, "head": 512, "blocks": 2}),
+_ENCODER = {**_SMALL, "feedforward": 512}
+NETS: dict[str, tuple[type[LeapModel], dict[str, Any]]] = {  # settings, what makes them small
+    "bilstm": (settings.BiLSTM, _SMALL),
+    "bigru": (settings.BiGRU, _SMALL),
+    "bilstm_transformer": (settings.BiLSTMTransformer, _ENCODER),
+    "bilstm_attention": (settings.BiLSTMAttention, _SMALL),
+    "bilstm_tcn": (settings.BiLSTMTCN, _SMALL),
+    "bilstm_cnn": (settings.BiLSTMCNN, _SMALL),
+    "bigru_transformer": (settings.BiGRUTransformer, _ENCODER),
+    "lstm_gru_transformer": (settings.LSTMGRUTransformer, _ENCODER),
+    "transformer_lstm": (settings.TransformerLSTM, _ENCODER),
+    "reslstm_attention": (settings.ResLSTMAttention, _SMALL),
+    "tcn_attention": (settings.TCNAttention, {"hidden": 128, "layers": 4}),
+    "squeezeformer": (settings.Squeezeformer, {"dim": 128, "head": 512, "blocks": 2}),
 }
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -93,12 +96,13 @@ def print_step(
     args: argparse.Namespace, device: torch.device, net_name: str, precision: str, mode: str, rate: float
 ) -> None:
     torch.manual_seed(0)
-    build, small = NETS[net_name]
+    model, small = NETS[net_name]
     arguments = dict(small) if args.width == "small" else {}
-    if build is Squeezeformer:
+    squeezeformer = model is settings.Squeezeformer
+    if squeezeformer:
         arguments["checkpoint_blocks"] = args.checkpoint_blocks
-    net = build(**arguments).to(device)
-    features = (MultiRepresentation() if build is Squeezeformer else StandardColumns()).to(device)
+    features = (MultiRepresentation() if squeezeformer else StandardColumns()).to(device)
+    net = build_net(model(**arguments), features.out_channels).to(device)
     with as_the_sources() if mode == "naive" else nullcontext():
         if mode == "compiled":
             torch._dynamo.reset()
@@ -112,7 +116,13 @@ def print_step(
         except Exception as error:  # a missing compiler or too little memory belongs in the table
             print(f"{label} failed: {type(error).__name__}: {str(error).strip().splitlines()[0][:80]}")
             return
-    share = 3 * matmul_flops(build(**arguments), features.out_channels) * args.batch_size / seconds / rate
+    share = (
+        3
+        * matmul_flops(build_net(model(**arguments), features.out_channels), features.out_channels)
+        * args.batch_size
+        / seconds
+        / rate
+    )
     gib = f"{memory / 2**30:7.2f}" if device.type == "cuda" else f"{'-':>7}"
     print(f"{label}{args.batch_size / seconds:>9,.0f}{1e3 * seconds:>9.1f}{share:>7.2f}{gib}", flush=True)
 

@@ -143,7 +143,7 @@ class BiLSTMTransformer(BiLSTMAttention):
 class BiGRUTransformer(BiLSTMTransformer):
     """BiGRU, one Transformer encoder layer, MLP at every level (a script of the source without a score)."""
 
-    net: ClassVar[str] = "lit_modules.nets.recurrent_hybrids:BiGRUTransformer"
+    net: ClassVar[str] = "lit_modules.nets.recurrent:BiGRUTransformer"
 
 
 @dataclass
@@ -154,7 +154,7 @@ class LSTMGRUTransformer(BiLSTMTransformer):
         lstm_share: Weight of the BiLSTM; the BiGRU has the rest.
     """
 
-    net: ClassVar[str] = "lit_modules.nets.recurrent_hybrids:LSTMGRUTransformer"
+    net: ClassVar[str] = "lit_modules.nets.recurrent:LSTMGRUTransformer"
 
     lstm_share: float = 0.6
 
@@ -163,7 +163,7 @@ class LSTMGRUTransformer(BiLSTMTransformer):
 class TransformerLSTM(BiLSTMTransformer):
     """One Transformer encoder layer on the 25 channels, then BiLSTM and MLP (a script of the source without a score)."""
 
-    net: ClassVar[str] = "lit_modules.nets.recurrent_hybrids:TransformerLSTM"
+    net: ClassVar[str] = "lit_modules.nets.recurrent:TransformerLSTM"
 
     heads: int = 5
 
@@ -172,7 +172,7 @@ class TransformerLSTM(BiLSTMTransformer):
 class ResLSTMAttention(BiLSTMAttention):
     """One BiLSTM layer, concatenated with the input, BiLSTM, attention, MLP (a script of the source without a score)."""
 
-    net: ClassVar[str] = "lit_modules.nets.recurrent_hybrids:ResLSTMAttention"
+    net: ClassVar[str] = "lit_modules.nets.recurrent:ResLSTMAttention"
 
     heads: int = 1
 
@@ -187,7 +187,7 @@ class TCNAttention(BiLSTM):
         heads: Attention heads; must divide ``hidden``.
     """
 
-    net: ClassVar[str] = "lit_modules.nets.recurrent_hybrids:TCNAttention"
+    net: ClassVar[str] = "lit_modules.nets.recurrent:TCNAttention"
 
     heads: int = 8
 

@@ -1,44 +1,91 @@
-"""Recurrent nets over the 60 atmospheric levels: the family of the 8th place of LEAP.
+"""Recurrent nets over the 60 atmospheric levels: the family of the 8th place of LEAP, as a table of parts.
 
-A net reads a standardised column (batch, 60, 25) - nine profiles and sixteen scalars repeated on every level - and gives
-the 368 scaled targets. All of them are a recurrent body, a neck that mixes the levels once more, and a head that maps each
-level to six tendencies and eight fluxes (:func:`sequence_to_targets`).
+A net reads a standardised column (batch, 60, channels) - profiles, and scalars repeated on every level - and gives the 368
+scaled targets. All of them are a body, a neck that mixes the levels once more, and a head that maps each level to six
+tendencies and eight fluxes (:func:`sequence_to_targets`). Their widths have defaults in one place,
+:mod:`lit_modules.leap.settings`.
 
-Source: write-up of jackhuntcn (Heng Zheng), Kaggle ``leap-atmospheric-physics-ai-climsim``, discussion 523223. The names and
-the widths are the write-up's. Its unused linear layer is left out, and attention runs over the levels unless
-``attention_axis="batch"`` asks for the source's quirk (:class:`AttentionOverAxis`).
+Source: write-up of jackhuntcn (Heng Zheng), Kaggle ``leap-atmospheric-physics-ai-climsim``, discussion 523223, for the first
+six nets, with the names and the widths of the write-up; the other five lie in its training scripts, without published
+scores. Its unused linear layer is left out, and attention runs over the levels unless ``attention_axis="batch"`` asks for
+the source's quirk (:class:`AttentionOverAxis`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from lit_modules.nets.blocks.attention import AttentionAxis, AttentionOverAxis, SelfAttention
 from lit_modules.nets.blocks.heads import MLPHead, sequence_to_targets
 from lit_modules.nets.blocks.rnn import BidirectionalRNN
 from lit_modules.nets.blocks.se import SEGate
-from lit_modules.nets.blocks.tcn import ConvStack
+from lit_modules.nets.blocks.tcn import ConvStack, ResidualTCNBlock
 from lit_modules.nets.blocks.transformer import EncoderLayer
 
 LEVEL_TARGETS = 6  # tendencies of t, q0001, q0002, q0003, u, v
 SCALAR_TARGETS = 8  # surface fluxes
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Widths of the parts; each part reads what it needs.
+
+    Args:
+        hidden: Width of one direction of a recurrent layer, or channels of the convolutions of a TCN.
+        layers: Stacked recurrent layers or residual blocks.
+        dropout: Dropout between recurrent layers, in encoder layers and residual blocks, and in the head.
+        heads: Attention heads; must divide the width that they attend in.
+        feedforward: Hidden width of an encoder layer.
+        attention_axis: Axis that attention mixes; ``"batch"`` only to replicate the source.
+        dilations: Dilation of each convolution of the neck.
+        lstm_share: Share of the LSTM in the sum of LSTM and GRU.
+    """
+
+    hidden: int
+    layers: int
+    dropout: float
+    heads: int = 1
+    feedforward: int = 1
+    attention_axis: AttentionAxis = "level"
+    dilations: tuple[int, ...] = ()
+    lstm_share: float = 1.0
+
+
 class ColumnNet(nn.Module):
     """Body, neck and head in a row, then the reduction to the vector of targets.
 
     Args:
-        body: Module (batch, levels, in_channels) -> (batch, levels, width).
-        neck: Module that keeps that shape; ``nn.Identity()`` for none.
-        head: Module (batch, levels, width) -> (batch, levels, level targets + scalar targets).
-        n_level_targets: Leading channels of the head that are targets per level.
+        body: Key of :data:`BODIES`.
+        neck: Key of :data:`NECKS`.
+        head: Key of :data:`HEADS`.
+        in_channels: Channels of the input.
+        n_level_targets: Targets per level, the leading channels of the head.
+        n_scalar_targets: Targets per column.
+        sizes: As :class:`Sizes`.
     """
 
-    def __init__(self, body: nn.Module, neck: nn.Module, head: nn.Module, n_level_targets: int = LEVEL_TARGETS) -> None:
+    def __init__(
+        self,
+        body: str,
+        neck: str,
+        head: str,
+        in_channels: int,
+        n_level_targets: int = LEVEL_TARGETS,
+        n_scalar_targets: int = SCALAR_TARGETS,
+        **sizes: Any,
+    ) -> None:
         super().__init__()
-        self.body = body
-        self.neck = neck
-        self.head = head
+        s = Sizes(**sizes)
+        width = s.hidden if body == "tcn" else 2 * s.hidden
+        self.body = BODIES[body](in_channels, s)
+        self.neck = NECKS[neck](width, s)
+        self.head = HEADS[head](width, n_level_targets + n_scalar_targets, s.dropout)
         self.n_level_targets = n_level_targets
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,166 +93,93 @@ class ColumnNet(nn.Module):
         return sequence_to_targets(self.head(self.neck(self.body(x))), self.n_level_targets)
 
 
-class BiLSTM(ColumnNet):
-    """Bidirectional LSTM and an MLP at every level.
+class LSTMPlusGRU(nn.Module):
+    """Weighted sum of the states of an LSTM and a GRU stack."""
 
-    Args:
-        in_channels: Channels of the input, 25 in the source.
-        hidden: Width of one direction.
-        layers: Stacked recurrent layers.
-        dropout: Dropout between recurrent layers and in the head.
-        n_level_targets: Targets per level.
-        n_scalar_targets: Targets per column.
-    """
+    def __init__(self, in_channels: int, s: Sizes) -> None:
+        super().__init__()
+        self.lstm = _rnn("lstm", in_channels, s)
+        self.gru = _rnn("gru", in_channels, s)
+        self.lstm_share = s.lstm_share
 
-    def __init__(
-        self,
-        in_channels: int = 25,
-        hidden: int = 256,
-        layers: int = 6,
-        dropout: float = 0.1,
-        n_level_targets: int = LEVEL_TARGETS,
-        n_scalar_targets: int = SCALAR_TARGETS,
-    ) -> None:
-        super().__init__(
-            body=BidirectionalRNN(in_channels, hidden, layers, dropout, cell="lstm"),
-            neck=nn.Identity(),
-            head=MLPHead(2 * hidden, n_level_targets + n_scalar_targets, dropout=dropout),
-            n_level_targets=n_level_targets,
-        )
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, levels, in_channels) to (batch, levels, 2 * hidden)."""
+        return self.lstm_share * self.lstm(x) + (1.0 - self.lstm_share) * self.gru(x)
 
 
-class BiGRU(ColumnNet):
-    """:class:`BiLSTM` with a GRU of eight layers. Arguments as there."""
+class InputJoinedLSTM(nn.Module):
+    """A one-layer BiLSTM whose states, joined to its input, feed a deeper BiLSTM."""
 
-    def __init__(
-        self,
-        in_channels: int = 25,
-        hidden: int = 256,
-        layers: int = 8,
-        dropout: float = 0.1,
-        n_level_targets: int = LEVEL_TARGETS,
-        n_scalar_targets: int = SCALAR_TARGETS,
-    ) -> None:
-        super().__init__(
-            body=BidirectionalRNN(in_channels, hidden, layers, dropout, cell="gru"),
-            neck=nn.Identity(),
-            head=MLPHead(2 * hidden, n_level_targets + n_scalar_targets, dropout=dropout),
-            n_level_targets=n_level_targets,
-        )
+    def __init__(self, in_channels: int, s: Sizes) -> None:
+        super().__init__()
+        self.first = BidirectionalRNN(in_channels, s.hidden, layers=1)
+        self.second = _rnn("lstm", in_channels + 2 * s.hidden, s)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, levels, in_channels) to (batch, levels, 2 * hidden)."""
+        return self.second(torch.cat([x, self.first(x)], dim=-1))
 
 
-class BiLSTMTransformer(ColumnNet):
-    """BiLSTM, one post-norm Transformer encoder layer, MLP head.
+class NormedAttention(nn.Module):
+    """Self-attention over the levels with a residual and a LayerNorm after the sum."""
 
-    Args:
-        in_channels: Channels of the input.
-        hidden: Width of one direction.
-        layers: Stacked recurrent layers.
-        dropout: Dropout between recurrent layers, in the encoder layer and in the head.
-        heads: Attention heads; must divide ``2 * hidden``.
-        feedforward: Hidden width of the encoder layer.
-        attention_axis: Axis the attention mixes; ``"batch"`` only to replicate the source.
-        n_level_targets: Targets per level.
-        n_scalar_targets: Targets per column.
-    """
+    def __init__(self, dim: int, s: Sizes) -> None:
+        super().__init__()
+        self.attention = SelfAttention(dim, s.heads, s.dropout)
+        self.norm = nn.LayerNorm(dim)
 
-    def __init__(
-        self,
-        in_channels: int = 25,
-        hidden: int = 256,
-        layers: int = 6,
-        dropout: float = 0.1,
-        heads: int = 8,
-        feedforward: int = 2048,
-        attention_axis: AttentionAxis = "level",
-        n_level_targets: int = LEVEL_TARGETS,
-        n_scalar_targets: int = SCALAR_TARGETS,
-    ) -> None:
-        super().__init__(
-            body=BidirectionalRNN(in_channels, hidden, layers, dropout, cell="lstm"),
-            neck=AttentionOverAxis(EncoderLayer(2 * hidden, heads, feedforward, dropout), attention_axis),
-            head=MLPHead(2 * hidden, n_level_targets + n_scalar_targets, dropout=dropout),
-            n_level_targets=n_level_targets,
-        )
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend in (batch, levels, dim); the shape stays."""
+        return self.norm(x + self.attention(x))
 
 
-class BiLSTMAttention(ColumnNet):
-    """BiLSTM, self-attention with neither residual nor norm, MLP head: the source's best single model.
-
-    Args:
-        in_channels: Channels of the input.
-        hidden: Width of one direction.
-        layers: Stacked recurrent layers.
-        dropout: Dropout between recurrent layers and in the head; the attention has none.
-        heads: Attention heads; must divide ``2 * hidden``.
-        attention_axis: Axis the attention mixes; ``"batch"`` only to replicate the source.
-        n_level_targets: Targets per level.
-        n_scalar_targets: Targets per column.
-    """
-
-    def __init__(
-        self,
-        in_channels: int = 25,
-        hidden: int = 256,
-        layers: int = 6,
-        dropout: float = 0.1,
-        heads: int = 8,
-        attention_axis: AttentionAxis = "level",
-        n_level_targets: int = LEVEL_TARGETS,
-        n_scalar_targets: int = SCALAR_TARGETS,
-    ) -> None:
-        super().__init__(
-            body=BidirectionalRNN(in_channels, hidden, layers, dropout, cell="lstm"),
-            neck=AttentionOverAxis(SelfAttention(2 * hidden, heads), attention_axis),
-            head=MLPHead(2 * hidden, n_level_targets + n_scalar_targets, dropout=dropout),
-            n_level_targets=n_level_targets,
-        )
+def _rnn(cell: Any, n: int, s: Sizes) -> nn.Module:
+    return BidirectionalRNN(n, s.hidden, s.layers, s.dropout, cell)
 
 
-class BiLSTMTCN(ColumnNet):
-    """BiLSTM, squeeze-excite gate, four dilated convolutions, linear head.
-
-    Args:
-        in_channels: Channels of the input.
-        hidden: Width of one direction.
-        layers: Stacked recurrent layers.
-        dropout: Dropout between recurrent layers and before the head.
-        dilations: Dilation of each convolution.
-        n_level_targets: Targets per level.
-        n_scalar_targets: Targets per column.
-    """
-
-    def __init__(
-        self,
-        in_channels: int = 25,
-        hidden: int = 256,
-        layers: int = 6,
-        dropout: float = 0.1,
-        dilations: tuple[int, ...] = (1, 2, 4, 8),
-        n_level_targets: int = LEVEL_TARGETS,
-        n_scalar_targets: int = SCALAR_TARGETS,
-    ) -> None:
-        width = 2 * hidden
-        super().__init__(
-            body=BidirectionalRNN(in_channels, hidden, layers, dropout, cell="lstm"),
-            neck=nn.Sequential(SEGate(width), ConvStack(width, dilations)),
-            head=nn.Sequential(nn.Dropout(dropout), nn.Linear(width, n_level_targets + n_scalar_targets)),
-            n_level_targets=n_level_targets,
-        )
+def _encoder(n: int, s: Sizes) -> nn.Module:
+    return AttentionOverAxis(EncoderLayer(n, s.heads, s.feedforward, s.dropout), s.attention_axis)
 
 
-class BiLSTMCNN(BiLSTMTCN):
-    """:class:`BiLSTMTCN` with two undilated convolutions. Arguments as there."""
+def _residual_blocks(n: int, s: Sizes) -> nn.Module:
+    """Block i has dilation 2^i."""
+    blocks = (ResidualTCNBlock(s.hidden if i else n, s.hidden, 2**i, dropout=s.dropout) for i in range(s.layers))
+    return nn.Sequential(*blocks)
 
-    def __init__(
-        self,
-        in_channels: int = 25,
-        hidden: int = 256,
-        layers: int = 6,
-        dropout: float = 0.1,
-        dilations: tuple[int, ...] = (1, 1),
-        n_level_targets: int = LEVEL_TARGETS,
-        n_scalar_targets: int = SCALAR_TARGETS,
-    ) -> None:
-        super().__init__(in_channels, hidden, layers, dropout, dilations, n_level_targets, n_scalar_targets)
+
+BODIES: dict[str, Callable[[int, Sizes], nn.Module]] = {
+    "lstm": partial(_rnn, "lstm"),
+    "gru": partial(_rnn, "gru"),
+    "lstm_plus_gru": LSTMPlusGRU,
+    "encoder_lstm": lambda n, s: nn.Sequential(_encoder(n, s), _rnn("lstm", n, s)),
+    "input_joined_lstm": InputJoinedLSTM,
+    "tcn": _residual_blocks,
+}
+"""What reads the column: makes (batch, levels, channels) -> (batch, levels, width) from channels and sizes."""
+
+NECKS: dict[str, Callable[[int, Sizes], nn.Module]] = {
+    "none": lambda _n, _s: nn.Identity(),
+    "encoder": _encoder,
+    "attention": lambda n, s: AttentionOverAxis(SelfAttention(n, s.heads), s.attention_axis),
+    "normed_attention": NormedAttention,
+    "convolutions": lambda n, s: nn.Sequential(SEGate(n), ConvStack(n, s.dilations)),
+}
+"""What mixes the levels once more; the shape stays."""
+
+HEADS: dict[str, Callable[[int, int, float], nn.Module]] = {
+    "mlp": lambda n, out, dropout: MLPHead(n, out, dropout=dropout),
+    "linear": lambda n, out, dropout: nn.Sequential(nn.Dropout(dropout), nn.Linear(n, out)),
+}
+"""What makes the targets of a level from its channels."""
+
+BiLSTM = partial(ColumnNet, "lstm", "none", "mlp")
+BiGRU = partial(ColumnNet, "gru", "none", "mlp")
+BiLSTMTransformer = partial(ColumnNet, "lstm", "encoder", "mlp")
+BiLSTMAttention = partial(ColumnNet, "lstm", "attention", "mlp")  # the source's best single model
+BiLSTMTCN = partial(ColumnNet, "lstm", "convolutions", "linear")
+BiLSTMCNN = partial(ColumnNet, "lstm", "convolutions", "linear")  # two undilated convolutions
+BiGRUTransformer = partial(ColumnNet, "gru", "encoder", "mlp")
+LSTMGRUTransformer = partial(ColumnNet, "lstm_plus_gru", "encoder", "mlp")
+TransformerLSTM = partial(ColumnNet, "encoder_lstm", "none", "mlp")
+ResLSTMAttention = partial(ColumnNet, "input_joined_lstm", "attention", "mlp")
+TCNAttention = partial(ColumnNet, "tcn", "normed_attention", "mlp")  # the source attends over the levels here

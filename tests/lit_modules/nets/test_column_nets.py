@@ -1,51 +1,44 @@
-"""What every net over the levels must do, whatever its blocks; nets of lit_modules/nets/{recurrent,recurrent_hybrids,squeezeformer}.py."""
+"""What every net over the levels must do, whatever its blocks; nets of lit_modules/nets/{recurrent,squeezeformer}.py."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lit_modules.nets.recurrent import (
-    BiGRU,
-    BiLSTM,
-    BiLSTMAttention,
-    BiLSTMCNN,
-    BiLSTMTCN,
-    BiLSTMTransformer,
-)
-from lit_modules.nets.recurrent_hybrids import (
-    BiGRUTransformer,
-    LSTMGRUTransformer,
-    ResLSTMAttention,
-    TCNAttention,
-    TransformerLSTM,
-)
+from lit_modules.leap import settings
+from lit_modules.leap.settings import LeapModel
+from lit_modules.leap.task import build_net
 from lit_modules.nets.squeezeformer import Squeezeformer
 
-TINY = {"hidden": 8, "layers": 2}
-TINY_NETS = {
-    "bilstm": lambda: BiLSTM(**TINY),
-    "bigru": lambda: BiGRU(**TINY),
-    "bilstm_transformer": lambda: BiLSTMTransformer(**TINY, feedforward=32),
-    "bilstm_attention": lambda: BiLSTMAttention(**TINY),
-    "bilstm_tcn": lambda: BiLSTMTCN(**TINY),
-    "bilstm_cnn": lambda: BiLSTMCNN(**TINY),
-    "bigru_transformer": lambda: BiGRUTransformer(**TINY, feedforward=32),
-    "lstm_gru_transformer": lambda: LSTMGRUTransformer(**TINY, feedforward=32),
-    "transformer_lstm": lambda: TransformerLSTM(**TINY, feedforward=32),
-    "reslstm_attention": lambda: ResLSTMAttention(**TINY),
-    "tcn_attention": lambda: TCNAttention(**TINY),
+WIDTHS = {"hidden": 8, "layers": 2}
+ENCODER = {**WIDTHS, "feedforward": 32}
+RECURRENT: dict[str, LeapModel] = {
+    "bilstm": settings.BiLSTM(**WIDTHS),
+    "bigru": settings.BiGRU(**WIDTHS),
+    "bilstm_transformer": settings.BiLSTMTransformer(**ENCODER),
+    "bilstm_attention": settings.BiLSTMAttention(**WIDTHS),
+    "bilstm_tcn": settings.BiLSTMTCN(**WIDTHS),
+    "bilstm_cnn": settings.BiLSTMCNN(**WIDTHS),
+    "bigru_transformer": settings.BiGRUTransformer(**ENCODER),
+    "lstm_gru_transformer": settings.LSTMGRUTransformer(**ENCODER),
+    "transformer_lstm": settings.TransformerLSTM(**ENCODER),
+    "reslstm_attention": settings.ResLSTMAttention(**WIDTHS),
+    "tcn_attention": settings.TCNAttention(**WIDTHS),
+}
+TINY_NETS: dict[str, Callable[[], nn.Module]] = {
+    **{name: partial(build_net, model, 25) for name, model in RECURRENT.items()},
     "squeezeformer": lambda: Squeezeformer(in_channels=25, dim=16, head=32, blocks=2, n_aux=0),
     "squeezeformer_checkpointed": lambda: Squeezeformer(
         in_channels=25, dim=16, head=32, blocks=1, n_aux=0, scale_bias_init="glorot", checkpoint_blocks=True
     ),
 }
-BATCH_AXIS_NETS = {
-    "bilstm_transformer": lambda: BiLSTMTransformer(**TINY, feedforward=32, attention_axis="batch"),
-    "bilstm_attention": lambda: BiLSTMAttention(**TINY, attention_axis="batch"),
-    "bigru_transformer": lambda: BiGRUTransformer(**TINY, feedforward=32, attention_axis="batch"),
-    "lstm_gru_transformer": lambda: LSTMGRUTransformer(**TINY, feedforward=32, attention_axis="batch"),
-    "transformer_lstm": lambda: TransformerLSTM(**TINY, feedforward=32, attention_axis="batch"),
-    "reslstm_attention": lambda: ResLSTMAttention(**TINY, attention_axis="batch"),
+BATCH_AXIS_NETS: dict[str, Callable[[], nn.Module]] = {
+    name: partial(build_net, replace(model, attention_axis="batch"), 25)
+    for name, model in RECURRENT.items()
+    if hasattr(model, "attention_axis")
 }
 
 
