@@ -109,35 +109,56 @@ def masked_confidence_loss(
     prediction: Tensor,
     confidence: Tensor | None,
     target: Tensor,
-    mask: Tensor,
+    mask: Tensor | None = None,
     detach: bool = True,
     kind: LossKind = "mae",
     beta: float = 1.0,
+    learns: Literal["absolute_error", "loss"] = "absolute_error",
 ) -> Tensor:
-    """Absolute error, plus the absolute error of the net's own estimate of it (1st place, greySnow).
+    """Loss of a prediction, plus the loss of the net's own estimate of its error.
 
-    l = |y - p| mask, c = |l - confidence| mask, loss = mean(l + c) over rows and *all* targets, the masked ones included
-    with 0.
+    l = loss(p - y) mask; c = |e - confidence| mask with e = |p - y| (1st place, greySnow, where l is the absolute error as
+    well), or c = loss(l - confidence) mask ("Crowdsourcing the Frontier", where both are Huber's). The result is mean(l + c)
+    over rows and *all* targets, the masked ones included with 0.
 
     Args:
         prediction: (batch, targets).
-        confidence: (batch, targets), expected absolute errors; None leaves c out.
+        confidence: (batch, targets), expected errors; None leaves c out.
         target: (batch, targets).
-        mask: (targets,), see :func:`learnable_target_mask`.
+        mask: (targets,), see :func:`learnable_target_mask`; all by default.
         detach: Stop the gradient of c into the prediction; without it c also pulls the error towards the confidence.
-        kind: Loss of the prediction; the 1st place's absolute error by default, which c claims in any case.
+        kind: Loss of the prediction.
         beta: As in :func:`pointwise_loss`.
+        learns: What the confidence estimates.
 
     Returns:
         Scalar.
     """
-    mask = mask.to(device=prediction.device, dtype=torch.float32)
     error = _error(prediction, target)
-    loss = _error_loss(error, kind, beta) * mask
-    if confidence is None:
-        return loss.mean()
-    claimed = (error.detach() if detach else error).abs() - confidence
-    return (loss + claimed.abs() * mask).mean()
+    loss = _error_loss(error, kind, beta)
+    if confidence is not None:
+        by_loss = learns == "loss"
+        claimed = loss if by_loss else error.abs()
+        miss = (claimed.detach() if detach else claimed) - confidence
+        loss = loss + (_error_loss(miss, kind, beta) if by_loss else miss.abs())
+    return loss.mean() if mask is None else (loss * mask.to(loss)).mean()
+
+
+def error_of_loss(loss: Tensor, kind: LossKind = "smooth_l1", beta: float = 1.0) -> Tensor:
+    """The absolute error that has a given pointwise loss; 0 for losses below 0.
+
+    Args:
+        loss: Losses, any shape.
+        kind: As in :func:`pointwise_loss`.
+        beta: As in :func:`pointwise_loss`.
+    """
+    loss = loss.clamp(min=0.0)
+    if kind == "mae":
+        return loss
+    if kind == "mse":
+        return loss.sqrt()
+    halves = loss if kind == "smooth_l1" else loss / beta  # Huber is SmoothL1 times beta
+    return torch.where(halves < beta / 2, (2 * beta * halves).sqrt(), halves + beta / 2)
 
 
 def _error(prediction: Tensor, target: Tensor) -> Tensor:

@@ -52,9 +52,11 @@ class ColumnStatistics(KeepFloat64):
 
     Attributes:
         out_channels: Channels of the result.
+        scalar_channels: Which of them are scalars repeated on the levels: the first, and the one after the last.
     """
 
     out_channels: int
+    scalar_channels: tuple[int, int]
 
     def __init__(self, names: tuple[str, ...], statistics: Mapping[str, Any] | None) -> None:
         super().__init__()
@@ -99,6 +101,7 @@ class StandardColumns(ColumnStatistics):
         super().__init__(names, statistics)
         self.relative_humidity = relative_humidity
         self.vertical_difference = vertical_difference
+        self.scalar_channels = (N_PROFILES, N_PROFILES + N_SCALARS)
         self.out_channels = N_PROFILES + N_SCALARS + relative_humidity + N_PROFILES * vertical_difference
 
     def forward(self, profiles: Tensor, scalars: Tensor) -> Tensor:
@@ -184,6 +187,7 @@ class MultiRepresentation(ColumnStatistics):
         super().__init__(names, statistics)
         self.relative_humidity = relative_humidity
         self.vertical_difference = vertical_difference
+        self.scalar_channels = (3 * N_PROFILES + 1, 3 * N_PROFILES + 1 + N_SCALARS)
         self.out_channels = 3 * N_PROFILES + 1 + N_SCALARS + relative_humidity + N_PROFILES * vertical_difference
 
     def forward(self, profiles: Tensor, scalars: Tensor) -> Tensor:

@@ -11,10 +11,16 @@ class LeapModel:
     """What every LEAP net shares: input channels, loss, post-processing.
 
     Args:
+        representation: ``standard`` = every variable once, standardised (8th place); ``multi`` = several scalings of it
+            side by side (1st place).
         loss: Pointwise loss on the scaled targets.
         loss_beta: Where ``smooth_l1`` and ``huber`` turn from quadratic to linear, in scaled units.
         difference_weight: Weight of the loss on differences between adjacent levels (2nd and 3rd place; 0 = off).
         second_difference_weight: Weight of the loss on second differences (3rd place; 0 = off).
+        confidence: Predict the expected error of every target too, which prediction banks keep.
+        confidence_learns: What the confidence estimates: the ``absolute_error`` of the prediction, by the absolute error
+            (1st place), or its pointwise ``loss``, by that same loss (arXiv:2511.20963).
+        detach_confidence: No gradient from the confidence loss into the predictions.
         relative_humidity: Add relative humidity as an input channel (3rd, 4th and 10th place).
         vertical_difference: Add differences between adjacent levels as input channels (7th place).
         target_scale: Divide a weighted target by its ``rms`` (8th place) or its ``std``, or leave it (``weight``, 1st
@@ -27,11 +33,19 @@ class LeapModel:
 
     # module:class of the net; a plain string, because this file is read before torch is imported
     net: ClassVar[str] = ""
+    # settings of a class that its task reads and its net does not
+    task_options: ClassVar[tuple[str, ...]] = ()
+    # whether the net is told which of its channels are scalars repeated on the levels
+    splits_scalars: ClassVar[bool] = False
 
+    representation: Literal["standard", "multi"] = "standard"
     loss: Literal["smooth_l1", "huber", "mae", "mse"] = "smooth_l1"
     loss_beta: float = 1.0
     difference_weight: float = 0.0
     second_difference_weight: float = 0.0
+    confidence: bool = False
+    confidence_learns: Literal["absolute_error", "loss"] = "absolute_error"
+    detach_confidence: bool = True
     relative_humidity: bool = False
     vertical_difference: bool = False
     target_scale: Literal["rms", "std", "weight"] = "rms"
@@ -53,9 +67,10 @@ class LeapModel:
         return tuple(name.strip() for name in self.train_groups.split(",")) if self.train_groups else ()
 
     def net_arguments(self) -> dict[str, Any]:
-        """The settings that belong to the net itself."""
-        shared = {field.name for field in fields(LeapModel)}
-        return {name: value for name, value in asdict(self).items() if name not in shared}
+        """The settings that belong to the net itself; ``confidence`` only where it is wanted."""
+        shared = {field.name for field in fields(LeapModel)} | set(self.task_options)
+        own = {name: value for name, value in asdict(self).items() if name not in shared}
+        return own | ({"confidence": True} if self.confidence else {})
 
 
 @dataclass
@@ -203,19 +218,19 @@ class Squeezeformer(LeapModel):
         kernel_size: Levels that the depthwise convolutions span.
         heads: Attention heads; must divide ``dim``.
         expand: Width before a gate, in multiples of ``dim``.
-        confidence: Predict the absolute error of every target too.
         aux_spacetime: Learn latitude, longitude, day and second besides the targets (needs to know the grid).
-        detach_confidence: No gradient from the confidence loss into the predictions.
         high_res_clip: high-resolution targets are compressed beyond this factor times the range of the training targets;
             0 = never.
         scale_bias_init: First scale of the residual branches: 1, or Keras' draw as in the source.
         bn_momentum: BatchNorm momentum in torch's sense.
         checkpoint_blocks: Recompute activations in the backward pass, which saves memory and costs time.
+        net_variant: The ``winner``'s net, or the ``paper``'s port of it (arXiv:2511.20963; the preset ``paper``).
     """
 
     net: ClassVar[str] = "lit_modules.nets.squeezeformer:Squeezeformer"
-    task_options: ClassVar[tuple[str, ...]] = ("aux_spacetime", "detach_confidence", "high_res_clip")
+    task_options: ClassVar[tuple[str, ...]] = ("aux_spacetime", "high_res_clip", "net_variant")
 
+    representation: Literal["standard", "multi"] = "multi"
     loss: Literal["smooth_l1", "huber", "mae", "mse"] = "mae"
     target_scale: Literal["rms", "std", "weight"] = "weight"
     dim: int = 384
@@ -226,11 +241,11 @@ class Squeezeformer(LeapModel):
     expand: int = 4
     confidence: bool = True
     aux_spacetime: bool = True
-    detach_confidence: bool = True
     high_res_clip: float = 1.1
     scale_bias_init: Literal["ones", "glorot"] = "ones"
     bn_momentum: float = 0.05
     checkpoint_blocks: bool = False
+    net_variant: Literal["winner", "paper"] = "winner"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -246,8 +261,8 @@ class Squeezeformer(LeapModel):
 
     def net_arguments(self) -> dict[str, Any]:
         """The settings that belong to the net itself."""
-        arguments = {name: value for name, value in super().net_arguments().items() if name not in self.task_options}
-        return arguments | {"n_aux": self.n_aux}
+        more = {"confidence": self.confidence, "n_aux": self.n_aux, "variant": self.net_variant}
+        return super().net_arguments() | more
 
 
 @dataclass
@@ -255,3 +270,8 @@ class Ridge(LeapModel):
     """Ridge regression on the standardised inputs; its penalty is chosen on the latest training rows."""
 
     net: ClassVar[str] = "lit_modules.leap.ridge:ColumnLinear"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.confidence or self.representation != "standard":
+            raise ValueError("ridge reads the standard representation and has no head for --model.confidence")

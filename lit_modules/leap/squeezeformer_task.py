@@ -11,13 +11,11 @@ from torch import Tensor
 from datamodules.errors import DataError
 from datamodules.leap.schema import N_TARGETS
 from lit_modules.base import Batch
-from lit_modules.leap.losses import group_mask, learnable_target_mask, masked_confidence_loss
-from lit_modules.leap.representations import MultiRepresentation
+from lit_modules.leap.losses import group_mask, learnable_target_mask
 from lit_modules.leap.settings import Squeezeformer
 from lit_modules.leap.spacetime import SpaceTimeTargets
 from lit_modules.leap.targets import scaled_limits, soft_clip_outside
 from lit_modules.leap.task import LeapTask
-from lit_modules.nets.squeezeformer import SqueezeformerOutput
 
 
 class SqueezeformerTask(LeapTask):
@@ -50,11 +48,6 @@ class SqueezeformerTask(LeapTask):
         self.register_buffer("target_low", low, persistent=False)
         self.register_buffer("target_high", high, persistent=False)
 
-    def build_features(self, statistics: Mapping[str, Any] | None) -> MultiRepresentation:
-        """The 1696 values of the source in 44 channels."""
-        s = self.model_settings
-        return MultiRepresentation(statistics, s.relative_humidity, s.vertical_difference)
-
     def build_loss_mask(self) -> Tensor:
         """Targets that can be learnt, and the auxiliary ones unless single groups are trained, ``(368 + aux,)``."""
         mask = learnable_target_mask(self.model_settings.n_aux)
@@ -64,54 +57,26 @@ class SqueezeformerTask(LeapTask):
             mask[N_TARGETS:] = False
         return mask
 
-    def outputs(self, batch: Batch) -> SqueezeformerOutput:
-        """Predictions and confidence of a batch, auxiliary targets included, in float32."""
-        output = self.net(self.features(batch["profiles"].double(), batch["scalars"].double()))
-        confidence = None if output.confidence is None else output.confidence.float()
-        return SqueezeformerOutput(output.prediction.float(), confidence)
+    def truth(self, batch: Batch) -> Tensor:
+        """Scaled targets, then the auxiliary ones."""
+        return self._with_spacetime(super().truth(batch), batch)
 
-    def forward(self, profiles: Tensor, scalars: Tensor) -> Tensor:
-        """Raw columns to scaled targets, ``(B, 368)``."""
-        return self.outputs({"profiles": profiles, "scalars": scalars}).prediction[:, :N_TARGETS]
-
-    def compute_loss(self, batch: Batch) -> Tensor:
-        """Loss of a training batch, with compressed high-resolution targets."""
+    def training_truth(self, batch: Batch) -> Tensor:
+        """The same with compressed high-resolution targets."""
         truth = self.targets.encode(batch["targets"])
         if self.target_low is not None and self.target_high is not None:
             clipped = soft_clip_outside(truth, self.target_low, self.target_high)
             truth = torch.where(batch["high_res"].unsqueeze(1), clipped, truth)
-        return self.confidence_loss(self.outputs(batch), truth, batch)
+        return self._with_spacetime(truth, batch)
 
-    def confidence_loss(self, output: SqueezeformerOutput, truth: Tensor, batch: Batch) -> Tensor:
-        """Loss of predictions and confidence against scaled targets ``(B, 368)``."""
-        s = self.model_settings
-        if self.spacetime is not None:
-            aux = self.spacetime(batch["step"], batch["column"], batch["high_res"])
-            truth = torch.cat([truth, aux], dim=1)
-        loss = masked_confidence_loss(
-            output.prediction, output.confidence, truth, self.loss_mask, s.detach_confidence, s.loss, s.loss_beta
-        )
-        return loss + self.difference_loss(output.prediction, truth)
+    def _with_spacetime(self, truth: Tensor, batch: Batch) -> Tensor:
+        if self.spacetime is None:
+            return truth
+        return torch.cat([truth, self.spacetime(batch["step"], batch["column"], batch["high_res"])], dim=1)
 
-    def update_metrics(self, batch: Batch) -> Tensor:
-        """Score a validation batch in physical units."""
-        output = self.outputs(batch)
-        self.val_r2.update(self.physical(output.prediction[:, :N_TARGETS], batch), batch["targets"])
-        return self.confidence_loss(output, self.targets.encode(batch["targets"]), batch)
-
-    def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
-        """Post-processed predictions and, with the head, ``confidence``: expected absolute errors ``(B, 368)``.
-
-        Both are in bank units. Post-processing knows the targets that cannot be learnt, so that their expected error
-        is 0.
-        """
-        output = self.outputs(batch)
-        result = self.as_bank(output.prediction[:, :N_TARGETS], batch)
-        if output.confidence is not None:
-            expected = self.targets.decode_error(output.confidence[:, :N_TARGETS]).clamp(min=0)
-            learnable = learnable_target_mask().to(expected.device)
-            result["confidence"] = torch.where(learnable, expected, 0.0).float()
-        return result
+    def target_loss(self, scaled: Tensor, confidence: Tensor | None, truth: Tensor) -> Tensor:
+        """As the source: without a confidence head too, the mean counts the masked targets with 0."""
+        return self.confidence_loss(scaled, confidence, truth)
 
 
 def _spacetime(statistics: Mapping[str, Any]) -> SpaceTimeTargets:

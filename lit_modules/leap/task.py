@@ -13,12 +13,20 @@ from torch import Tensor, nn
 from datamodules.leap.schema import N_TARGETS, TARGET_GROUPS, TARGET_NAMES
 from lit_modules.base import BaseTask, Batch
 from lit_modules.leap.figures import r2_by_level
-from lit_modules.leap.losses import group_mask, pointwise_loss, vertical_difference_loss
-from lit_modules.leap.representations import ColumnStatistics, StandardColumns
+from lit_modules.leap.losses import (
+    error_of_loss,
+    group_mask,
+    learnable_target_mask,
+    masked_confidence_loss,
+    pointwise_loss,
+    vertical_difference_loss,
+)
+from lit_modules.leap.representations import ColumnStatistics, MultiRepresentation, StandardColumns
 from lit_modules.leap.settings import LeapModel
 from lit_modules.leap.targets import TargetScaler, postprocess
 from lit_modules.metrics import StreamingR2
 from lit_modules.nets.blocks.attention import batch_axis_evaluation
+from lit_modules.nets.blocks.headed import ColumnOutput
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +37,7 @@ _FLOAT32_REACH = 1e38
 class LeapTask(BaseTask):
     """Trains any net ``(B, 60, channels) -> (B, 368)`` on scaled targets; scores and predicts physical ones.
 
+    A net with a confidence head gives the expected error of every target too (:class:`ColumnOutput`), and banks keep it.
     Validation and prediction de-scale in float64 and post-process (:func:`lit_modules.leap.targets.postprocess`)
     before anything is scored, so that model selection sees what the judge would.
     """
@@ -43,16 +52,15 @@ class LeapTask(BaseTask):
         s = self.model_settings
         self.features = self.build_features(statistics)
         self.targets = TargetScaler(statistics, s.target_scale)
-        self.net = build_net(s, self.features.out_channels)
+        self.net = build_net(s, self.features.out_channels, self.features.scalar_channels)
         # not part of a checkpoint: a finishing stage may train other targets than the run it starts from
         self.register_buffer("loss_mask", self.build_loss_mask(), persistent=False)
 
     def build_features(self, statistics: Mapping[str, Any] | None) -> ColumnStatistics:
         """What turns raw columns into the net's channels."""
         s = self.model_settings
-        return StandardColumns(
-            statistics, relative_humidity=s.relative_humidity, vertical_difference=s.vertical_difference
-        )
+        kind = MultiRepresentation if s.representation == "multi" else StandardColumns
+        return kind(statistics, relative_humidity=s.relative_humidity, vertical_difference=s.vertical_difference)
 
     def build_loss_mask(self) -> Tensor | None:
         """Targets that the loss counts, boolean ``(368,)``; None for all."""
@@ -67,22 +75,57 @@ class LeapTask(BaseTask):
             # the other groups drift once they are out of the loss, so the best checkpoint is chosen without them
             self.monitor = "val_r2_trained"  # type: ignore[misc]
 
+    def outputs(self, batch: Batch) -> ColumnOutput:
+        """Scaled predictions of a batch and, with the head, their expected errors; auxiliary targets included."""
+        answer = self.net(self.features(batch["profiles"].double(), batch["scalars"].double()))
+        if isinstance(answer, Tensor):
+            return ColumnOutput(answer, None)
+        return ColumnOutput(answer.prediction, None if answer.confidence is None else answer.confidence.float())
+
     def forward(self, profiles: Tensor, scalars: Tensor) -> Tensor:
         """Raw columns to scaled targets, ``(B, 368)``."""
-        scaled: Tensor = self.net(self.features(profiles.double(), scalars.double()))
-        return scaled
+        return self.outputs({"profiles": profiles, "scalars": scalars}).prediction[:, :N_TARGETS]
 
     def compute_loss(self, batch: Batch) -> Tensor:
-        """Pointwise loss and, if asked for, losses on vertical differences."""
-        scaled = self(batch["profiles"], batch["scalars"])
-        return self.loss(scaled, self.targets.encode(batch["targets"]))
+        """Loss of a training batch."""
+        return self.loss(self.outputs(batch), self.training_truth(batch))
 
-    def loss(self, scaled: Tensor, truth: Tensor) -> Tensor:
-        """Loss of scaled predictions against scaled targets, in float32 under any precision."""
+    def truth(self, batch: Batch) -> Tensor:
+        """Scaled targets of a batch, in the order of the net's predictions."""
+        return self.targets.encode(batch["targets"])
+
+    def training_truth(self, batch: Batch) -> Tensor:
+        """What training compares with in place of :meth:`truth`."""
+        return self.truth(batch)
+
+    def loss(self, output: ColumnOutput, truth: Tensor) -> Tensor:
+        """Loss of scaled predictions and their expected errors, in float32 under any precision.
+
+        It is the pointwise loss, that of the confidence, and if asked for those of vertical differences.
+        """
+        scaled = output.prediction.float()
+        return self.target_loss(scaled, output.confidence, truth) + self.difference_loss(scaled, truth)
+
+    def target_loss(self, scaled: Tensor, confidence: Tensor | None, truth: Tensor) -> Tensor:
+        """Loss of the values themselves and of the confidence."""
         s = self.model_settings
-        scaled = scaled.float()
-        loss = pointwise_loss(scaled, truth, s.loss, s.loss_beta, self.loss_mask)
-        return loss + self.difference_loss(scaled, truth)
+        if confidence is None:
+            return pointwise_loss(scaled, truth, s.loss, s.loss_beta, self.loss_mask)
+        return self.confidence_loss(scaled, confidence, truth)
+
+    def confidence_loss(self, scaled: Tensor, confidence: Tensor | None, truth: Tensor) -> Tensor:
+        """Loss of the values and of the confidence, a mean over all targets."""
+        s = self.model_settings
+        return masked_confidence_loss(
+            scaled,
+            confidence,
+            truth,
+            self.loss_mask,
+            s.detach_confidence,
+            s.loss,
+            s.loss_beta,
+            s.confidence_learns,
+        )
 
     def difference_loss(self, scaled: Tensor, truth: Tensor) -> Tensor:
         """Weighted losses of the first and second differences along the levels; 0 where both are off."""
@@ -104,9 +147,9 @@ class LeapTask(BaseTask):
         """Score a validation batch in physical units."""
         # the batch-axis quirk may be scored, as the source scored it, but predicts nothing
         with nullcontext() if self.can_predict else batch_axis_evaluation(self.net):
-            scaled = self(batch["profiles"], batch["scalars"])
-        self.val_r2.update(self.physical(scaled, batch), batch["targets"])
-        return self.loss(scaled, self.targets.encode(batch["targets"]))
+            output = self.outputs(batch)
+        self.val_r2.update(self.physical(output.prediction[:, :N_TARGETS], batch), batch["targets"])
+        return self.loss(output, self.truth(batch))
 
     def metric_table(self) -> dict[str, float]:
         """Mean R2, and the mean of each variable group."""
@@ -122,8 +165,22 @@ class LeapTask(BaseTask):
         self.val_r2.reset()
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
-        """Post-processed predictions in bank units (physical / std of the target)."""
-        return self.as_bank(self(batch["profiles"], batch["scalars"]), batch)
+        """Post-processed predictions and, with the head, ``confidence``: expected absolute errors ``(B, 368)``.
+
+        Both are in bank units (physical / std of the target). Post-processing knows the targets that cannot be learnt, so
+        that their expected error is 0.
+        """
+        output = self.outputs(batch)
+        result = self.as_bank(output.prediction[:, :N_TARGETS], batch)
+        if output.confidence is not None:
+            s = self.model_settings
+            expected = output.confidence[:, :N_TARGETS]
+            if s.confidence_learns == "loss":
+                expected = error_of_loss(expected, s.loss, s.loss_beta)
+            expected = self.targets.decode_error(expected).clamp(min=0)
+            learnable = learnable_target_mask().to(expected.device)
+            result["confidence"] = torch.where(learnable, expected, 0.0).float()
+        return result
 
     def as_bank(self, scaled: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Scaled targets as a bank holds them."""
@@ -157,8 +214,15 @@ class LeapTask(BaseTask):
         return self.targets.bank_scale
 
 
-def build_net(settings: LeapModel, in_channels: int) -> nn.Module:
-    """The net that the settings name, for a number of input channels."""
+def build_net(settings: LeapModel, in_channels: int, scalar_channels: tuple[int, int] | None = None) -> nn.Module:
+    """The net that the settings name.
+
+    Args:
+        settings: The ``--model.*`` settings.
+        in_channels: Channels of its input.
+        scalar_channels: Which of them are scalars repeated on the levels, for nets that treat these apart.
+    """
     module, name = settings.net.split(":")
-    net: nn.Module = getattr(import_module(module), name)(in_channels=in_channels, **settings.net_arguments())
+    more = {"scalars": scalar_channels} if settings.splits_scalars else {}
+    net: nn.Module = getattr(import_module(module), name)(in_channels=in_channels, **settings.net_arguments(), **more)
     return net

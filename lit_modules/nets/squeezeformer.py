@@ -5,7 +5,9 @@ for each of them, and optionally auxiliary targets that say where and when the c
 
 Source: write-up of greySnow (shlomoron), 1st place of Kaggle ``leap-atmospheric-physics-ai-climsim``. It goes back to hoyso48's
 Squeezeformer (2nd place of Stanford Ribonanza) and to Kim et al. 2022, arXiv:2206.00888. Axes, sizes and initial values are
-the winner's Keras ones; the published PyTorch ports differ.
+the winner's Keras ones. ``variant="paper"`` is the PyTorch port that "Crowdsourcing the Frontier" (Lin et al. 2025,
+arXiv:2511.20963) compares: its channel attention gates the levels instead, the gate of its head is narrower, its BatchNorm
+has torch's epsilon, and its weights start as torch draws them.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -23,24 +25,15 @@ from torch.utils.checkpoint import checkpoint
 from lit_modules.nets.blocks.attention import SelfAttention
 from lit_modules.nets.blocks.eca import ECA
 from lit_modules.nets.blocks.glu import GLUMlp, glu
+from lit_modules.nets.blocks.headed import ColumnOutput
 from lit_modules.nets.blocks.heads import sequence_to_targets
 from lit_modules.nets.blocks.level_conv import LevelBatchNorm, LevelConv
 from lit_modules.nets.blocks.scale_bias import ScaleBias, ScaleBiasInit
 
 NORM_EPS = 1e-6  # Keras layers of the source
-BATCH_NORM_EPS = 1e-3  # Keras' default
+BATCH_NORM_EPS = {"winner": 1e-3, "paper": 1e-5}  # Keras' and torch's defaults
 
-
-class SqueezeformerOutput(NamedTuple):
-    """Prediction and confidence of :class:`Squeezeformer`, both (batch, targets + auxiliary targets).
-
-    Attributes:
-        prediction: Scaled targets, then the auxiliary targets.
-        confidence: Expected absolute error of each value of ``prediction``; None without the confidence head.
-    """
-
-    prediction: Tensor
-    confidence: Tensor | None
+Variant = Literal["winner", "paper"]
 
 
 class ConvBlock(nn.Module):
@@ -55,6 +48,7 @@ class ConvBlock(nn.Module):
         expand: Ratio of the width before a gate to d.
         scale_bias_init: See :class:`ScaleBias`.
         bn_momentum: BatchNorm momentum in torch's sense (Keras .95 is torch .05).
+        variant: ``"winner"`` or ``"paper"``, which differ in the axis of the attention and the epsilon.
     """
 
     def __init__(
@@ -64,13 +58,14 @@ class ConvBlock(nn.Module):
         expand: int = 4,
         scale_bias_init: ScaleBiasInit = "ones",
         bn_momentum: float = 0.05,
+        variant: Variant = "winner",
     ) -> None:
         super().__init__()
         gated = expand * dim // 2
         self.expand = nn.Linear(dim, expand * dim)
         self.depthwise = LevelConv(gated, gated, kernel_size, groups=gated, bias=False)
-        self.batch_norm = LevelBatchNorm(gated, eps=BATCH_NORM_EPS, momentum=bn_momentum)
-        self.channel_attention = ECA()
+        self.batch_norm = LevelBatchNorm(gated, eps=BATCH_NORM_EPS[variant], momentum=bn_momentum)
+        self.channel_attention = ECA(axis="channel" if variant == "winner" else "level")
         self.project = nn.Linear(gated, dim)
         self.scale_conv = ScaleBias(dim, scale_bias_init)
         self.feedforward = GLUMlp(dim, expand * dim, dim)
@@ -128,6 +123,7 @@ class Squeezeformer(nn.Module):
         scale_bias_init: ``"ones"`` or ``"glorot"``, see :class:`ScaleBias`.
         bn_momentum: BatchNorm momentum in torch's sense.
         checkpoint_blocks: Recompute the blocks and the head in the backward pass instead of keeping their activations.
+        variant: The ``"winner"``'s net or the ``"paper"``'s port of it (with ``bn_momentum`` 0.95, ``n_aux`` 0 there).
         n_level_targets: Targets per level.
         n_scalar_targets: Targets per column.
     """
@@ -146,6 +142,7 @@ class Squeezeformer(nn.Module):
         scale_bias_init: ScaleBiasInit = "ones",
         bn_momentum: float = 0.05,
         checkpoint_blocks: bool = False,
+        variant: Variant = "winner",
         n_level_targets: int = 6,
         n_scalar_targets: int = 8,
     ) -> None:
@@ -155,22 +152,24 @@ class Squeezeformer(nn.Module):
         self.stem = nn.Sequential(nn.Linear(in_channels, dim, bias=False), nn.LayerNorm(dim, eps=NORM_EPS))
         self.blocks = nn.ModuleList()
         for _ in range(blocks):
-            self.blocks.append(ConvBlock(dim, kernel_size, expand, scale_bias_init, bn_momentum))
+            self.blocks.append(ConvBlock(dim, kernel_size, expand, scale_bias_init, bn_momentum, variant))
             self.blocks.append(TransformerEncoder(dim, heads, expand, scale_bias_init))
-        self.head = nn.Sequential(nn.Linear(dim, head), nn.SiLU(), GLUMlp(head, 2 * head, head))
+        gated = 2 * head if variant == "winner" else expand * dim
+        self.head = nn.Sequential(nn.Linear(dim, head), nn.SiLU(), GLUMlp(head, gated, head))
         out_channels = n_level_targets + n_scalar_targets + n_aux
         self.prediction = nn.Linear(head, out_channels)
         self.confidence = nn.Linear(head, out_channels) if confidence else None
-        self.apply(init_like_keras)
+        if variant == "winner":
+            self.apply(init_like_keras)
 
-    def forward(self, x: Tensor) -> SqueezeformerOutput:
+    def forward(self, x: Tensor) -> ColumnOutput:
         """Map a column (batch, levels, in_channels) to prediction and confidence (batch, targets + auxiliary targets)."""
         x = self.stem(x)
         for block in self.blocks:
             x = self._run(block, x)
         x = self._run(self.head, x)
         confidence = None if self.confidence is None else sequence_to_targets(self.confidence(x), self.n_level_targets)
-        return SqueezeformerOutput(sequence_to_targets(self.prediction(x), self.n_level_targets), confidence)
+        return ColumnOutput(sequence_to_targets(self.prediction(x), self.n_level_targets), confidence)
 
     def _run(self, part: nn.Module, x: Tensor) -> Tensor:
         if not (self.checkpoint_blocks and self.training and torch.is_grad_enabled()):

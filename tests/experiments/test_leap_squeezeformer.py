@@ -98,8 +98,18 @@ def test_the_declaration_is_the_published_training() -> None:
     assert parse(EXPERIMENT, []).model.dim < 64
 
 
-def test_there_are_the_thirteen_presets() -> None:
-    assert {file.stem for file in PRESETS.glob("*.yaml")} == set(EXPECTED)
+def test_there_are_the_thirteen_presets_and_the_papers() -> None:
+    assert {file.stem for file in PRESETS.glob("*.yaml")} >= {*EXPECTED, "paper"}
+
+
+def test_the_papers_port_is_declared_with_the_papers_training() -> None:
+    settings = parse(EXPERIMENT, ["--config", str(PRESETS / "paper.yaml"), "--data_dir", "somewhere"])
+    assert (settings.variant, settings.optim.milestones, settings.optim.weight_decay_per_lr) == ("paper", (3, 6, 9), 0)
+    assert settings.model.net_arguments()["variant"] == "paper"
+    with torch.device("meta"):
+        net = build_net(settings.model, 26)
+    # the paper's 44,785,225 and one more target per level
+    assert sum(p.numel() for p in net.parameters()) == 44_785_225 + 2049
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -27,6 +27,25 @@ def sequence_to_targets(x: Tensor, n_level_channels: int = 6) -> Tensor:
     return torch.cat([profiles, scalars], dim=1)
 
 
+class LevelHead(nn.Module):
+    """A linear layer at every level, then :func:`sequence_to_targets`.
+
+    Args:
+        width: Channels of the sequence.
+        n_level_targets: Targets per level.
+        n_scalar_targets: Targets per column.
+    """
+
+    def __init__(self, width: int, n_level_targets: int = 6, n_scalar_targets: int = 8) -> None:
+        super().__init__()
+        self.n_level_targets = n_level_targets
+        self.linear = nn.Linear(width, n_level_targets + n_scalar_targets)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, levels, width) to (batch, targets)."""
+        return sequence_to_targets(self.linear(x), self.n_level_targets)
+
+
 class MLPHead(nn.Sequential):
     """Two hidden layers after a leading activation, applied at every level.
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lit_modules.nets.squeezeformer import ConvBlock, Squeezeformer, SqueezeformerOutput, TransformerEncoder
+from lit_modules.nets.squeezeformer import ColumnOutput, ConvBlock, Squeezeformer, TransformerEncoder
 
 TINY: dict[str, Any] = {"dim": 16, "head": 32, "blocks": 2}
 
@@ -39,7 +39,7 @@ def test_parameter_counts_of_the_blocks() -> None:
 def test_outputs_with_and_without_auxiliary_targets_and_confidence() -> None:
     x = torch.randn(2, 60, 44)
     both = Squeezeformer(**TINY)(x)
-    assert isinstance(both, SqueezeformerOutput)
+    assert isinstance(both, ColumnOutput)
     assert both.confidence is not None
     assert both.prediction.shape == both.confidence.shape == (2, 374)
     alone = Squeezeformer(**TINY, n_aux=0, confidence=False)(x)
