@@ -5,11 +5,10 @@
 
 All read, filter, bin, sum and normalise the same files in the page cache and must end with the same pixels. The group-by
 is what the sources did (``read_csv``, ``round``, ``groupby(["mass", "column"]).sum()``, one process) and checks nothing;
-the rendering looks for bad rows and, unless its line says otherwise, compares the md5, which alone runs at about 700 MB/s.
-``careful reader`` is what small or odd files and machines without numba get, ``compiled`` what large files get.
-``warm processes`` have started and loaded their kernels before; ``to the cache`` starts them, writes checksums and waits for
-the disk; ``from the cache`` is what every later epoch, fold and experiment pays. ``times`` compares clocks, ``per core``
-processor time (user and system), which other work on the machine disturbs less.
+the rendering finds out how the file is written, looks for bad rows and, unless its line says otherwise, compares the md5, which
+alone runs at about 700 MB/s. ``to the cache`` starts processes, writes checksums and waits for the disk; ``from the cache`` is
+what every later epoch, fold and experiment pays. ``times`` compares clocks, ``per core`` processor time (user and system), which
+other work on the machine disturbs less.
 """
 
 # ruff: noqa: E402  (the path must be set before the project is imported)
@@ -24,9 +23,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 sys.path = [str(Path(__file__).resolve().parents[1]), *sys.path[1:]]  # this file is not the package of its name
@@ -36,9 +32,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from datamodules.mars.fast_render import is_worth_it
-from datamodules.mars.features import read_run
-from datamodules.mars.render import Image, image_of, render, rendered
+from datamodules.mars.render import Image, image_of, rendered
 from datamodules.mars.rendering import Rendering
 from datamodules.mars.tables import Samples, read_metadata
 
@@ -80,20 +74,9 @@ def group_by(samples: Samples, number: int) -> Image:
     return (image / image.max()).astype(np.float32)
 
 
-def careful(samples: Samples, number: int, check_md5: bool = True) -> Image:
-    """One file through Arrow's parser and numpy, checks included."""
-    run = read_run(samples.data_dir / samples.paths[number], str(samples.md5[number]) if check_md5 else "")
-    return render(run, RENDERING)
-
-
-def compiled(samples: Samples, number: int, check_md5: bool = True) -> Image:
-    """One file as this project renders it: compiled where it is large enough and numba is there."""
+def render_file(samples: Samples, number: int, check_md5: bool = True) -> Image:
+    """One file as this project renders it."""
     return image_of(samples.data_dir / samples.paths[number], RENDERING, str(samples.md5[number]) if check_md5 else "")
-
-
-def compiled_total(samples: Samples, number: int, check_md5: bool = True) -> float:
-    """The same in another process, which only sends a number back."""
-    return float(compiled(samples, number, check_md5).sum())
 
 
 def processor_seconds() -> float:
@@ -130,8 +113,6 @@ def main() -> None:
         samples = samples.take(np.arange(min(len(samples), arguments.files)))
         sizes = [(samples.data_dir / path).stat().st_size for path in samples.paths]
         rows = measure(samples, folder, arguments.processes)
-    if not any(map(is_worth_it, sizes)):
-        print("no file is large enough, or numba is missing: nothing was compiled")
     show(rows, len(samples), sum(sizes) / 1e6)
 
 
@@ -139,21 +120,12 @@ def measure(samples: Samples, folder: Path, processes: int) -> dict[str, tuple[f
     """Seconds of the clock and of the processor, by way of rendering."""
     numbers = range(len(samples))
     for number in numbers:
-        image = compiled(samples, number)
-        np.testing.assert_array_equal(image, careful(samples, number))
-        np.testing.assert_allclose(group_by(samples, number), image, rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(group_by(samples, number), render_file(samples, number), rtol=1e-6, atol=1e-12)
     rows: dict[str, tuple[float, float | None]] = {
         "pandas, group-by per file": timed(lambda: [group_by(samples, n) for n in numbers]),
-        "careful reader": timed(lambda: [careful(samples, n) for n in numbers]),
-        "careful reader, without md5": timed(lambda: [careful(samples, n, False) for n in numbers]),
-        "compiled": timed(lambda: [compiled(samples, n) for n in numbers]),
-        "compiled, without md5": timed(lambda: [compiled(samples, n, False) for n in numbers]),
+        "rendering": timed(lambda: [render_file(samples, n) for n in numbers]),
+        "rendering, without md5": timed(lambda: [render_file(samples, n, False) for n in numbers]),
     }
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for check, name in ((True, ""), (False, ", without md5")):
-            work = partial(compiled_total, samples, check_md5=check)
-            clock, _ = timed(lambda work=work: list(pool.map(work, numbers)), repeats=4)
-            rows[f"compiled, {processes} warm processes{name}"] = clock, None
     rows[f"to the cache, {processes} processes"] = timed(lambda: to_cache(samples, folder, processes))
     store = rendered(samples, RENDERING, folder / "cache", processes=1)
     rows["from the cache"] = timed(lambda: [store.arrays["image"][n].copy() for n in numbers])

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.errors import DataError
-from datamodules.mars.fast_render import HELIUM, is_worth_it, render_file
 from datamodules.mars.features import Run, read_run
 from datamodules.mars.rendering import Rendering
 from datamodules.mars.tables import Samples
 from datamodules.stores.build import build_store
 from datamodules.stores.store import ArraySpec, Store, Unit, key_hash
+from datamodules.text_tables import say_form, table_form
 
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
+HELIUM = 4
 Image = npt.NDArray[np.float32]
 
 
 def render(run: Run, rendering: Rendering, name: str = "the run") -> Image:
-    """Sum the ion counts of every (mass, time) pixel and divide by the largest sum.
+    """Sum the ion counts of every (mass, time) pixel and divide by the largest sum; what is below zero becomes 0.
 
     Masses and columns are rounded half to even, as numpy does; time is stretched over the columns after the masses were
     filtered, so the first and the last column are half as wide as the others.
@@ -36,7 +41,7 @@ def render(run: Run, rendering: Rendering, name: str = "the run") -> Image:
         name: What an error calls the run.
 
     Returns:
-        float32 ``(m_bins, t_bins)``, largest value 1.
+        float32 ``(m_bins, t_bins)`` from 0 to 1.
 
     Raises:
         DataError: fewer than two scans, or nothing above zero, is left of the kept masses.
@@ -60,21 +65,16 @@ def render(run: Run, rendering: Rendering, name: str = "the run") -> Image:
         raise DataError(
             f"{name} has no intensity above zero at masses from {rendering.min_mass} to {rendering.m_bins - 1}"
         )
-    return (sums / largest).astype(np.float32).reshape(rendering.m_bins, rendering.t_bins)
+    image: Image = (np.maximum(sums, 0) / largest).astype(np.float32)
+    return image.reshape(rendering.m_bins, rendering.t_bins)
 
 
 def image_of(path: Path, rendering: Rendering, md5: str = "") -> Image:
     """The image of a feature file: see :func:`datamodules.mars.features.read_run` and :func:`render`.
 
-    Large files go through compiled kernels where numba is installed; what these do not understand is read again here.
-
     Raises:
         DataError: a file that cannot be used, named.
     """
-    if path.is_file() and is_worth_it(path.stat().st_size):
-        image = render_file(path, rendering, md5)
-        if image is not None:
-            return image
     run = read_run(path, md5, rendering.on_nan, rendering.negative_tolerance)
     return render(run, rendering, str(path))
 
@@ -95,16 +95,20 @@ class ImageSource:
 
     def key(self) -> dict[str, Any]:
         """All rendering options, and a hash of every file's id, path, md5, size and time of change."""
-        listing = hashlib.sha256()
+        listing, missing = hashlib.sha256(), []
         for sample, relative, md5 in zip(self.samples.ids, self.samples.paths, self.samples.md5, strict=True):
             path = self.samples.data_dir / relative
             try:
                 status = os.stat(path)  # noqa: PTH116 - thousands of files at every start
             except FileNotFoundError:
-                raise DataError(
-                    f"{path} does not exist, but metadata.csv names it for sample {str(sample)!r}; restore the file or take the sample out of the tables"
-                ) from None
+                missing.append(f"{path} does not exist, but metadata.csv names it for sample {str(sample)!r}")
+                continue
             listing.update(f"{sample}\0{relative}\0{md5}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        if missing:
+            more = (
+                f" ({len(missing)} such files, the last {missing[-1].partition(' does not')[0]})" if missing[1:] else ""
+            )
+            raise DataError(f"{missing[0]}{more}; restore the files or take their samples out of the tables")
         return {
             "reader": "gcms-image",
             "version": RENDERER_VERSION,
@@ -133,13 +137,43 @@ class ImageSource:
 
 
 def rendered(
-    samples: Samples, rendering: Rendering, cache_dir: Path, check_md5: bool = True, processes: int | None = None
+    samples: Samples,
+    rendering: Rendering,
+    cache_dir: Path,
+    check_md5: bool = True,
+    processes: int | None = None,
+    progress: bool = True,
 ) -> Store:
     """Images of all samples, from the cache or rendered into it by parallel processes.
 
     Raises:
-        DataError: a file that cannot be used, named.
+        DataError: files that cannot be used; all of them are named, and nothing is left of the cache.
     """
     source = ImageSource(samples, rendering, check_md5)
     folder = Path(cache_dir) / f"mars-{key_hash(source.key())[:16]}"
-    return build_store(source, folder, processes, progress=len(samples) > 100)
+    if not folder.exists() and len(samples):
+        say_form(table_form(samples.data_dir / samples.paths[0]))  # the workers are silent
+    try:
+        return build_store(source, folder, processes, progress=progress and len(samples) > 100)
+    except DataError as first:
+        sentences = unusable_files(source, processes)
+        shutil.rmtree(f"{folder}.partial", ignore_errors=True)
+        if len(sentences) < 2:
+            raise
+        shown = "\n".join(f"  {sentence}" for sentence in sentences)
+        raise DataError(f"{len(sentences)} of {len(samples):,} feature files cannot be used:\n{shown}") from first
+
+
+def unusable_files(source: ImageSource, processes: int | None = None) -> list[str]:
+    """One sentence for each file that cannot be rendered; all files are read again, so that nobody meets them one by one."""
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        work = map if processes == 1 else partial(pool.map, chunksize=8)
+        return [sentence for sentence in work(partial(_complaint, source), source.units()) if sentence]
+
+
+def _complaint(source: ImageSource, unit: Unit) -> str:
+    try:
+        next(source.read(unit))
+    except DataError as error:
+        return str(error)
+    return ""

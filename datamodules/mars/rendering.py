@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from datamodules.mars.features import NEGATIVE_TOLERANCE
+
 
 @dataclass(frozen=True)
 class Rendering:
@@ -24,4 +26,4 @@ class Rendering:
     min_mass: int = 0
     drop_helium: bool = True
     on_nan: Literal["error", "zero"] = "error"
-    negative_tolerance: float = 1e-3
+    negative_tolerance: float = NEGATIVE_TOLERANCE

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from datamodules.mars.features import NEGATIVE_TOLERANCE
+
 
 @dataclass
 class MarsData:
@@ -23,7 +25,8 @@ class MarsData:
         folds_csv: Ready folds instead, a table of ``sample_id,fold`` over all training samples.
         check_md5: Compare every file with the md5 that metadata.csv gives.
         on_nan: What to do with an absent or NaN intensity; ``zero`` is the 2nd place's rule.
-        negative_tolerance: Negative intensities down to this share of a file's largest are baseline noise and kept.
+        negative_tolerance: Negative intensities down to this multiple of a file's largest are baseline noise; pixels that come
+            out below zero are drawn as 0.
         threads: read-ahead threads; 0 reads in the training thread.
         processes: Processes of the rendering; default: all cores.
         cache_dir: Where rendered images are kept; default: ``cache`` in the output folder.
@@ -39,7 +42,7 @@ class MarsData:
     folds_csv: Path | None = None
     check_md5: bool = True
     on_nan: Literal["error", "zero"] = "error"
-    negative_tolerance: float = 1e-3
+    negative_tolerance: float = NEGATIVE_TOLERANCE
     threads: int = 2
     processes: int | None = None
     cache_dir: Path | None = None

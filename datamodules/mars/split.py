@@ -12,6 +12,7 @@ from datamodules.errors import DataError
 from datamodules.folds import TRAIN, UNUSED, FoldTable
 from datamodules.mars.settings import MarsData
 from datamodules.mars.tables import Labels, Samples
+from datamodules.text_tables import read_table
 
 
 def split_samples(samples: Samples, labels: Labels, settings: MarsData) -> FoldTable:
@@ -56,9 +57,10 @@ def _stratify(labels: npt.NDArray[np.int8], n_folds: int, seed: int) -> npt.NDAr
 def _read_folds(path: Path, ids: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
     if not Path(path).is_file():
         raise DataError(f"{path} (--data.folds_csv) does not exist")
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if list(frame.columns) != ["sample_id", "fold"] or not frame["fold"].str.fullmatch(r"\d+").all():
-        raise DataError(f"{path} must have the header sample_id,fold and whole numbers as folds")
+    table = read_table(path, ("sample_id", "fold"))
+    frame = pd.DataFrame({"sample_id": table.text("sample_id"), "fold": table.text("fold")})
+    if not frame["fold"].str.fullmatch(r"\d+").all():
+        raise DataError(f"{path} must have whole numbers in its column 'fold'")
     fold_of = frame.drop_duplicates("sample_id").set_index("sample_id")["fold"].reindex(ids)
     if fold_of.isna().any() or len(frame) != len(ids):
         missing = fold_of.index[fold_of.isna()]

@@ -11,6 +11,7 @@ import pandas as pd
 
 from datamodules.errors import DataError
 from datamodules.files import atomic_path
+from datamodules.text_tables import read_table
 
 ID_COLUMN = "sample_id"
 
@@ -55,14 +56,13 @@ def write_bank(bank: Predictions, path: Path, form: Path | None = None) -> None:
 def _in_form(table: pd.DataFrame, form: Path) -> pd.DataFrame:
     if not form.is_file():
         raise DataError(f"{form} does not exist; give the judge's submission_format.csv")
-    asked = pd.read_csv(form, dtype=str, keep_default_na=False)
-    if asked.columns[0] != ID_COLUMN:
-        raise DataError(f"{form} begins with the column {asked.columns[0]!r}; it must be {ID_COLUMN}, then the classes")
+    asked = read_table(form, (ID_COLUMN,))
+    ids, classes = asked.unique_ids(ID_COLUMN), [name for name in asked.names if name != ID_COLUMN]
     for what, own, wanted in (
-        ("sample", table.index, pd.Index(asked[ID_COLUMN])),
-        ("class", table.columns, asked.columns[1:]),
+        ("sample", table.index, pd.Index(ids)),
+        ("class", table.columns, pd.Index(classes)),
     ):
-        missing, extra = wanted.difference(own), own.difference(wanted)
+        missing, extra = wanted.difference(list(own)), own.difference(list(wanted))
         if len(missing):
             raise DataError(
                 f"{form} asks for {what} {missing[0]!r}, which was not predicted ({len(missing)} of {len(wanted)})"
@@ -71,4 +71,4 @@ def _in_form(table: pd.DataFrame, form: Path) -> pd.DataFrame:
             raise DataError(
                 f"{form} does not ask for {what} {extra[0]!r}, which was predicted ({len(extra)} of {len(own)})"
             )
-    return table.loc[asked[ID_COLUMN], list(asked.columns[1:])]
+    return table.reindex(index=ids, columns=classes)

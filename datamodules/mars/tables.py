@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from datamodules.errors import DataError, nearest_name
+from datamodules.errors import DataError
+from datamodules.text_tables import TextTable, read_table
 
 METADATA = "metadata.csv"
 METADATA_COLUMNS = ("sample_id", "split", "derivatized", "features_path", "features_md5_hash")
 SPLITS = ("train", "val", "test")
 UNKNOWN, NO, YES = -1, 0, 1
-_DERIVATIZED = {"": UNKNOWN, "0": NO, "0.0": NO, "False": NO, "1": YES, "1.0": YES, "True": YES}
+_DERIVATIZED = {
+    "": UNKNOWN, "0": NO, "1": YES, "false": NO, "true": YES, "0.0": NO, "1.0": YES, "nan": UNKNOWN
+}  # fmt: skip
+_ID = "sample_id"
 
 
 @dataclass(frozen=True)
@@ -72,26 +77,16 @@ def read_metadata(data_dir: Path) -> Samples:
     Raises:
         DataError: the file or a column is missing, an id stands twice, or a cell holds something else than its column's.
     """
-    path = Path(data_dir) / METADATA
-    frame = _read(path)
-    for name in METADATA_COLUMNS[:4]:
-        if name not in frame:
-            near = nearest_name(name, frame.columns)
-            raise DataError(
-                f"{path} has no column {name!r}{f' (is {near!r} meant?)' if near else ''}; its columns must be {','.join(METADATA_COLUMNS)}"
-            )
-    _refuse_repeated(path, frame["sample_id"])
-    _refuse_others(path, frame, "split", SPLITS)
-    _refuse_others(path, frame, "derivatized", tuple(_DERIVATIZED))
-    md5 = frame["features_md5_hash"] if "features_md5_hash" in frame else pd.Series("", index=frame.index)
-    return Samples(
-        Path(data_dir),
-        frame["sample_id"].to_numpy(dtype=str),
-        frame["split"].to_numpy(dtype=str),
-        np.array([_DERIVATIZED[cell] for cell in frame["derivatized"]], dtype=np.int8),
-        frame["features_path"].to_numpy(dtype=str),
-        md5.to_numpy(dtype=str),
-    )
+    path = find_table(Path(data_dir), "metadata")
+    table = _read(path, METADATA_COLUMNS[:4], str.lower)
+    ids, splits = table.unique_ids("sample_id"), np.char.lower(table.text("split"))
+    derivatized = np.char.lower(table.text("derivatized"))
+    _refuse_others(table, "split", splits, SPLITS)
+    _refuse_others(table, "derivatized", derivatized, tuple(_DERIVATIZED))
+    md5 = table.text("features_md5_hash") if "features_md5_hash" in table.names else np.full(len(ids), "")
+    states = np.array([_DERIVATIZED[cell] for cell in derivatized], dtype=np.int8)
+    paths = np.char.replace(table.text("features_path"), "\\", "/")
+    return Samples(Path(data_dir), ids, splits, states, paths, np.char.lower(md5))
 
 
 def read_labels(samples: Samples) -> Labels:
@@ -104,22 +99,20 @@ def read_labels(samples: Samples) -> Labels:
     classes: tuple[str, ...] = ()
     values = np.empty((0, 0), dtype=np.int8)
     for split in ("train", "val"):
-        path = samples.data_dir / f"{split}_labels.csv"
+        path = find_table(samples.data_dir, f"{split}_labels")
         if split == "val" and not path.is_file():
             continue
-        frame = _read(path)
-        own = tuple(frame.columns[1:])
-        if frame.columns[0] != "sample_id" or not own:
+        table = _read(path, (_ID,))
+        own = tuple(name for name in table.names if name != _ID)
+        if not own:
+            raise DataError(f"{path} has no class beside {_ID}; its header must be {_ID} and the classes")
+        if classes and set(own) != set(classes):
             raise DataError(
-                f"{path} has the wrong header: it must be sample_id and the classes, got {','.join(frame.columns)!r}"
-            )
-        if classes and own != classes:
-            raise DataError(
-                f"{path} names the classes {','.join(own)}, train_labels.csv {','.join(classes)}; both need the same, in the same order"
+                f"{path} names the classes {','.join(own)}, train_labels.csv {','.join(classes)}; both need the same"
             )
         if not classes:
             classes, values = own, np.full((len(samples), len(own)), -1, dtype=np.int8)
-        values[_positions(path, frame, samples, split)] = _zero_or_one(path, frame, own)
+        values[_positions(table, samples, split)] = _zero_or_one(table, classes)
     missing = (samples.splits == "train") & (values[:, 0] < 0)
     if missing.any():
         raise DataError(
@@ -129,37 +122,34 @@ def read_labels(samples: Samples) -> Labels:
     return Labels(classes, values)
 
 
-def _read(path: Path) -> pd.DataFrame:
+def find_table(folder: Path, name: str) -> Path:
+    """The table in a folder, packed (``.csv.gz``, ``.csv.zip``) or plain; the plain path where there is none."""
+    paths = [Path(folder) / f"{name}.csv{suffix}" for suffix in ("", ".gz", ".zip")]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def _read(path: Path, required: Sequence[str], canonical: Callable[[str], str] = str) -> TextTable:
     if not path.is_file():
         raise DataError(
             f"{path} does not exist; --data_dir must be a folder with {METADATA}, train_labels.csv and features"
         )
-    try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as CSV: {str(error).strip()}") from None
+    return read_table(path, required, canonical=canonical)
 
 
-def _refuse_repeated(path: Path, ids: pd.Series) -> None:
-    repeated = ids.duplicated()
-    if repeated.any():
-        raise DataError(f"{path}: sample_id {ids[repeated].iloc[0]!r} stands more than once; ids must be unique")
-
-
-def _refuse_others(path: Path, frame: pd.DataFrame, column: str, allowed: tuple[str, ...]) -> None:
-    wrong = ~frame[column].isin(allowed)
+def _refuse_others(table: TextTable, column: str, cells: npt.NDArray[np.str_], allowed: tuple[str, ...]) -> None:
+    wrong = ~np.isin(cells, allowed)
     if wrong.any():
-        row = int(np.argmax(wrong.to_numpy()))
+        row = int(np.argmax(wrong))
         raise DataError(
-            f"{path}, row {row + 2} (sample {frame['sample_id'].iloc[row]!r}): {column} is {frame[column].iloc[row]!r}; "
-            f"it must be {' or '.join(value or 'empty' for value in allowed[:3])}"
+            f"{table.row(row)} (sample {str(table.text(_ID)[row])!r}): {column} is {str(cells[row])!r}; "
+            f"it must be {' or '.join(value or 'empty' for value in allowed if not value.endswith('.0'))}"
         )
 
 
-def _positions(path: Path, frame: pd.DataFrame, samples: Samples, split: str) -> npt.NDArray[np.int64]:
+def _positions(table: TextTable, samples: Samples, split: str) -> npt.NDArray[np.int64]:
     """Where the label rows stand in metadata."""
-    _refuse_repeated(path, frame["sample_id"])
-    positions = pd.Index(samples.ids).get_indexer(pd.Index(frame["sample_id"].to_numpy(dtype=str)))
+    ids = table.unique_ids(_ID)
+    positions = pd.Index(samples.ids).get_indexer(pd.Index(ids))
     for wrong, why in (
         (positions < 0, "is not in"),
         (samples.splits[positions] != split, f"is not of split {split!r} in"),
@@ -167,17 +157,15 @@ def _positions(path: Path, frame: pd.DataFrame, samples: Samples, split: str) ->
         if wrong.any():
             row = int(np.argmax(wrong))
             raise DataError(
-                f"{path}, row {row + 2}: sample {frame['sample_id'].iloc[row]!r} {why} {METADATA}, so it has no features to train on; remove the row or complete {METADATA}"
+                f"{table.row(row)}: sample {str(ids[row])!r} {why} {METADATA}, so it has no features to train on; remove the row or complete {METADATA}"
             )
     return positions.astype(np.int64)
 
 
-def _zero_or_one(path: Path, frame: pd.DataFrame, classes: tuple[str, ...]) -> npt.NDArray[np.int8]:
-    cells = frame[list(classes)]
-    wrong = ~cells.isin(["0", "1", "0.0", "1.0"]).to_numpy()
+def _zero_or_one(table: TextTable, classes: tuple[str, ...]) -> npt.NDArray[np.int8]:
+    cells = np.stack([table.text(name) for name in classes], axis=1)
+    wrong = ~np.isin(cells, ("0", "1", "0.0", "1.0"))
     if wrong.any():
         row, column = divmod(int(np.argmax(wrong)), len(classes))
-        raise DataError(
-            f"{path}, row {row + 2}, column {classes[column]!r}: {cells.iloc[row, column]!r} is neither 0 nor 1"
-        )
-    return cells.isin(["1", "1.0"]).to_numpy(dtype=np.int8)
+        raise DataError(f"{table.row(row)}, column {classes[column]!r}: {str(cells[row, column])!r} is neither 0 nor 1")
+    return np.isin(cells, ("1", "1.0")).astype(np.int8)

@@ -82,7 +82,7 @@ def test_ready_folds_are_taken_and_checked(folder: Path, tmp_path: Path) -> None
     with pytest.raises(DataError, match="has 21 rows for 20 training samples"):
         prepare(folder, replace(SETTINGS, folds_csv=table))
     table.write_text("sample,fold\n")
-    with pytest.raises(DataError, match="must have the header sample_id,fold"):
+    with pytest.raises(DataError, match="has no column 'sample_id'"):
         prepare(folder, replace(SETTINGS, folds_csv=table))
 
 

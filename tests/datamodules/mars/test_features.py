@@ -30,21 +30,21 @@ def test_a_run_is_read_as_it_stands(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "S0001.csv is empty; a run needs the header time,mass,intensity"),
+        ("", "S0001.csv is empty"),
         ("time,mass,intensity\n", "S0001.csv is empty: it has a header but no row"),
         (
             "time,temp,m/z,abundance\n1,2,3,4\n",
-            "wrong header 'time,temp,m/z,abundance'; it must be time,mass,intensity",
+            "first competition .*; python -m datamodules.mars convert turns it into time,mass,intensity",
         ),
         ("time,mass,intensity\n1,18,5\n1,19,6\n", r"has one scan only \(time 1\); a run needs at least two"),
-        ("time,mass,intensity\n1,18,5\n2,18,-4\n", "row 3: intensity -4 is negative beyond baseline noise"),
+        ("time,mass,intensity\n1,18,5\n2,18,-4000\n", "row 3: intensity -4000 is negative far beyond the largest, 5"),
         ("time,mass,intensity\n1,18,5\n2,18,\n", "row 3: intensity is absent or not finite .*on_nan zero"),
         ("time,mass,intensity\n1,18,5\n2,18,nan\n", "row 3: intensity is absent or not finite"),
         ("time,mass,intensity\n1,18,5\nnan,18,4\n", "row 3: time is absent or not finite"),
         ("time,mass,intensity\n1,inf,5\n2,18,4\n", "row 2: mass is absent or not finite"),
         ("time,mass,intensity\n2,18,5\n1,18,4\n3,1,1\n", "row 3: time 1 comes after 2; rows must be sorted by time"),
-        ("time,mass,intensity\n1,18,5\n2,18,many\n", "cannot be read: .*many"),
-        ("time,mass,intensity\n1,18,5\n2,18\n", "cannot be read: .*3 columns"),
+        ("time,mass,intensity\n1,18,5\n2,18,many\n", "column 'intensity', row 3: not a number: 'many'"),
+        ("time,mass,intensity\n1,18,5\n2,18\n", "row 3: Expected 3 columns, got 2"),
         ("time,mass,intensity\n1,18,0\n2,18,0\n", "no intensity is above zero"),
     ],
 )

@@ -54,7 +54,7 @@ def test_rows_and_columns_are_the_forms(bank: PredictionBank, tmp_path: Path) ->
             "asks for class 'basalt', which was not predicted",
         ),
         ("sample_id,acid\nS0003,1\nS0004,1\nS0005,1\n", "does not ask for class 'mineral'"),
-        ("id,acid,mineral\nS0003,1,1\n", "begins with the column 'id'; it must be sample_id"),
+        ("id,acid,mineral\nS0003,1,1\n", "has no column 'sample_id'"),
         (None, "does not exist; give the judge's submission_format.csv"),
     ],
 )
