@@ -48,7 +48,12 @@ def test_val_labels_may_be_absent(folder: Path) -> None:
     ("name", "old", "new", "sentence"),
     [
         ("metadata.csv", "features_path", "path", "has no column 'features_path'"),
-        ("metadata.csv", "derivatized,", "Derivatised,", r"has no column 'derivatized' \(is '[Dd]erivatised' meant\?\)"),
+        (
+            "metadata.csv",
+            "derivatized,",
+            "Derivatised,",
+            r"has no column 'derivatized' \(is '[Dd]erivatised' meant\?\)",
+        ),
         ("metadata.csv", "S0001,train", "S0000,train", "sample_id 'S0000' stands 2 times"),
         (
             "metadata.csv",
