@@ -43,7 +43,8 @@ class ConvNeXt(HeadedNet):
         n_level_targets: int = 6,
         n_scalar_targets: int = 8,
     ) -> None:
-        super().__init__(lambda: _ConvHead(widths[-1], levels, n_level_targets, n_scalar_targets), confidence)
+        super().__init__()
+        self.add_heads(lambda: _ConvHead(widths[-1], levels, n_level_targets, n_scalar_targets), confidence)
         layers: list[nn.Module] = []
         for n_in, width, depth, kernel in zip((in_channels, *widths), widths, depths, kernels, strict=False):
             widen = nn.Conv1d(n_in, width, kernel, padding="same")
@@ -51,7 +52,7 @@ class ConvNeXt(HeadedNet):
             layers += [ConvNeXtBlock(width, layer_scale) for _ in range(depth)]
         self.stages = nn.Sequential(*layers)
 
-    def body(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """Map (batch, levels, in_channels) to (batch, last width, levels)."""
         return cast(Tensor, self.stages(x.transpose(1, 2)))
 

@@ -45,14 +45,15 @@ class EncDecLSTM(HeadedNet):
     ) -> None:
         flat = 2 * narrow * levels
         n_targets = n_level_targets * levels + n_scalar_targets
-        super().__init__(lambda: _relu_mlp(flat, flat // 2, n_targets), confidence)
+        super().__init__()
+        self.add_heads(lambda: _relu_mlp(flat, flat // 2, n_targets), confidence)
         widths = [in_channels * share for share in (levels, *bottleneck)]
         self.encoder = _relu_mlp(*widths)
         self.decoder = _relu_mlp(*reversed(widths))
         self.lstm = BidirectionalRNN(2 * in_channels, hidden, layers, dropout)
         self.gru = BidirectionalRNN(2 * hidden, narrow, 1, dropout=0.0, cell="gru")
 
-    def body(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """Map (batch, levels, in_channels) to (batch, levels * 2 * narrow)."""
         decoded = self.decoder(self.encoder(x.flatten(1))).view_as(x)
         return self.gru(self.lstm(torch.cat([x, decoded], dim=-1))).flatten(1)

@@ -49,7 +49,8 @@ class Pao(HeadedNet):
         n_scalar_targets: int = 8,
     ) -> None:
         width = 2 * hidden
-        super().__init__(
+        super().__init__()
+        self.add_heads(
             lambda: _SplitHead(width, hidden, levels, n_level_targets, n_scalar_targets, level_major), confidence
         )
         self.scalars = slice(*scalars)
@@ -69,7 +70,7 @@ class Pao(HeadedNet):
         self.lstm = BidirectionalRNN(width, width, layers, dropout=0.0)
         self.scalar_norm = nn.LayerNorm(levels * 2 * width)  # the scalar heads share it
 
-    def body(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map (batch, levels, in_channels) to the states (batch, levels, 4 * hidden), and them normalised and flat."""
         profiles = torch.cat([x[..., : self.scalars.start], x[..., self.scalars.stop :]], dim=-1)
         levels = self.embed_profiles(profiles * self.level_scale + self.level_bias) + self.embed_level.weight

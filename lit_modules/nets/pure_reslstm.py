@@ -39,14 +39,15 @@ class PureResLSTM(HeadedNet):
         n_scalar_targets: int = 8,
     ) -> None:
         width = 2 * hidden
-        super().__init__(lambda: LevelHead(width, n_level_targets, n_scalar_targets), confidence)
+        super().__init__()
+        self.add_heads(lambda: LevelHead(width, n_level_targets, n_scalar_targets), confidence)
         self.lstms = nn.ModuleList(
             BidirectionalRNN(width if layer else in_channels, hidden, 1, dropout=0.0) for layer in range(layers)
         )
         self.norms = nn.ModuleList(nn.LayerNorm((levels, width)) for _ in range(layers))
         self.apply(_initialise)
 
-    def body(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """Map (batch, levels, in_channels) to (batch, levels, 2 * hidden)."""
         h = F.gelu(self.norms[0](self.lstms[0](x)))
         for lstm, norm in zip(self.lstms[1:], self.norms[1:], strict=True):

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_modules.nets.blocks.attention import AttentionAxis, AttentionOverAxis, SelfAttention
+from lit_modules.nets.blocks.headed import HeadedNet
 from lit_modules.nets.blocks.heads import MLPHead, sequence_to_targets
 from lit_modules.nets.blocks.rnn import BidirectionalRNN
 from lit_modules.nets.blocks.se import SEGate
@@ -57,7 +58,7 @@ class Sizes:
     lstm_share: float = 1.0
 
 
-class ColumnNet(nn.Module):
+class ColumnNet(HeadedNet):
     """Body, neck and head in a row, then the reduction to the vector of targets.
 
     Args:
@@ -67,6 +68,7 @@ class ColumnNet(nn.Module):
         in_channels: Channels of the input.
         n_level_targets: Targets per level, the leading channels of the head.
         n_scalar_targets: Targets per column.
+        confidence: Whether a head of expected errors exists.
         sizes: As :class:`Sizes`.
     """
 
@@ -78,6 +80,7 @@ class ColumnNet(nn.Module):
         in_channels: int,
         n_level_targets: int = LEVEL_TARGETS,
         n_scalar_targets: int = SCALAR_TARGETS,
+        confidence: bool = False,
         **sizes: Any,
     ) -> None:
         super().__init__()
@@ -85,12 +88,16 @@ class ColumnNet(nn.Module):
         width = s.hidden if body == "tcn" else 2 * s.hidden
         self.body = BODIES[body](in_channels, s)
         self.neck = NECKS[neck](width, s)
-        self.head = HEADS[head](width, n_level_targets + n_scalar_targets, s.dropout)
+        self.add_heads(lambda: HEADS[head](width, n_level_targets + n_scalar_targets, s.dropout), confidence)
         self.n_level_targets = n_level_targets
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map a column (batch, levels, in_channels) to targets (batch, level targets * levels + scalar targets)."""
-        return sequence_to_targets(self.head(self.neck(self.body(x))), self.n_level_targets)
+    def features(self, x: Tensor) -> Tensor:
+        """Map (batch, levels, in_channels) to (batch, levels, width)."""
+        return self.neck(self.body(x))
+
+    def to_targets(self, x: Tensor) -> Tensor:
+        """Reduce a map over the levels to (batch, level targets * levels + scalar targets)."""
+        return sequence_to_targets(x, self.n_level_targets)
 
 
 class LSTMPlusGRU(nn.Module):

@@ -57,7 +57,8 @@ class UNet(HeadedNet):
     ) -> None:
         widths = [width * multiplier for multiplier in multipliers]
         n_targets = (n_level_targets, n_scalar_targets)
-        super().__init__(lambda: _ConvHead(widths[0], levels, *n_targets), confidence)
+        super().__init__()
+        self.add_heads(lambda: _ConvHead(widths[0], levels, *n_targets), confidence)
         assert isinstance(self.head, _ConvHead)
         self.head.positive_scalars = positive_scalars
         self.padding = -levels % 2 ** (len(widths) - 1)
@@ -84,7 +85,7 @@ class UNet(HeadedNet):
                 self.joins.append(True)
                 channels = out
 
-    def body(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """Map (batch, levels, in_channels) to (batch, width, padded levels)."""
         h = self.stem(F.pad(x.transpose(1, 2), (self.padding, 0)))
         skips = [h]

@@ -24,6 +24,11 @@ TINY = {
     "leap_convnext": ("--model.depths", "[1,1]", "--model.widths", "[8,8]", "--model.kernels", "[4,2]"),
     "leap_encdec_lstm": ("--model.hidden", "4", "--model.layers", "1"),
 }
+OTHERS = {
+    "leap_bilstm": ("--model.hidden", "4", "--model.layers", "1"),
+    "leap_tcn_attention": ("--model.hidden", "4", "--model.layers", "1", "--model.heads", "2"),
+    "leap_squeezeformer": ("--model.dim", "8", "--model.head", "16", "--model.blocks", "1"),
+}
 CONFIGURATIONS = {
     "standard": (),
     "confidence": ("--model.confidence", "true"),
@@ -32,13 +37,15 @@ CONFIGURATIONS = {
 }
 
 
-@pytest.mark.parametrize("configuration", CONFIGURATIONS)
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    ("name", "configuration"),
+    [(name, key) for name in TINY for key in CONFIGURATIONS] + [(name, "multi") for name in OTHERS],
+)
 def test_every_net_runs_under_every_configuration(
     name: str, configuration: str, raw_files: Path, tmp_path: Path
 ) -> None:
     more = ("--epochs", "1", "--lr", "0.001", *CONFIGURATIONS[configuration])
-    directory = train(parse(load_experiment(name), flags(raw_files, tmp_path, *more, net=TINY[name])))
+    directory = train(parse(load_experiment(name), flags(raw_files, tmp_path, *more, net=(TINY | OTHERS)[name])))
     record = directory.record()
     assert record["status"] == "finished"
     bank = PredictionBank(directory.bank)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -21,24 +21,30 @@ class ColumnOutput(NamedTuple):
 
 
 class HeadedNet(nn.Module):
-    """Base of the column nets: :meth:`body`, then ``head``, and ``confidence_head`` where expected errors are wanted.
+    """Base of the column nets: :meth:`features`, then ``head``, and ``confidence_head`` where expected errors are wanted."""
 
-    Args:
-        make_head: Makes a module from what the body gives to (batch, targets).
-        confidence: Whether a second head of the same form exists.
-    """
+    def add_heads(self, make_head: Callable[[], nn.Module], confidence: bool) -> None:
+        """Make the head, and a second one for the confidence.
 
-    body: Callable[[Tensor], Any]
-
-    def __init__(self, make_head: Callable[[], nn.Module], confidence: bool = False) -> None:
-        super().__init__()
+        Args:
+            make_head: Makes a module from what :meth:`features` gives to what :meth:`to_targets` takes.
+            confidence: Whether the second head exists.
+        """
         self.head = make_head()
         self.confidence_head = make_head() if confidence else None
 
+    def features(self, x: Tensor) -> Any:
+        """What the heads read of a column (batch, levels, in_channels)."""
+        raise NotImplementedError
+
+    def to_targets(self, x: Tensor) -> Tensor:
+        """What a head gives as a vector (batch, targets), which most heads give at once."""
+        return x
+
     def forward(self, x: Tensor) -> Tensor | ColumnOutput:
         """Map a column (batch, levels, in_channels) to targets (batch, targets), with confidence to both."""
-        features = self.body(x)
-        prediction: Tensor = self.head(features)
+        features = self.features(x)
+        prediction = self.to_targets(cast(Tensor, self.head(features)))
         if self.confidence_head is None:
             return prediction
-        return ColumnOutput(prediction, self.confidence_head(features))
+        return ColumnOutput(prediction, self.to_targets(cast(Tensor, self.confidence_head(features))))

@@ -4,6 +4,8 @@ import torch.nn.functional as F
 
 from datamodules.leap.schema import TARGET_NAMES
 from lit_modules.leap.losses import (
+    LossKind,
+    error_of_loss,
     learnable_target_mask,
     masked_confidence_loss,
     pointwise_loss,
@@ -113,3 +115,26 @@ def test_learnable_targets() -> None:
     assert len(masked) == 60 + 16
     assert {"ptend_q0001_0", "ptend_v_11", "ptend_q0002_12", "ptend_q0002_27"} <= masked
     assert not {"ptend_t_0", "ptend_q0001_12", "ptend_q0002_28", "cam_out_PRECC"} & masked
+
+
+@pytest.mark.parametrize("kind", ["smooth_l1", "huber", "mae", "mse"])
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
+def test_an_error_is_found_again_from_its_loss(kind: LossKind, beta: float) -> None:
+    errors = torch.tensor([[0.0, 0.1, 0.4, 0.5, 0.9, 1.0, 1.9, 2.0, 7.0]], dtype=torch.float64)
+    losses = torch.stack([pointwise_loss(e[None, None], torch.zeros(1, 1), kind, beta) for e in errors[0]])
+    assert torch.allclose(error_of_loss(losses, kind, beta), errors[0])
+    assert error_of_loss(torch.tensor([-3.0]), kind, beta) == 0
+
+
+def test_a_confidence_that_learns_the_loss_is_the_papers() -> None:
+    """Mean of h + Huber(c - h), h without a gradient from the second term."""
+    prediction = torch.tensor([[0.5, 3.0]], requires_grad=True)
+    confidence = torch.tensor([[0.125, 0.5]], requires_grad=True)
+    loss = masked_confidence_loss(prediction, confidence, torch.zeros(1, 2), kind="huber", learns="loss")
+    loss.backward()
+    # h = .125, 2.5; c - h = 0, -2, whose Huber losses are 0 and 1.5
+    assert float(loss) == pytest.approx((0.125 + 2.5 + 1.5) / 2)
+    assert prediction.grad is not None
+    assert prediction.grad.tolist() == [[0.25, 0.5]]
+    assert confidence.grad is not None
+    assert confidence.grad.tolist() == [[0.0, -0.5]]
