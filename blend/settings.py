@@ -46,7 +46,8 @@ class Method:
         clips: Clips that Optuna may choose.
         subsets: Optuna also searches which models take part.
         workers: Processes on one study.
-        storage: Study file; default <out>/study.journal; memory keeps none; sqlite:///FILE.db is slow.
+        storage: Study file; default <out>/study.journal; memory keeps none; a database such as
+            postgresql://USER@HOST/DATABASE serves workers on several machines (pip install "podium[database]").
         steps: Additions of greedy.
         most: Largest set of grow.
         shrink: Grow and remove judge a blend at its best shrink p (1 - 2 c) + c while they choose.

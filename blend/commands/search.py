@@ -53,7 +53,7 @@ def search(banks: list[str], method: str, recipe: Path | None, inputs: Inputs, o
     problem = open_problem(sources, inputs, by_group and wants_row_groups(sources, inputs, options.by))
     tracker = Tracker(output, {"method": method, "models": problem.names, **asdict(options)}, folder)
     try:
-        solver, nested_solver = _solvers(method, plan, options, folder, tracker)
+        solver, nested_solver = _solvers(method, plan, options, folder, output.name, tracker)
         solver.check(problem)
         steps = plan.steps if plan else []
         found = run(problem, solver, nested_solver, steps, output.nested)
@@ -68,7 +68,9 @@ def search(banks: list[str], method: str, recipe: Path | None, inputs: Inputs, o
         raise
 
 
-def _solvers(method: str, plan: Any, options: Method, folder: Path, tracker: Tracker) -> tuple[Solver, Solver]:
+def _solvers(
+    method: str, plan: Any, options: Method, folder: Path, study: str | None, tracker: Tracker
+) -> tuple[Solver, Solver]:
     given: dict[str, Any] = asdict(options)
     if plan is not None:
         given |= {"recipe": plan, "kind": plan.kind, "clip": plan.clip}
@@ -78,7 +80,9 @@ def _solvers(method: str, plan: Any, options: Method, folder: Path, tracker: Tra
     storage = options.storage or str(folder / "study.journal")
     inner = replace(solver, storage=None, workers=1, trials=options.nested_trials or options.trials)
     logs = tracker.trial if tracker.active else None
-    return replace(solver, storage=None if storage == "memory" else storage, log_trial=logs, progress=True), inner
+    storage_or_memory = None if storage == "memory" else storage
+    name = study or folder.as_posix()
+    return replace(solver, storage=storage_or_memory, study=name, log_trial=logs, progress=True), inner
 
 
 def run(

@@ -8,16 +8,29 @@ dashboard and a later search read.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
+from optuna.storages import (
+    BaseStorage,
+    InMemoryStorage,
+    JournalStorage,
+    RDBStorage,
+    RetryHeartbeatStaleTrialCallback,
+)
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from datamodules.banks.bank import BankError
 
 FLUSH_SECONDS = 15.0
+HEARTBEAT_SECONDS = 15  # a worker that was silent for twice as long is dead
+RETRIES = 3
 
 
 class BufferedJournal(BaseJournalBackend):
@@ -54,11 +67,20 @@ class BufferedJournal(BaseJournalBackend):
 
 @contextmanager
 def open_storage(location: str | None, shared: bool) -> Iterator[BaseStorage]:
-    """Memory, a journal file (buffered unless several processes share it), or a database."""
+    """Memory, a journal file (buffered unless several processes share it), or a database.
+
+    Raises:
+        BankError: the database does not answer, or its driver is missing.
+    """
     if location is None:
         yield InMemoryStorage()
-    elif "://" in location:
-        yield RDBStorage(location)
+    elif is_database(location):
+        storage = _open_database(location)
+        try:
+            yield storage
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
     elif shared:
         Path(location).parent.mkdir(parents=True, exist_ok=True)
         yield JournalStorage(JournalFileBackend(location))
@@ -68,3 +90,38 @@ def open_storage(location: str | None, shared: bool) -> Iterator[BaseStorage]:
             yield JournalStorage(journal)
         finally:
             journal.flush()
+
+
+def is_database(location: str | None) -> bool:
+    """Whether a storage is the URL of a database, which workers on several machines can share."""
+    return location is not None and "://" in location
+
+
+def retry_trial(study: Study, trial: FrozenTrial) -> None:
+    """Give the parameters of a trial whose worker died to the next worker, a few times at most."""
+    RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
+
+
+def _open_database(url: str) -> RDBStorage:
+    # SQLAlchemy takes psycopg2 for a bare postgresql://, the extra brings its successor
+    named = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    try:
+        from sqlalchemy.exc import ArgumentError, OperationalError
+
+        return RDBStorage(
+            named,
+            engine_kwargs={"pool_pre_ping": True},
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            heartbeat_stale_trial_callback=retry_trial,
+        )
+    except ImportError:
+        raise BankError(
+            f'--storage {_without_password(url)} needs a database driver: pip install "podium[database]"'
+        ) from None
+    except (ArgumentError, OperationalError) as error:
+        reason = str(error.orig if isinstance(error, OperationalError) else error).strip().splitlines()[0]
+        raise BankError(f"--storage {_without_password(url)} cannot be opened: {reason}") from None
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)

@@ -7,8 +7,12 @@ worse than these; what it may find beyond them is another kind of mean, clip or 
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
+import os
+import socket
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +33,7 @@ Array = npt.NDArray[np.float64]
 TrialLog = Callable[[int, float, float, dict[str, float]], None]
 """Called after every trial with its number, score, the best score and the weights."""
 STUDY = "blend"
+_BEGIN_SECONDS = 30.0
 
 
 @register
@@ -44,6 +49,7 @@ class OptunaSearch(MeanSolver):
         subsets: Search also which models take part.
         workers: Processes on one study (needs a journal file or a database).
         storage: Journal file, or the URL of a database; None for memory.
+        study: Name of the study in a database, which can hold those of many blends; a journal file holds one.
         seed: Seed of the sampler.
         log_trial: Called after every trial.
         progress: Print the best score now and then.
@@ -60,6 +66,7 @@ class OptunaSearch(MeanSolver):
     subsets: bool = False
     workers: int = 1
     storage: str | None = None
+    study: str = STUDY
     seed: int = 0
     log_trial: TrialLog | None = field(default=None, repr=False)
     progress: bool = False
@@ -79,31 +86,65 @@ class OptunaSearch(MeanSolver):
         if self.workers > 1 and self.storage is None:
             raise BankError("several workers share a study through a file: give --storage FILE.journal")
         with open_storage(self.storage, shared=self.workers > 1) as storage:
-            study = optuna.create_study(
-                study_name=STUDY,
-                storage=storage,
-                direction="maximize" if problem.metric.higher_is_better else "minimize",
-                sampler=self._sampler(0),
-                load_if_exists=True,
-            )
-            self._begin(study, space)
-            finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
-            missing = max(0, self.trials - finished)
+            study = self._open(storage, space)
+            watch = _Watch(self, space, study)
             if self.workers > 1:
-                self._run_workers(space, missing)
-            elif missing:
-                study.optimize(space.evaluate, n_trials=missing, callbacks=[_Watch(self, space)])
+                self._run_workers(space, study, watch)
+            # all of them, or what workers that were killed have left
+            while missing := self._missing(study):
+                study.optimize(space.evaluate, n_trials=missing, callbacks=[watch, *self._stop_together()])
             return self._result(problem, study, space)
+
+    def _missing(self, study: optuna.Study) -> int:
+        from optuna.trial import TrialState
+
+        return max(0, self.trials - len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))))
+
+    def _stop_together(self) -> list[Any]:
+        """In a database other machines' workers add trials too."""
+        from optuna.study import MaxTrialsCallback
+
+        from blend.solvers.journal import is_database
+
+        return [MaxTrialsCallback(self.trials)] if is_database(self.storage) else []
+
+    def _open(self, storage: Any, space: Space) -> optuna.Study:
+        """The study, begun if it is new; of several commands that come at once, one begins it."""
+        import optuna
+
+        from blend.solvers.journal import is_database
+
+        name = STUDY
+        if is_database(self.storage):
+            summaries = {s.study_name: s for s in optuna.get_all_study_summaries(storage, include_best_trial=False)}
+            old = summaries.get(STUDY)  # as every study was named once
+            ours = old is not None and old.user_attrs.get("inputs") == space.mark()
+            name = STUDY if ours and self.study not in summaries else self.study
+        direction: Literal["minimize", "maximize"] = "maximize" if space.problem.metric.higher_is_better else "minimize"
+        try:
+            study = optuna.create_study(study_name=name, storage=storage, direction=direction, sampler=self._sampler(0))
+        except optuna.exceptions.DuplicatedStudyError:
+            own = zlib.crc32(f"{socket.gethostname()} {os.getpid()}".encode()) if is_database(self.storage) else 0
+            study = optuna.load_study(study_name=name, storage=storage, sampler=self._sampler(own))
+            deadline = time.monotonic() + (_BEGIN_SECONDS if is_database(self.storage) else 0)
+            while "inputs" not in study.user_attrs and time.monotonic() < deadline:
+                time.sleep(0.2)
+        self._begin(study, space)
+        return study
 
     def _sampler(self, worker: int) -> optuna.samplers.BaseSampler:
         import optuna
 
-        seed = self.seed + 1000 * worker
+        from blend.solvers.journal import is_database
+
+        seed = (self.seed + 1000 * worker) % 2**32
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is experimental in one release is the default of the next
             if self.sampler == "cmaes":
                 return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=self.workers > 1)
+            return optuna.samplers.TPESampler(
+                seed=seed, multivariate=True, constant_liar=self.workers > 1 or is_database(self.storage)
+            )
 
     def _begin(self, study: optuna.Study, space: Space) -> None:
         """Enqueue the starting points of a new study; refuse a study of other predictions."""
@@ -111,30 +152,45 @@ class OptunaSearch(MeanSolver):
         known = study.user_attrs.get("inputs")
         if known is not None and known != mark:
             raise BankError(
-                f"{self.storage} holds a study of other predictions; give another --storage file or delete it"
+                f"{self.storage} holds a study of other predictions ({study.study_name!r}); give another --storage file or "
+                "delete it (in a database: another --out or --name)"
             )
         if known is None:
-            study.set_user_attr("inputs", mark)
             study.set_user_attr("models", space.names)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 study.set_metric_names([space.problem.metric.name])
             for origin, parameters in space.starts():
                 study.enqueue_trial(parameters, user_attrs={"origin": origin})
+            study.set_user_attr("inputs", mark)  # last: others wait for it
 
-    def _run_workers(self, space: Space, missing: int) -> None:
+    def _run_workers(self, space: Space, study: optuna.Study, watch: _Watch) -> None:
+        """Processes that share the trials out among them; those of a worker that died are retried."""
+        from optuna.trial import TrialState
+
+        from blend.solvers.journal import retry_trial
+
         methods = multiprocessing.get_all_start_methods()
         context: Any = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
-        shares = [missing // self.workers + (i < missing % self.workers) for i in range(self.workers)]
+        left = context.Semaphore(self._missing(study))  # no lock that a killed worker could hold
+        doing = context.RawArray("q", [-1] * self.workers)
         processes = [
-            context.Process(target=_work, args=(self, space, i, share)) for i, share in enumerate(shares) if share
+            context.Process(target=_work, args=(self, study.study_name, space, i, left, doing))
+            for i in range(self.workers)
         ]
         for process in processes:
             process.start()
-        for process in processes:
-            process.join()
-        if any(process.exitcode for process in processes):
-            raise RuntimeError("a worker of the study failed; its error stands above")
+        while alive := [process.sentinel for process in processes if process.exitcode is None]:
+            multiprocessing.connection.wait(alive, timeout=1.0)
+            watch.look(study)
+        for number, process in zip(doing, processes, strict=True):
+            if process.exitcode == 0:
+                continue
+            print(f"a worker of the study ended with exit status {process.exitcode}; the others do its trials")
+            trial = study.get_trials(deepcopy=False)[number] if number >= 0 else None
+            if trial is not None and trial.state == TrialState.RUNNING:
+                study.tell(trial.number, state=TrialState.FAIL)
+                retry_trial(study, trial)
 
     def _result(self, problem: BlendProblem, study: optuna.Study, space: Space) -> Weights:
         best = study.best_trial
@@ -156,14 +212,28 @@ class OptunaSearch(MeanSolver):
 
 
 class _Watch:
-    """Callback that reports trials."""
+    """Reports trials: as a callback those of this process, by looking at the study those of all workers.
 
-    def __init__(self, search: OptunaSearch, space: Space) -> None:
+    Args:
+        search: Whose ``log_trial`` and ``progress`` are served.
+        space: What turns parameters into weights.
+        study: Its finished trials were reported before.
+    """
+
+    def __init__(self, search: OptunaSearch, space: Space, study: optuna.Study) -> None:
         self._search, self._space, self._last = search, space, time.monotonic()
         self._best: float | None = None
+        self._reported = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
+
+    def look(self, study: optuna.Study) -> None:
+        """Report what any worker has finished since."""
+        for trial in study.get_trials(deepcopy=False):
+            if trial.value is not None and trial.number not in self._reported:
+                self(study, trial)
 
     def __call__(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         assert trial.value is not None
+        self._reported.add(trial.number)
         better = max if self._space.problem.metric.higher_is_better else min
         self._best = trial.value if self._best is None else better(self._best, trial.value)
         if self._search.log_trial is not None:
@@ -175,14 +245,20 @@ class _Watch:
             print(f"trial {trial.number + 1} of {self._search.trials}: best {self._best:.8f}", flush=True)
 
 
-def _work(search: OptunaSearch, space: Space, worker: int, trials: int) -> None:
-    """One process of a shared study."""
+def _work(search: OptunaSearch, name: str, space: Space, worker: int, left: Any, doing: Any) -> None:
+    """One process of a shared study: trials one at a time, as long as some are left."""
     import optuna
 
     from blend.solvers.journal import open_storage
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+    def evaluate(trial: optuna.Trial) -> float:
+        doing[worker] = trial.number
+        return space.evaluate(trial)
+
     with open_storage(search.storage, shared=True) as storage:
-        study = optuna.load_study(study_name=STUDY, storage=storage, sampler=search._sampler(worker + 1))
-        watch = _Watch(search, space) if worker == 0 else None
-        study.optimize(space.evaluate, n_trials=trials, callbacks=[watch] if watch else None)
+        study = optuna.load_study(study_name=name, storage=storage, sampler=search._sampler(worker + 1))
+        while left.acquire(block=False):
+            study.optimize(evaluate, n_trials=1)
+            doing[worker] = -1
