@@ -53,7 +53,8 @@ class Weights:
             return self.values
         if self.level == "targets":
             return np.average(self.values, axis=0, weights=[stop - start for start, stop in self.segments])
-        return self.values.mean(axis=0)
+        result: Array = self.values.mean(axis=0)
+        return result
 
     def by_target(self, width: int) -> Array:
         """``(targets, models)`` weights.
@@ -119,7 +120,8 @@ def blend_rows(
 def _weighted_mean(weights: Weights, P: npt.NDArray[Any], groups: npt.NDArray[np.str_] | None) -> Array:
     models, rows, width = P.shape
     if weights.level == "global":
-        return (weights.values @ P.reshape(models, -1)).reshape(rows, width)
+        result: Array = (weights.values @ P.reshape(models, -1)).reshape(rows, width)
+        return result
     if weights.level == "targets":
         factors = weights.by_target(width).T[:, None, :]
     else:

@@ -168,4 +168,5 @@ def error_correlations(problem: Problem) -> Array:
 
 def _correlation(covariance: Array) -> Array:
     deviation = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
-    return covariance / np.outer(deviation, deviation)
+    result: Array = covariance / np.outer(deviation, deviation)
+    return result

@@ -78,7 +78,8 @@ def _make_step(step: Mapping[str, Any]) -> Steps:
     if name == "call" and isinstance(argument, str) and ":" in argument:
         module, function = argument.split(":")
         try:
-            return getattr(import_module(module), function)
+            result: Steps = getattr(import_module(module), function)
+            return result
         except (ImportError, AttributeError) as error:
             raise BankError(f"step call: {argument} cannot be imported: {error}") from None
     raise BankError(

@@ -67,7 +67,7 @@ class Polynomial:
 
     def losses(self, W: Array) -> Array:
         """Sums for weights ``(candidates, models)``."""
-        out = self.constant + W @ self.linear + ((W @ self.quadratic) * W).sum(axis=1)
+        out: Array = self.constant + W @ self.linear + ((W @ self.quadratic) * W).sum(axis=1)
         if self.cubic is not None:
             slabs = np.tensordot(W, self.cubic, axes=1)
             out = out + np.einsum("mi,mij,mj->m", W, slabs, W)
@@ -217,7 +217,8 @@ def _pieces(
 
 def _logits(P: npt.NDArray[np.float32], clip: float) -> npt.NDArray[np.float32]:
     p = np.clip(P, clip, 1.0 - clip, dtype=np.float64)
-    return np.log(p / (1.0 - p)).astype(np.float32)
+    result: npt.NDArray[np.float32] = np.log(p / (1.0 - p)).astype(np.float32)
+    return result
 
 
 def _reduce_mae(part: Part, P: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> None:

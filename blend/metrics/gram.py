@@ -36,7 +36,7 @@ class ResidualMoments:
     @property
     def models(self) -> int:
         """Number of models."""
-        return self.gram.shape[-1] - 2
+        return int(self.gram.shape[-1] - 2)
 
     def truth_sums(self) -> TruthSums:
         """Sums of the shifted truth."""
@@ -46,7 +46,8 @@ class ResidualMoments:
         """``(blocks, targets)`` sums of squared errors of weights ``(models,)`` or ``(targets, models)``."""
         v = self.form(np.broadcast_to(weights, (self.gram.shape[1], self.models)))
         gram = self.gram[blocks]
-        return np.maximum(np.einsum("btk,tk->bt", np.einsum("btkl,tl->btk", gram, v), v), 0.0)
+        result: Array = np.maximum(np.einsum("btk,tk->bt", np.einsum("btkl,tl->btk", gram, v), v), 0.0)
+        return result
 
     def form(self, weights: Array) -> Array:
         """The vectors ``v`` of weights ``(targets, models)``."""

@@ -37,7 +37,8 @@ class RankTable:
         above = np.minimum(below + 1, last)
         share = mean - below
         low, high = np.take_along_axis(values, below, axis=0), np.take_along_axis(values, above, axis=0)
-        return low + share * (high - low)
+        result: Array = low + share * (high - low)
+        return result
 
 
 def rank_table(predictions: npt.NDArray[np.float32]) -> RankTable:

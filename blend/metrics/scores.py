@@ -39,12 +39,14 @@ def sum_log(q: Array, axis: int = -1) -> Array:
         if q.shape[-1] % 2:
             total += np.log(q[..., -1])
         q = q[..., :half] * q[..., half : 2 * half]
-    return total + np.log(q).sum(axis=-1)
+    result: Array = total + np.log(q).sum(axis=-1)
+    return result
 
 
 def true_label_probability(truth: npt.NDArray[np.floating], blended: Array) -> Array:
     """``p`` where the label is 1 and ``1 - p`` where it is 0, clipped as the judge clips."""
-    return np.clip(np.abs(np.subtract(1.0, truth, dtype=np.float64) - blended), PROBABILITY_FLOOR, 1.0)
+    result: Array = np.clip(np.abs(np.subtract(1.0, truth, dtype=np.float64) - blended), PROBABILITY_FLOOR, 1.0)
+    return result
 
 
 @dataclass
@@ -97,9 +99,11 @@ class Metric:
         """``(targets,)`` sums over rows of squared errors, log losses or absolute errors."""
         if self.name == "r2":
             residual = blended - truth
-            return np.einsum("nt,nt->t", residual, residual)
+            squares: Array = np.einsum("nt,nt->t", residual, residual)
+            return squares
         if self.name == "mae":
-            return np.abs(blended - truth).sum(axis=0) * np.abs(scale)
+            errors: Array = np.abs(blended - truth).sum(axis=0) * np.abs(scale)
+            return errors
         return -sum_log(true_label_probability(truth, blended), axis=0)
 
     def per_target(self, errors: Array, truth: TruthSums) -> Array:
@@ -159,8 +163,10 @@ class Judged:
     def per_target(self) -> Array:
         """``(targets,)`` scores over all rows."""
         everything = np.ones((1, len(self.errors)))
-        return self.metric.per_target(everything @ self.errors, self.truth.pooled(everything))[0]
+        result: Array = self.metric.per_target(everything @ self.errors, self.truth.pooled(everything))[0]
+        return result
 
     def resampled(self, weights: Array) -> Array:
         """Scores ``(pools,)`` for block weights ``(pools, blocks)``."""
-        return self.metric.per_target(weights @ self.errors, self.truth.pooled(weights)).mean(axis=1)
+        result: Array = self.metric.per_target(weights @ self.errors, self.truth.pooled(weights)).mean(axis=1)
+        return result

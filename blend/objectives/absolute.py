@@ -15,7 +15,8 @@ class AbsoluteLoss(CellLoss):
     """Mean absolute error (convex, piecewise linear)."""
 
     def _span_losses(self, W: Array, values: Array, truth: npt.NDArray[np.float32]) -> Array:
-        return np.abs(W @ values).sum(axis=1)
+        result: Array = np.abs(W @ values).sum(axis=1)
+        return result
 
     def minimum(self, start: Array | None = None) -> tuple[Array, float]:
         """Newton's method on Huber's loss of ever smaller width; every width gives a lower bound of the optimum.
@@ -47,7 +48,8 @@ class HuberLoss(CellLoss):
 
     def _span_losses(self, W: Array, values: Array, truth: npt.NDArray[np.float32]) -> Array:
         r = np.abs(W @ values)
-        return np.where(r < self.width, 0.5 * r * r / self.width, r - 0.5 * self.width).sum(axis=1)
+        result: Array = np.where(r < self.width, 0.5 * r * r / self.width, r - 0.5 * self.width).sum(axis=1)
+        return result
 
     def _span_derivatives(self, w: Array, values: Array, truth: npt.NDArray[np.float32]) -> tuple[float, Array, Array]:
         r = w @ values

@@ -45,7 +45,8 @@ class WithPrior(Objective):
 
     def _pull(self, W: Array) -> Array:
         if not self._dirichlet:
-            return 0.5 * self._strength * ((W - self.center) ** 2).sum(axis=1)
+            result: Array = 0.5 * self._strength * ((W - self.center) ** 2).sum(axis=1)
+            return result
         held = self.center > 0
         with np.errstate(divide="ignore"):
             return -self._strength * (np.log(np.maximum(W[:, held], 0.0)) @ self.center[held])

@@ -43,7 +43,8 @@ class ProbabilityLoss(CellLoss):
                 for i, c in enumerate(shrinks[1:], start=1):
                     total[i, falling] -= sum_log(q * (1 - 2 * c) + c)
         total[1:, slope >= 0] = np.inf
-        return total.min(axis=0) / self.cells
+        result: Array = total.min(axis=0) / self.cells
+        return result
 
 
 class LogLoss(ProbabilityLoss):

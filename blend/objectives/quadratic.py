@@ -27,7 +27,8 @@ class QuadraticLoss(Objective):
         excess = W.sum(axis=1, keepdims=True) - 1.0
         excess[np.abs(excess) < 1e-12] = 0.0
         v = np.concatenate([W, excess], axis=1)
-        return ((v @ self.form) * v).sum(axis=1) + self.constant
+        result: Array = ((v @ self.form) * v).sum(axis=1) + self.constant
+        return result
 
     def derivatives(self, w: Array) -> tuple[float, Array, Array]:
         """See :class:`~blend.objectives.base.Objective`."""

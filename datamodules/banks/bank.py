@@ -135,7 +135,8 @@ class PredictionBank:
 
 def _open_array(path: Path) -> npt.NDArray[np.float32]:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        result: npt.NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return result
     except FileNotFoundError:
         raise BankError(f"{path} is missing; predict this bank again") from None
     except ValueError as error:

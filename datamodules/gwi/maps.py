@@ -145,7 +145,8 @@ class MapDataModule(BaseDataModule):
 
     def _one_map(self, row: int, file: int) -> npt.NDArray[np.float32]:
         velocity = self._maps[file][row % self.n_maps - int(self._starts[file])]
-        return velocity[:, ::-1] if row >= self.n_maps else velocity
+        result: npt.NDArray[np.float32] = velocity[:, ::-1] if row >= self.n_maps else velocity
+        return result
 
     def truth(self, rows: Rows) -> npt.NDArray[np.float64]:
         """True maps in m/s, ``(rows, 70, 70)``."""

@@ -128,7 +128,8 @@ class _Stencil:
             torch.add(self.at(p, 0, -distance), self.at(p, 0, distance), out=buffer)
             buffer += self.at(p, -distance)
             buffer += self.at(p, distance)
-        return self.near.mul_(_NEAR).sub_(self.far, alpha=_FAR)
+        out: Tensor = self.near.mul_(_NEAR).sub_(self.far, alpha=_FAR)
+        return out
 
     def step(self, older: Tensor, newer: Tensor, alpha: Tensor, of_newer: Tensor, of_older: Tensor) -> None:
         """One time step written over ``older``."""
@@ -190,7 +191,8 @@ class _Steps:
 
     def grid(self, rows: Tensor) -> Tensor:
         """``(maps, length)`` as ``(maps, height, width)`` without halo."""
-        return rows.unflatten(1, (-1, self.stencil.width))[:, :, HALO:-HALO]
+        out: Tensor = rows.unflatten(1, (-1, self.stencil.width))[:, :, HALO:-HALO]
+        return out
 
     def field(self) -> Tensor:
         """A wavefield at rest."""
@@ -299,7 +301,8 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = np.zeros(size + line, np.uint8)
     begin = -memory.ctypes.data % line
-    return memory[begin : begin + size].view(dtype).reshape(shape)
+    result: np.ndarray = memory[begin : begin + size].view(dtype).reshape(shape)
+    return result
 
 
 def _grids(alpha: Tensor, kappa: Tensor, shots: Shots) -> list[_Grid]:

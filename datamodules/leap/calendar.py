@@ -64,7 +64,8 @@ def steps_to_dates(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def steps_to_months(steps: np.ndarray) -> np.ndarray:
     """Month index of each step."""
     dates, _ = steps_to_dates(steps)
-    return dates // 10_000 * 12 + dates // 100 % 100 - 1
+    result: np.ndarray = dates // 10_000 * 12 + dates // 100 % 100 - 1
+    return result
 
 
 def month_index(name: str) -> int:

@@ -109,7 +109,7 @@ class _Header:
         return found
 
     def _take(self, layout: struct.Struct) -> int:
-        value = layout.unpack_from(self.content, self.position)[0]
+        value: int = layout.unpack_from(self.content, self.position)[0]
         self.position += layout.size
         if value < 0:
             raise UnsupportedError("negative number in the header")

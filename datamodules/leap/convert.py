@@ -243,7 +243,8 @@ class KaggleSource:
 def raw_row_ids(step: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Row ids of raw rows, int64: ``yyyymmdd * 10**10 + second * 10**5 + column``."""
     dates, seconds = steps_to_dates(step)
-    return dates * _DATE_FACTOR + seconds * _SECOND_FACTOR + column
+    result: np.ndarray = dates * _DATE_FACTOR + seconds * _SECOND_FACTOR + column
+    return result
 
 
 def row_names(store: Store, rows: np.ndarray | slice) -> np.ndarray:

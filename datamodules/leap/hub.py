@@ -74,7 +74,7 @@ class Hub:
 
     def __init__(self, repository: Repository, endpoint: str | None = None) -> None:
         from huggingface_hub import HfApi
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
 
         disable_progress_bars()  # one bar for all files instead of one for each
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
@@ -150,9 +150,10 @@ class Hub:
 
     def _tree(self, path: str) -> list[Any]:
         name = self.repository.name
-        return self._ask(
+        result: list[Any] = self._ask(
             lambda: list(self._api.list_repo_tree(name, path, revision=self.revision, repo_type="dataset"))
         )
+        return result
 
     def _ask(self, call: Any, **arguments: Any) -> Any:
         """A request of the listing, repeated when it may help."""

@@ -238,7 +238,8 @@ def _sample_numbers(table: Table, ids: pa.Array, first_row: int) -> np.ndarray:
             f"{table.path}: {ID_COLUMN} {ids[row].as_py()!r} in row {first_row + row} is not "
             f"'{table.id_prefix}' and a number"
         )
-    return digits.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    result: np.ndarray = digits.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return result
 
 
 _DIGITS = r"^(0|[1-9]\d{0,17})$"

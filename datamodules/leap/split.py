@@ -64,7 +64,8 @@ def may_train_on(steps: Steps, own_steps: Steps, valid_steps: Steps, settings: L
         train, valid = _in_month_ranges(steps, settings)
         return train & ~valid & ~_near(steps, valid_steps, gap)
     apart = max(gap, 1)
-    return (steps <= valid_steps[0] - apart) | (steps >= valid_steps[-1] + apart)
+    result: npt.NDArray[np.bool_] = (steps <= valid_steps[0] - apart) | (steps >= valid_steps[-1] + apart)
+    return result
 
 
 def _in_month_ranges(steps: Steps, settings: LeapData) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:

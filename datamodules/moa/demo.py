@@ -253,7 +253,8 @@ def _measure(rng: np.random.Generator, spec: DemoSpec, world: _World, rows: _Row
     genes += rng.standard_t(6, size=genes.shape) * world.gene_noise
     cells = -(world.toxicity[drug] * amplitude)[:, None] * world.sensitivity + 0.3 * bounded @ world.cell_weights
     cells += rng.normal(0.0, 0.45, size=cells.shape)
-    return np.clip(np.concatenate([genes, cells], axis=1), -10, 10).round(4)
+    result: Array = np.clip(np.concatenate([genes, cells], axis=1), -10, 10).round(4)
+    return result
 
 
 def _write_split(

@@ -220,7 +220,7 @@ def _positions(path: Path, own: Text, wanted: Text) -> npt.NDArray[np.int64]:
     """Where in ``own`` each wanted id stands; both must hold the same ids."""
     order = np.argsort(own)
     at = np.searchsorted(own, wanted, sorter=order).clip(max=len(own) - 1)
-    positions = order[at]
+    positions: npt.NDArray[np.int64] = order[at]
     missing = own[positions] != wanted
     if missing.any():
         raise DataError(

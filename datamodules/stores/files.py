@@ -146,7 +146,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     """The manifest of a finished store; raises :class:`DataError` if there is none or of another version."""
     path = directory / MANIFEST
     try:
-        manifest = json.loads(path.read_text())
+        manifest: dict[str, Any] = json.loads(path.read_text())
         version = manifest["format"]
     except FileNotFoundError as error:
         raise DataError(f"{directory} is not a store: it has no {MANIFEST}") from error

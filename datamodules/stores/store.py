@@ -126,22 +126,24 @@ class Store:
     @property
     def rows(self) -> int:
         """Number of rows, the same in every array."""
-        return self.manifest["rows"]
+        return int(self.manifest["rows"])
 
     @property
     def key(self) -> dict[str, Any]:
         """What the rows were made from."""
-        return self.manifest["key"]
+        result: dict[str, Any] = self.manifest["key"]
+        return result
 
     @property
     def hash(self) -> str:
         """Hash of the content (layout and checksums), equal for equal rows wherever they were converted."""
-        return self.manifest["hash"]
+        return str(self.manifest["hash"])
 
     @property
     def info(self) -> dict[str, Any]:
         """The free metadata of the source."""
-        return self.manifest["info"]
+        result: dict[str, Any] = self.manifest["info"]
+        return result
 
     @property
     def specs(self) -> dict[str, ArraySpec]:

@@ -49,7 +49,10 @@ class Settings:
     def plain(self) -> dict[str, Any]:
         """All settings as plain values, as in ``config.yaml``."""
         groups = {name: asdict(getattr(self, name)) for name in ("data", "model", "optim", "train")}
-        return _plain({"experiment": self.experiment.name, "demo": self.demo, **asdict(self.daily), **groups})
+        result: dict[str, Any] = _plain(
+            {"experiment": self.experiment.name, "demo": self.demo, **asdict(self.daily), **groups}
+        )
+        return result
 
     def result_settings(self) -> dict[str, Any]:
         """Flat settings that can change results, by dotted name."""

@@ -112,7 +112,8 @@ def _save_script(module: nn.Module, inputs: Mapping[str, Tensor], metadata: str)
 
 
 def _load_script(content: bytes) -> Callable[..., Tensor]:
-    return torch.jit.load(io.BytesIO(content))
+    out: Callable[..., Tensor] = torch.jit.load(io.BytesIO(content))
+    return out
 
 
 @contextmanager
@@ -124,5 +125,5 @@ def _quiet_tracers() -> Iterator[None]:
         # TorchScript is asked for by name, for couplers that read nothing else
         warnings.filterwarnings("ignore", message=".*torch.jit.* is deprecated")
         # constants of the post-processing, checks of shapes; what a trace misses shows when the file is checked
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
         yield

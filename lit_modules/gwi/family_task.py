@@ -97,7 +97,8 @@ class FamilyTask(BaseTask):
 
     def probabilities(self, velocity: Tensor) -> Tensor:
         """Probabilities ``(B, 10)`` of maps in m/s ``(B, 70, 70)``, taken as they are."""
-        return self(velocity).softmax(1)
+        out: Tensor = self(velocity).softmax(1)
+        return out
 
     @property
     def target_names(self) -> Sequence[str]:

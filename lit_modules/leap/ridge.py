@@ -142,4 +142,5 @@ def _ridge(gram: Tensor, moment: Tensor, alpha: float) -> Tensor:
     rows = gram[-1, -1].clamp(min=1)
     penalty = torch.full((len(gram),), alpha, dtype=gram.dtype, device=gram.device) * rows
     penalty[-1] = 0.0
-    return torch.linalg.solve(gram + torch.diag(penalty + 1e-12 * rows), moment)
+    out: Tensor = torch.linalg.solve(gram + torch.diag(penalty + 1e-12 * rows), moment)
+    return out

@@ -16,13 +16,14 @@ Array = npt.NDArray[Any]
 _BINS = np.array([0, 0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0])
 
 
-def _subplots(*size: int, **options: Any) -> Any:
+def _subplots(*size: int, **options: Any) -> tuple[Figure, Any]:
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    return plt.subplots(*size, layout="constrained", **options)
+    figure, axes = plt.subplots(*size, layout="constrained", **options)
+    return figure, axes
 
 
 def spectrograms(images: Mapping[str, Array], title: str) -> Figure:

@@ -65,7 +65,8 @@ class MarsLogisticTask(MarsTask):
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits ``(B, classes)``."""
-        return self.net(batch["image"], batch["derivatized"]).float()
+        out: Tensor = self.net(batch["image"], batch["derivatized"]).float()
+        return out
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:  # type: ignore[override]
         """Keep the features; the optimiser has nothing to do but is stepped, so that steps are counted."""

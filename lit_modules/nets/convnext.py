@@ -77,7 +77,8 @@ class ConvNeXtBlock(nn.Module):
         """Map (batch, width, levels) to the same shape."""
         h = self.norm(self.depthwise(x)).transpose(1, 2)
         h = self.project(F.gelu(self.expand(h))) * self.scale
-        return x + h.transpose(1, 2)
+        out: Tensor = x + h.transpose(1, 2)
+        return out
 
 
 class _ConvHead(nn.Module):

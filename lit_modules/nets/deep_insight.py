@@ -48,7 +48,8 @@ class TableImages(nn.Module):
         ]
         images = torch.zeros(rows, 3, self.size * self.size, dtype=x.dtype, device=x.device)
         images[:, :, self.get_buffer("occupied")] = torch.stack(channels, dim=1)
-        return images.unflatten(2, (self.size, self.size))
+        out: Tensor = images.unflatten(2, (self.size, self.size))
+        return out
 
 
 class DeepInsight(nn.Module):

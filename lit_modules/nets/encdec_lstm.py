@@ -56,7 +56,8 @@ class EncDecLSTM(HeadedNet):
     def features(self, x: Tensor) -> Tensor:
         """Map (batch, levels, in_channels) to (batch, levels * 2 * narrow)."""
         decoded = self.decoder(self.encoder(x.flatten(1))).view_as(x)
-        return self.gru(self.lstm(torch.cat([x, decoded], dim=-1))).flatten(1)
+        out: Tensor = self.gru(self.lstm(torch.cat([x, decoded], dim=-1))).flatten(1)
+        return out
 
 
 def _relu_mlp(*widths: int) -> nn.Sequential:

@@ -105,7 +105,8 @@ class _ResidualBlock(nn.Module):
         self.encoder = EncoderLayer(width, _ATTENTION_HEADS, width, dropout=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.encoder(x + self.convolutions(x.transpose(1, 2)).transpose(1, 2))
+        out: Tensor = self.encoder(x + self.convolutions(x.transpose(1, 2)).transpose(1, 2))
+        return out
 
 
 class _SplitHead(nn.Module):

@@ -111,7 +111,8 @@ class LSTMPlusGRU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, levels, in_channels) to (batch, levels, 2 * hidden)."""
-        return self.lstm_share * self.lstm(x) + (1.0 - self.lstm_share) * self.gru(x)
+        out: Tensor = self.lstm_share * self.lstm(x) + (1.0 - self.lstm_share) * self.gru(x)
+        return out
 
 
 class InputJoinedLSTM(nn.Module):
@@ -124,7 +125,8 @@ class InputJoinedLSTM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, levels, in_channels) to (batch, levels, 2 * hidden)."""
-        return self.second(torch.cat([x, self.first(x)], dim=-1))
+        out: Tensor = self.second(torch.cat([x, self.first(x)], dim=-1))
+        return out
 
 
 class NormedAttention(nn.Module):
@@ -137,7 +139,8 @@ class NormedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend in (batch, levels, dim); the shape stays."""
-        return self.norm(x + self.attention(x))
+        out: Tensor = self.norm(x + self.attention(x))
+        return out
 
 
 def _rnn(cell: Any, n: int, s: Sizes) -> nn.Module:

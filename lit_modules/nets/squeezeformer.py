@@ -77,7 +77,8 @@ class ConvBlock(nn.Module):
         h = self.batch_norm(self.depthwise(glu(self.expand(x))))
         h = self.channel_attention(F.silu(h))
         x = x + self.scale_conv(self.project(h))
-        return self.norm(x + self.scale_feedforward(self.feedforward(x)))
+        out: Tensor = self.norm(x + self.scale_feedforward(self.feedforward(x)))
+        return out
 
 
 class TransformerEncoder(nn.Module):
@@ -104,7 +105,8 @@ class TransformerEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, levels, dim) to the same shape."""
         x = self.norm_attention(x + self.scale_attention(self.attention(x)))
-        return self.norm_feedforward(x + self.scale_feedforward(self.feedforward(x)))
+        out: Tensor = self.norm_feedforward(x + self.scale_feedforward(self.feedforward(x)))
+        return out
 
 
 class Squeezeformer(nn.Module):
@@ -172,15 +174,19 @@ class Squeezeformer(nn.Module):
         return ColumnOutput(sequence_to_targets(self.prediction(x), self.n_level_targets), confidence)
 
     def _run(self, part: nn.Module, x: Tensor) -> Tensor:
+        out: Tensor
         if not (self.checkpoint_blocks and self.training and torch.is_grad_enabled()):
-            return part(x)
+            out = part(x)
+            return out
         if torch.compiler.is_compiling():  # the compiler recomputes values only, never the update of buffers
-            return checkpoint(part, x, use_reentrant=False)
+            out = checkpoint(part, x, use_reentrant=False)
+            return out
 
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
             return nullcontext(), _frozen_running_statistics(part)
 
-        return checkpoint(part, x, use_reentrant=False, context_fn=contexts)
+        out = checkpoint(part, x, use_reentrant=False, context_fn=contexts)
+        return out
 
 
 @contextmanager

@@ -87,7 +87,7 @@ class UNet(HeadedNet):
 
     def features(self, x: Tensor) -> Tensor:
         """Map (batch, levels, in_channels) to (batch, width, padded levels)."""
-        h = self.stem(F.pad(x.transpose(1, 2), (self.padding, 0)))
+        h: Tensor = self.stem(F.pad(x.transpose(1, 2), (self.padding, 0)))
         skips = [h]
         for block in self.encoder:
             h = block(h)
@@ -124,7 +124,8 @@ class UNetBlock(nn.Module):
         """Map (batch, in_channels, levels) to (batch, out_channels, levels)."""
         h = self.conv0(self._resample(F.silu(self.norm0(x))))
         h = self.conv1(self.dropout(self.norm1(h)))
-        return (h + self.skip(self._resample(x))) * _SKIP_SCALE
+        out: Tensor = (h + self.skip(self._resample(x))) * _SKIP_SCALE
+        return out
 
     def _resample(self, x: Tensor) -> Tensor:
         if self.resampling == "down":
@@ -148,7 +149,8 @@ class _SelfAttending(nn.Module):
         # queries, keys and values are interleaved channel by channel
         q, k, v = self.qkv(self.norm(x)).unflatten(1, (-1, 3)).transpose(-1, -3).unbind(2)
         attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-        return (x + self.proj(attended)) * _SKIP_SCALE
+        out: Tensor = (x + self.proj(attended)) * _SKIP_SCALE
+        return out
 
 
 class _ConvHead(nn.Module):

@@ -45,7 +45,8 @@ def zoom_smooth(velocity: Maps, rng: Rng) -> Maps:
 def shift(velocity: Maps, rng: Rng) -> Maps:
     """Move up to 20 cells in both directions; the edges are repeated."""
     rows, columns = (np.clip(np.arange(SIDE) - step, 0, SIDE - 1) for step in rng.integers(-20, 21, 2))
-    return velocity[rows][:, columns]
+    result: Maps = velocity[rows][:, columns]
+    return result
 
 
 def generate_augmented(family: str, seed: int, index: int, share: float) -> Maps:

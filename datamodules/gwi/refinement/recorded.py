@@ -47,7 +47,10 @@ class Recorded:
             return np.asarray(file.recorded()[index])
         with torch.no_grad():
             velocity = torch.from_numpy(np.array(file.maps()[index : index + 1]))
-            return self._simulator(velocity.to(self._simulator.wavelet.device))[0].cpu().numpy()
+            result: npt.NDArray[np.floating] = (
+                self._simulator(velocity.to(self._simulator.wavelet.device))[0].cpu().numpy()
+            )
+            return result
 
     def _find(self, row_id: str) -> Path | tuple[MapFile, int]:
         name, _, index = row_id.rpartition("/")

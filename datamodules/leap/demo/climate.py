@@ -42,16 +42,19 @@ class Climate:
 
     def clip(self, name: str, values: np.ndarray) -> np.ndarray:
         """Values limited to the range that the real variable takes at each level."""
-        return np.clip(values, self.table[f"{name}/min"], self.table[f"{name}/max"])
+        result: np.ndarray = np.clip(values, self.table[f"{name}/min"], self.table[f"{name}/max"])
+        return result
 
     def mid_pressure(self, surface_pressure: np.ndarray) -> np.ndarray:
         """Pressure in the middle of the layers, Pa, (columns, 60)."""
-        return self.table["grid/hyam"] * P0 + self.table["grid/hybm"] * surface_pressure[:, None]
+        result: np.ndarray = self.table["grid/hyam"] * P0 + self.table["grid/hybm"] * surface_pressure[:, None]
+        return result
 
     def standard(self, name: str, values: np.ndarray) -> np.ndarray:
         """Distance from the mean in standard deviations, held to 4; 0 where the real variable does not vary."""
         std = self._std_if_varying(name)
-        return np.clip((values - self.mean(name)) / np.where(std > 0, std, np.inf), -4.0, 4.0)
+        result: np.ndarray = np.clip((values - self.mean(name)) / np.where(std > 0, std, np.inf), -4.0, 4.0)
+        return result
 
     def normal(self, name: str, z: np.ndarray) -> np.ndarray:
         """Values of the real mean, standard deviation and range from a standard normal field."""

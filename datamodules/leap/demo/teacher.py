@@ -241,7 +241,8 @@ def _windows(x: np.ndarray, width: int) -> np.ndarray:
 
 def smooth_levels(random: np.random.Generator, columns: int, length: float) -> np.ndarray:
     """Standard normal noise, (columns, 60), with vertical correlation length ``length`` in levels."""
-    return random.standard_normal((columns, schema.LEVELS)) @ _vertical(length).T
+    result: np.ndarray = random.standard_normal((columns, schema.LEVELS)) @ _vertical(length).T
+    return result
 
 
 @lru_cache(maxsize=8)

@@ -57,7 +57,8 @@ def rotate_to_smallest_rectangle(points: Array) -> Array:
     u = hull[:, :1] * cos + hull[:, 1:] * sin
     v = -hull[:, :1] * sin + hull[:, 1:] * cos
     best = int(np.argmin(np.ptp(u, axis=0) * np.ptp(v, axis=0)))
-    return points @ np.array([[cos[best], -sin[best]], [sin[best], cos[best]]])
+    result: Array = points @ np.array([[cos[best], -sin[best]], [sin[best], cos[best]]])
+    return result
 
 
 def bin_pixels(points: Array, size: int) -> npt.NDArray[np.int64]:

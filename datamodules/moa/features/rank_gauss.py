@@ -79,7 +79,8 @@ def quantile_normal(values: Tensor, quantiles: Tensor) -> Tensor:
     rank = torch.where(x + _BOUND > quantiles[:, -1:], 1.0, rank)
     rank = torch.where(x - _BOUND < quantiles[:, :1], 0.0, rank)
     limit = float(torch.special.ndtri(torch.tensor(1 - _BOUND + 2.220446049250313e-16, dtype=torch.float64)))
-    return torch.special.ndtri(rank).clamp(-limit, limit).T
+    out: Tensor = torch.special.ndtri(rank).clamp(-limit, limit).T
+    return out
 
 
 def _between(x: Tensor, quantiles: Tensor, ranks: Tensor, upper: Tensor, lower: bool) -> Tensor:

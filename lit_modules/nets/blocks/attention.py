@@ -55,7 +55,8 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(x).view(batch, length, 3, self.heads, dim // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         attended = attend(q, k, v, self.dropout if self.training else 0.0)
-        return self.out(attended.transpose(1, 2).reshape(batch, length, dim))
+        out: Tensor = self.out(attended.transpose(1, 2).reshape(batch, length, dim))
+        return out
 
 
 class AttentionOverAxis(nn.Module):
@@ -84,15 +85,18 @@ class AttentionOverAxis(nn.Module):
         Raises:
             RuntimeError: In eval mode with ``axis="batch"`` outside :func:`batch_axis_evaluation`.
         """
+        out: Tensor
         if self.axis == "level":
-            return self.attention(x)
+            out = self.attention(x)
+            return out
         if not (self.training or self.allow_batch_axis_eval):
             raise RuntimeError(
                 "attention_axis='batch' lets a row's prediction depend on the other rows of its batch and is refused "
                 "for prediction; train with attention_axis='level' (validation scores that replicate the source run inside "
                 "batch_axis_evaluation(net))."
             )
-        return self.attention(x.transpose(0, 1)).transpose(0, 1)
+        out = self.attention(x.transpose(0, 1)).transpose(0, 1)
+        return out
 
 
 @contextmanager

@@ -27,5 +27,7 @@ class ECA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Gate a sequence (batch, levels, channels); the shape stays."""
         if self.axis == "level":
-            return x * self.conv(x.mean(dim=2).unsqueeze(1)).sigmoid().transpose(1, 2)
-        return x * self.conv(x.mean(dim=1).unsqueeze(1)).sigmoid()
+            gate: Tensor = self.conv(x.mean(dim=2).unsqueeze(1)).sigmoid().transpose(1, 2)
+        else:
+            gate = self.conv(x.mean(dim=1).unsqueeze(1)).sigmoid()
+        return x * gate

@@ -28,4 +28,5 @@ class GLUMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_features) to (..., out_features)."""
-        return self.project(glu(self.expand(x)))
+        out: Tensor = self.project(glu(self.expand(x)))
+        return out

@@ -75,4 +75,5 @@ class LevelBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (batch, levels, channels); the shape stays."""
-        return self.norm(x.flatten(0, 1)).view_as(x)
+        out: Tensor = self.norm(x.flatten(0, 1)).view_as(x)
+        return out

@@ -19,7 +19,8 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The gated grid."""
-        return x * self.gate(x.mean((2, 3)))[:, :, None, None]
+        out: Tensor = x * self.gate(x.mean((2, 3)))[:, :, None, None]
+        return out
 
 
 class MBConv(nn.Module):

@@ -35,4 +35,5 @@ class BidirectionalRNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, levels, in_channels) to (batch, levels, 2 * hidden)."""
-        return self.rnn(x)[0].contiguous()  # it comes level by level; one copy here spares a convolution three
+        out: Tensor = self.rnn(x)[0].contiguous()  # it comes level by level; one copy here spares a convolution three
+        return out

@@ -23,4 +23,5 @@ class SEGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Gate a sequence (batch, levels, channels); the shape stays."""
-        return x * self.gate(x.mean(dim=1)).unsqueeze(1)
+        out: Tensor = x * self.gate(x.mean(dim=1)).unsqueeze(1)
+        return out

@@ -56,4 +56,5 @@ class ResidualTCNBlock(nn.Module):
         """Map (batch, levels, in_channels) to (batch, levels, channels)."""
         out = self.dropout(F.gelu(self.norm1(self.conv1(x))))
         out = self.norm2(self.conv2(out)) + self.residual(x)
-        return self.dropout(F.gelu(out))
+        result: Tensor = self.dropout(F.gelu(out))
+        return result

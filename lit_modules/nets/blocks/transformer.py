@@ -34,4 +34,5 @@ class EncoderLayer(nn.Module):
         """Encode (batch, length, dim); the shape stays."""
         x = self.norm1(x + self.dropout(self.attention(x)))
         hidden = self.dropout(F.relu(self.expand(x)))
-        return self.norm2(x + self.dropout(self.project(hidden)))
+        out: Tensor = self.norm2(x + self.dropout(self.project(hidden)))
+        return out
