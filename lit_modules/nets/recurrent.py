@@ -93,7 +93,8 @@ class ColumnNet(HeadedNet):
 
     def features(self, x: Tensor) -> Tensor:
         """Map (batch, levels, in_channels) to (batch, levels, width)."""
-        return self.neck(self.body(x))
+        out: Tensor = self.neck(self.body(x))
+        return out
 
     def to_targets(self, x: Tensor) -> Tensor:
         """Reduce a map over the levels to (batch, level targets * levels + scalar targets)."""
