@@ -41,6 +41,8 @@ class BaseDataModule(LightningDataModule, ABC):
         data_hash: Data hash of the content of the data.
         threads: read-ahead threads of a loader.
         convention: What counts as a row, where a domain knows several ways; blends refuse to mix them.
+        truth_rule: How truth differs from what the files hold, where it does; a bank of truth written under another rule is
+            never taken for this one.
         previous_runs: Run directories whose out-of-fold predictions are inputs here (a later stage).
     """
 
@@ -48,6 +50,7 @@ class BaseDataModule(LightningDataModule, ABC):
     data_hash: str
     threads: int = 2
     convention: str = ""
+    truth_rule: str = ""
     previous_runs: Sequence[Path] = ()
 
     def __init__(
@@ -119,8 +122,10 @@ class BaseDataModule(LightningDataModule, ABC):
         return self.fold != FULL
 
     def train_dataloader(self) -> BatchLoader:
-        """Shuffled training batches of this process."""
+        """Shuffled training batches of this process; every training row once, in order, for a task that solves in one pass."""
         rank, world = self._processes()
+        if self.trainer is not None and getattr(self.trainer.lightning_module, "one_pass", False):
+            return self._loader(_whole_pass(self.rows(TRAIN), self.micro_batch, rank, world), self._batches_done)
         return self._loader(self.train_order(self.rows(TRAIN), rank, world), self._batches_done)
 
     def val_dataloader(self) -> BatchLoader | list[Any]:
@@ -149,3 +154,11 @@ class BaseDataModule(LightningDataModule, ABC):
 
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+
+def _whole_pass(rows: Rows, batch_size: int, rank: int, world: int) -> OrderedBatches:
+    """Every row once, in equally many batches on all processes, which step together."""
+    size, smallest = max(1, batch_size // world), len(rows) // world
+    while len(rows) % world and smallest % size == 0 and smallest >= size:
+        size += 1
+    return OrderedBatches(rows, size, rank, world)

@@ -40,11 +40,14 @@ class BaseTask(LightningModule, ABC):
         net: The plain ``nn.Module`` that is trained.
         monitor: Metric name that selects the best checkpoint.
         mode: ``max`` or ``min``.
+        one_pass: Whether the task solves for its weights from one pass over the training rows. It then gets every row
+            once, whatever the batch size; where a broken-off pass goes on, :meth:`collect` sees the first batches again.
         identity: Plain values that a checkpoint carries to be rebuilt without its run (set by the runner).
     """
 
     monitor: ClassVar[str]
     mode: ClassVar[str]
+    one_pass: ClassVar[bool] = False
     net: nn.Module
 
     def __init__(self, model: Any, optim: Optim, lr: float, statistics: Mapping[str, Any] | None = None) -> None:
@@ -90,8 +93,23 @@ class BaseTask(LightningModule, ABC):
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """``row_id`` ``(batch,)`` and ``predictions`` ``(batch, *shape)`` in bank units, plus any extras."""
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step; logs ``train_loss`` of this process."""
+    def collect(self, batch: Batch) -> None:
+        """What a task that solves in one pass keeps of a training batch."""
+
+    def on_train_start(self) -> None:
+        """See again what a broken-off pass had collected: no checkpoint holds it."""
+        if self.one_pass:
+            loader = self.trainer.train_dataloader
+            for index in range(loader.first()):  # type: ignore[union-attr]
+                batch = loader.read(loader.sampler.batch(index))  # type: ignore[union-attr]
+                self.collect({name: value.to(self.device) for name, value in batch.items()})
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """One step; logs ``train_loss`` of this process. Where a pass is all, nothing is left to the optimiser but to count."""
+        if self.one_pass:
+            self.collect(batch)
+            self.optimizers().step()  # type: ignore[union-attr]
+            return None
         loss = self.compute_loss(batch)
         self.log("train_loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=False)
         return loss

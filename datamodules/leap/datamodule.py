@@ -19,6 +19,7 @@ from datamodules.folds import TRAIN, VALID
 from datamodules.leap.convert import convert, row_names, usable_rows
 from datamodules.leap.grid import grid_coordinates
 from datamodules.leap.high_res import HighResRows
+from datamodules.leap.schema import ZERO_WEIGHT_TARGETS
 from datamodules.leap.settings import LeapData
 from datamodules.leap.split import may_train_on, split_steps
 from datamodules.leap.statistics import training_statistics
@@ -43,6 +44,7 @@ class LeapDataModule(BaseDataModule):
     """
 
     settings: LeapData
+    truth_rule = "targets of weight 0 are 0"
 
     def read_data(self) -> None:
         """Convert what ``data_dir`` holds, or open the store it was converted into."""
@@ -113,6 +115,8 @@ class LeapDataModule(BaseDataModule):
         if self._high_res is not None and n_own < len(rows):
             parts.append(read_rows(self._high_res.store, rows[n_own:] - len(self.store), _FEATURES))
         batch = parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in _FEATURES}
+        for where in ZERO_WEIGHT_TARGETS:
+            batch["targets"][:, where] = 0.0
         row_id = torch.from_numpy(rows)
         return {"row_id": row_id, **batch, "high_res": row_id >= len(self.store)}
 
@@ -126,8 +130,11 @@ class LeapDataModule(BaseDataModule):
         return months[np.searchsorted(self._steps, self._step[rows])]
 
     def truth(self, rows: Rows) -> npt.NDArray[np.float64]:
-        """Raw tendencies and fluxes, ``(rows, 368)``."""
-        return np.asarray(self.store.arrays["targets"][rows], dtype=np.float64)
+        """Tendencies and fluxes as the judge weighs them, ``(rows, 368)``: those of weight 0 are 0, whatever the files hold."""
+        targets = np.array(self.store.arrays["targets"][rows], dtype=np.float64)
+        for where in ZERO_WEIGHT_TARGETS:
+            targets[:, where] = 0.0
+        return targets
 
     def statistics(self) -> dict[str, npt.NDArray[Any]]:
         """Means, spreads and target weights of this fold's training rows, and where the grid columns lie if that is known.

@@ -126,11 +126,17 @@ _ABLATED_LEVELS = 12  # the host set the tendencies of moisture and wind to zero
 def zero_weight_mask() -> np.ndarray:
     """Boolean (368,): the 60 targets that the judge weighs 0 (levels 0-11 of q0001, q0002, q0003, u, v)."""
     mask = np.zeros(N_TARGETS, dtype=bool)
-    for name in ("q0001", "q0002", "q0003", "u", "v"):
-        start = TARGET_GROUPS[name].start
-        mask[start : start + _ABLATED_LEVELS] = True
+    for where in ZERO_WEIGHT_TARGETS:
+        mask[where] = True
     return mask
 
+
+ZERO_WEIGHT_TARGETS = [
+    slice(where.start, where.start + _ABLATED_LEVELS)
+    for name, where in TARGET_GROUPS.items()
+    if name not in ("t", "surface")
+]
+"""The same targets as slices. The judge multiplies truth and submission by the weights, so that both are 0 there."""
 
 PTEND_TRICK_LEVELS = range(12, 28)
 """Levels where one step removes all cloud liquid, so that ``ptend_q0002 = -state_q0002 / 1200`` holds (discussion 502484)."""

@@ -123,7 +123,7 @@ def merge_out_of_fold(
     index.insert(1, "fold", np.full(len(index), manifest.folds[0], dtype=np.int16))
     hashes = [manifest.hashes["data"], manifest.hashes["folds"], hash_ids(index["row_id"])]
     # a domain may have several sets of targets for the same rows
-    key = "|".join([*hashes, manifest.convention, "\n".join(manifest.targets)])
+    key = "|".join([*hashes, manifest.convention, "\n".join(manifest.targets)]) + data.truth_rule
     digest = hashlib.sha256(key.encode() + scale.tobytes()).hexdigest()[:16]
     truth_path = truth_root / f"{manifest.domain}-{digest}"
     if not truth_path.is_dir():

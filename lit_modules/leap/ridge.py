@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,7 @@ class RidgeTask(LeapTask):
     all training rows are fitted with it. The largest penalty leaves the training mean.
     """
 
+    one_pass: ClassVar[bool] = True
     net: ColumnLinear
     gram: Tensor
     moment: Tensor
@@ -74,7 +75,7 @@ class RidgeTask(LeapTask):
         self.first_late_row = int(rows[int(len(rows) * (1 - _HELD_OUT_SHARE))])
 
     @torch.no_grad()
-    def accumulate(self, batch: Batch) -> None:
+    def collect(self, batch: Batch) -> None:
         """Add a batch to the normal equations."""
         x = self.net.flat(self.features(batch["profiles"].double(), batch["scalars"].double()))
         x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
@@ -107,11 +108,6 @@ class RidgeTask(LeapTask):
         fitted = (weights * (self.gram[1] @ weights)).sum(dim=0)
         return self.square[1] - 2 * (weights * self.moment[1]).sum(dim=0) + fitted
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:  # type: ignore[override]
-        """Add the batch; the optimiser has nothing to do but is stepped, so that steps are counted."""
-        self.accumulate(batch)
-        self.optimizers().step()  # type: ignore[union-attr]
-
     def on_validation_start(self) -> None:
         """Solve before the rows are scored."""
         if self.trainer.state.fn == "fit":
@@ -130,7 +126,7 @@ class RidgeTask(LeapTask):
 class ZerosTask(RidgeTask):
     """Predicts 0 in scaled units, the training mean, and post-processes it like any other: the floor of every table."""
 
-    def accumulate(self, batch: Batch) -> None:
+    def collect(self, batch: Batch) -> None:
         """Nothing is fitted."""
 
     def solve(self) -> None:

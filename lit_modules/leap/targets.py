@@ -15,7 +15,7 @@ from datamodules.leap.schema import (
     PTEND_TRICK_TARGETS,
     STEP_SECONDS,
     TARGET_GROUPS,
-    zero_weight_mask,
+    ZERO_WEIGHT_TARGETS,
 )
 from lit_modules.precision import KeepFloat64
 
@@ -23,11 +23,6 @@ _BUFFERS = ("target_weight", "target_shift", "target_rms", "target_std")
 # slices, not index lists: nothing is copied to the device for them
 _TRICK_LEVELS = slice(PTEND_TRICK_LEVELS.start, PTEND_TRICK_LEVELS.stop)
 _TRICK_TARGETS = slice(int(PTEND_TRICK_TARGETS[0]), int(PTEND_TRICK_TARGETS[-1]) + 1)
-_ZERO_TARGETS = [
-    slice(where.start, where.start + int(zero_weight_mask()[where].sum()))
-    for where in TARGET_GROUPS.values()
-    if zero_weight_mask()[where].any()
-]
 _WATER = ("q0001", "q0002", "q0003")
 
 TargetScale = Literal["rms", "std", "weight"]
@@ -142,6 +137,6 @@ def postprocess(physical: Tensor, profiles: Tensor, clamp_water: bool = False) -
             floor = -profiles[:, PROFILES.index(f"state_{name}")] / STEP_SECONDS
             where = TARGET_GROUPS[name]
             physical[:, where] = torch.maximum(physical[:, where], floor)
-    for where in _ZERO_TARGETS:
+    for where in ZERO_WEIGHT_TARGETS:
         physical[:, where] = 0.0
     return physical

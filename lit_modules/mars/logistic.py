@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -53,13 +53,14 @@ class RowsAndColumns(nn.Module):
 class MarsLogisticTask(MarsTask):
     """Collects the features of one epoch and fits scikit-learn's regression to them before validation."""
 
+    one_pass: ClassVar[bool] = True
     net: RowsAndColumns
     model_settings: MarsLogistic
 
     def build_net(self, from_checkpoint: bool) -> nn.Module:
         """The linear layer; nothing is pretrained."""
         self.automatic_optimization = False
-        self.seen: list[tuple[Tensor, Tensor]] = []
+        self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
         masses, times = (int(size) for size in self.rendering[:2])
         return RowsAndColumns(build_images(self.model_settings), masses, times, len(self.target_list))
 
@@ -68,18 +69,11 @@ class MarsLogisticTask(MarsTask):
         out: Tensor = self.net(batch["image"], batch["derivatized"]).float()
         return out
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:  # type: ignore[override]
-        """Keep the features; the optimiser has nothing to do but is stepped, so that steps are counted."""
-        with torch.no_grad():
-            x = self.net.features(batch["image"], batch["derivatized"])
-        self.seen.append((self._everywhere(x), self._everywhere(batch["labels"])))
-        self.optimizers().step()  # type: ignore[union-attr]
-
-    def _everywhere(self, values: Tensor) -> Tensor:
-        """The rows of all processes, on the CPU."""
-        gathered = self.all_gather(values)
-        assert isinstance(gathered, Tensor)
-        return gathered.reshape(-1, values.shape[-1]).float().cpu()
+    @torch.no_grad()
+    def collect(self, batch: Batch) -> None:
+        """Keep the features."""
+        x = self.net.features(batch["image"], batch["derivatized"])
+        self.seen.append((batch["row_id"].cpu(), x.float().cpu(), batch["labels"].float().cpu()))
 
     def on_validation_start(self) -> None:
         """Fit before the rows are scored."""
@@ -95,9 +89,14 @@ class MarsLogisticTask(MarsTask):
         """Fit one regression for each class to what was collected."""
         if not self.seen:
             return
-        x = torch.cat([features for features, _ in self.seen]).numpy()
-        y = torch.cat([labels for _, labels in self.seen]).numpy()
+        parts = [torch.cat(part) for part in zip(*self.seen, strict=True)]
         self.seen.clear()
+        if self.trainer.world_size > 1:
+            gathered: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(gathered, parts)
+            parts = [torch.cat(part) for part in zip(*gathered, strict=True)]
+        order = parts[0].argsort()
+        x, y = (part[order].numpy() for part in parts[1:])
         mean, std = x.mean(axis=0), x.std(axis=0)
         std[std < 1e-4] = 1.0  # what never varies says nothing
         weights, bias = fit_classes((x - mean) / std, y, self.model_settings.strength)

@@ -22,7 +22,7 @@ from lit_modules.leap.task import LeapTask
 from lit_modules.metrics import StreamingR2
 from lit_modules.settings import Optim
 
-VERSION = 4
+VERSION = 5
 _BATCH = 4096
 
 
@@ -49,7 +49,7 @@ def _fit_and_score(data: LeapDataModule, rows: dict[str, Rows], clamp_water: boo
     scores = {"mean": _score(task, data, rows[VALID])}  # a fresh ridge is all zeros: the training mean
     task.first_late_row = int(rows[TRAIN][int(len(rows[TRAIN]) * 0.8)])
     for batch in BatchLoader(data.read, OrderedBatches(rows[TRAIN], _BATCH)):
-        task.accumulate(batch)
+        task.collect(batch)
     task.solve()
     return scores | {"ridge": _score(task, data, rows[VALID])}
 

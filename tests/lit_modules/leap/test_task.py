@@ -127,7 +127,7 @@ def test_ridge_equals_scikit_learn(data: LeapDataModule) -> None:
     rows = data.rows(TRAIN)
     own.first_late_row = int(rows[int(len(rows) * 0.8)])
     for batch in BatchLoader(data.read, OrderedBatches(rows, 10)):
-        own.accumulate(batch)
+        own.collect(batch)
     own.solve()
     batch = data.read(rows)
     x = own.net.flat(own.features(batch["profiles"], batch["scalars"])).numpy()
