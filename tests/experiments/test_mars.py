@@ -157,6 +157,9 @@ def test_the_baseline_fits_and_predicts(folder: Path, tmp_path: Path) -> None:
     full = finished(mars_logistic.EXPERIMENT, [*arguments, "--fold", "full"])
     state = torch.load(full.last, weights_only=True)["state_dict"]
     assert state["net.linear.weight"].abs().sum() > 0
+    other = finished(mars_logistic.EXPERIMENT, [*arguments, "--fold", "full", "--batch_size", "5"])
+    again = torch.load(other.last, weights_only=True)["state_dict"]
+    torch.testing.assert_close(again["net.linear.weight"], state["net.linear.weight"], rtol=0, atol=0)
 
 
 def test_presets_are_the_matrix_of_the_source(tmp_path: Path) -> None:
