@@ -125,6 +125,12 @@ class TableForm:
         }
 
 
+def find_table(folder: Path, name: str) -> Path:
+    """The table of a name in a folder, plain or packed (``.csv.gz``, ``.csv.zip``); the plain path where there is none."""
+    paths = [Path(folder) / f"{name}.csv{suffix}" for suffix in ("", ".gz", ".zip")]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
 def table_form(path: Path, content: bytes | None = None) -> TableForm:
     """Find out how a table is written.
 

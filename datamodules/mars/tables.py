@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from datamodules.errors import DataError
-from datamodules.text_tables import TextTable, read_table
+from datamodules.text_tables import TextTable, find_table, read_table
 
 METADATA = "metadata.csv"
 METADATA_COLUMNS = ("sample_id", "split", "derivatized", "features_path", "features_md5_hash")
@@ -120,12 +120,6 @@ def read_labels(samples: Samples) -> Labels:
             f"({int(missing.sum())} such samples); add the labels or take the samples out of {METADATA}"
         )
     return Labels(classes, values)
-
-
-def find_table(folder: Path, name: str) -> Path:
-    """The table in a folder, packed (``.csv.gz``, ``.csv.zip``) or plain; the plain path where there is none."""
-    paths = [Path(folder) / f"{name}.csv{suffix}" for suffix in ("", ".gz", ".zip")]
-    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def _read(path: Path, required: Sequence[str], canonical: Callable[[str], str] = str) -> TextTable:

@@ -9,13 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from datamodules.errors import DataError
 from datamodules.files import atomic_path
 from datamodules.moa.demo import write_table
 from datamodules.moa.tables import DOSE, DRUG, ID, TIME, TYPE
+from datamodules.text_tables import read_table
 
 
 def convert(source: Path, folder: Path) -> Path:
@@ -33,22 +31,15 @@ def convert(source: Path, folder: Path) -> Path:
         if not path.is_file():
             raise DataError(f"{path}: no such file; give the folder of the derived_l1000 files")
     conditions = (ID, TYPE, TIME, DOSE, DRUG)
-    features = pd.read_csv(paths[0], dtype=dict.fromkeys(conditions, str))
-    missing = [name for name in conditions if name not in features]
-    if missing:
-        raise DataError(f"{paths[0]} has no column {missing[0]!r}; give the derived_l1000 files unchanged")
-    kept = [*conditions[:-1], *(name for name in map(str, features) if name.startswith("g-"))]
+    features = read_table(paths[0], conditions)
+    kept = [*conditions[:-1], *(name for name in features.names if name.startswith("g-"))]
     with atomic_path(Path(folder)) as work:
         work.mkdir()
-        write_table(work / "train_features.csv", {name: _column(features[name]) for name in kept})
-        write_table(work / "train_drug.csv", {name: _column(features[name]) for name in (ID, DRUG)})
-        targets = pd.read_csv(paths[1], dtype={ID: str})
-        write_table(work / "train_targets_scored.csv", {name: _column(targets[name]) for name in map(str, targets)})
+        write_table(work / "train_features.csv", {name: features.text(name) for name in kept})
+        write_table(work / "train_drug.csv", {name: features.text(name) for name in (ID, DRUG)})
+        targets = read_table(paths[1], (ID,))
+        write_table(work / "train_targets_scored.csv", {name: targets.text(name) for name in targets.names})
     return Path(folder)
-
-
-def _column(values: pd.Series) -> np.ndarray:
-    return values.to_numpy() if values.dtype.kind in "if" else values.to_numpy(dtype=str)
 
 
 def main() -> None:

@@ -32,6 +32,11 @@ def split(tables: TrainingTables, settings: MoaData, cache_dir: Path | None = No
     ids, labels = tables.signatures.ids[treated], tables.scored.values[treated]
     if settings.cv == "drug" and tables.drugs is None:
         raise DataError("--data.cv drug needs train_drug.csv in the data folder; add it or ask for --data.cv row")
+    if settings.cv == "drug" and tables.drugs is not None and (unknown := tables.drugs[treated] == "").any():
+        raise DataError(
+            f"train_drug.csv: drug_id of {ids[np.argmax(unknown)]!s} is empty ({int(unknown.sum())} treated rows), and rows of no "
+            "drug would all be one; fill it in (an unknown drug gets an id of its own) or ask for --data.cv row"
+        )
     if len(ids) < settings.n_folds:
         raise DataError(f"{len(ids)} treated rows cannot make {settings.n_folds} folds; pass a smaller --data.n_folds")
 

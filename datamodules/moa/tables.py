@@ -6,24 +6,23 @@ stands beside ``sig_id`` (names may be quoted and hold commas).
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.errors import DataError, nearest_name
+from datamodules.errors import DataError
+from datamodules.text_tables import TextTable, find_table, read_table
 
 ID = "sig_id"
 TYPE, TIME, DOSE, DRUG = "cp_type", "cp_time", "cp_dose", "drug_id"
 TREATED, CONTROL = "trt_cp", "ctl_vehicle"
 _MEASURED = re.compile(r"[gc]-\d+")
+_HOURS = re.compile(r"(\d+)(?:\.0*)?\s*(?:h|hrs?|hours?)?", re.IGNORECASE)
 
 Text = npt.NDArray[np.str_]
 
@@ -63,20 +62,23 @@ class Signatures:
         )
 
     def join(self, other: Signatures) -> Signatures:
-        """These rows and then the other's, which must have the same columns.
+        """These rows and then the other's, whose columns must be the same, in any order.
 
         Raises:
             DataError: other columns, such as those of a test file of another data set.
         """
-        if (self.genes, self.cells) != (other.genes, other.cells):
+        own, there = (*self.genes, *self.cells), (*other.genes, *other.cells)
+        if set(own) != set(there):
             raise DataError(
                 f"two feature files have different columns: {len(self.genes)} genes and {len(self.cells)} cells against "
                 f"{len(other.genes)} and {len(other.cells)}; give train and test features of one data set"
             )
+        at = {name: i for i, name in enumerate(there)}
+        values = other.values if own == there else other.values[:, [at[name] for name in own]]
         return Signatures(
             np.concatenate([self.ids, other.ids]), np.concatenate([self.control, other.control]),
             np.concatenate([self.time, other.time]), np.concatenate([self.dose, other.dose]),
-            np.concatenate([self.values, other.values]), self.genes, self.cells,
+            np.concatenate([self.values, values]), self.genes, self.cells,
         )  # fmt: skip
 
 
@@ -113,8 +115,9 @@ class TrainingTables:
 
 
 def find(folder: Path, name: str) -> Path | None:
-    """``<name>.csv`` or ``<name>.csv.gz`` in a folder, None if neither is there."""
-    return next((path for suffix in (".csv", ".csv.gz") if (path := Path(folder) / (name + suffix)).is_file()), None)
+    """``<name>.csv``, ``.csv.gz`` or ``.csv.zip`` in a folder, None if none is there."""
+    path = find_table(folder, name)
+    return path if path.is_file() else None
 
 
 def read_training(folder: Path) -> TrainingTables:
@@ -142,28 +145,50 @@ def read_signatures(path: Path) -> Signatures:
     Raises:
         DataError: a column is missing, repeated or unknown, an id is repeated, a value is not a finite number.
     """
-    header = _header(path, (ID, TYPE, TIME, DOSE))
-    unknown = [name for name in header if name not in (ID, TYPE, TIME, DOSE) and not _MEASURED.fullmatch(name)]
+    conditions = (ID, TYPE, TIME, DOSE)
+    table = _read(path, conditions, text=conditions)
+    measured = [name for name in table.names if name not in conditions]
+    unknown = [name for name in measured if not _MEASURED.fullmatch(name)]
     if unknown:
         raise DataError(
             f"{path}: column {unknown[0]!r} is no feature; a feature file has {ID}, {TYPE}, {TIME}, {DOSE}, g-<n> and c-<n>"
         )
-    genes = tuple(name for name in header if name.startswith("g-"))
-    cells = tuple(name for name in header if name.startswith("c-"))
+    genes = tuple(name for name in measured if name.startswith("g-"))
+    cells = tuple(name for name in measured if name.startswith("c-"))
     if not genes:
         raise DataError(f"{path} has no gene column (g-0, g-1, ...); give a file of features")
-    table = _read(path, header, numbers=(*genes, *cells))
-    ids = _ids(table, path)
+    ids = table.unique_ids(ID)
     values = np.empty((len(ids), len(genes) + len(cells)), dtype=np.float32)
     for i, name in enumerate((*genes, *cells)):
-        values[:, i] = _numbers(table, name)
+        values[:, i] = table.numbers(name)
     _refuse_not_finite(path, values, ids, (*genes, *cells))
-    kinds = _text(table, TYPE)
+    kinds = np.char.lower(table.text(TYPE))
     wrong = ~np.isin(kinds, (TREATED, CONTROL))
     if wrong.any():
         row = int(np.argmax(wrong))
         raise DataError(f"{path}: {TYPE} of {ids[row]!s} is {str(kinds[row])!r}; it must be {TREATED} or {CONTROL}")
-    return Signatures(ids, kinds == CONTROL, _text(table, TIME), _text(table, DOSE), values, genes, cells)
+    time, dose = table.text(TIME), table.text(DOSE)
+    for name, column in ((TIME, time), (DOSE, dose)):
+        if (empty := column == "").any():
+            raise DataError(f"{path}: {name} of {ids[np.argmax(empty)]!s} is empty ({int(empty.sum())} such rows)")
+    return Signatures(ids, kinds == CONTROL, spelled(time, same_hours), spelled(dose, same_dose), values, genes, cells)
+
+
+def spelled(texts: Text, spelling: Callable[[str], str]) -> Text:
+    """Texts in one spelling."""
+    unique, where = np.unique(texts, return_inverse=True)
+    return np.array([spelling(str(text)) for text in unique], dtype=str)[where]
+
+
+def same_hours(text: str) -> str:
+    """A treatment time as the competition writes it: ``24`` of ``24``, ``24.0``, ``24h`` and ``24 hours``."""
+    match = _HOURS.fullmatch(text.strip())
+    return match[1].lstrip("0") or "0" if match else text
+
+
+def same_dose(text: str) -> str:
+    """A dose as the competition writes it: ``D1`` of ``d1``."""
+    return text.upper() if re.fullmatch(r"d\d+", text) else text
 
 
 def read_labels(path: Path) -> tuple[Text, Labels]:
@@ -172,15 +197,14 @@ def read_labels(path: Path) -> tuple[Text, Labels]:
     Raises:
         DataError: no ``sig_id`` column, a repeated id, or a label other than 0 and 1.
     """
-    header = _header(path, (ID,))
-    names = tuple(name for name in header if name != ID)
+    table = _read(path, (ID,), text=(ID,))
+    names = tuple(name for name in table.names if name != ID)
     if not names:
         raise DataError(f"{path} has no target column beside {ID}")
-    table = _read(path, header, numbers=names)
-    ids = _ids(table, path)
+    ids = table.unique_ids(ID)
     values = np.empty((len(ids), len(names)), dtype=np.uint8)
     for i, name in enumerate(names):
-        column = _numbers(table, name)
+        column = table.numbers(name)
         wrong = ~np.isin(column, (0.0, 1.0))
         if wrong.any():
             row = int(np.argmax(wrong))
@@ -195,14 +219,16 @@ def read_form(path: Path) -> tuple[Text, tuple[str, ...]]:
     Raises:
         DataError: the file is missing, has no ``sig_id`` column, or repeats an id.
     """
-    header = _header(path, (ID,))
-    return _ids(_read(path, header, numbers=()), path), tuple(name for name in header if name != ID)
+    table = _read(path, (ID,), text=None)
+    return table.unique_ids(ID), tuple(name for name in table.names if name != ID)
 
 
 def _required(folder: Path, name: str) -> Path:
     path = find(folder, name)
     if path is None:
-        raise DataError(f"{folder} has no {name}.csv (nor {name}.csv.gz); give the folder of the lish-moa files")
+        raise DataError(
+            f"{folder} has no {name}.csv (nor {name}.csv.gz or .csv.zip); give the folder of the lish-moa files"
+        )
     return path
 
 
@@ -212,8 +238,8 @@ def _labels(path: Path, ids: Text) -> Labels:
 
 
 def _drugs(path: Path, ids: Text) -> Text:
-    table = _read(path, _header(path, (ID, DRUG)), numbers=())
-    return _text(table, DRUG)[_positions(path, _ids(table, path), ids)]
+    table = _read(path, (ID, DRUG), text=None)
+    return table.text(DRUG)[_positions(path, table.unique_ids(ID), ids)]
 
 
 def _positions(path: Path, own: Text, wanted: Text) -> npt.NDArray[np.int64]:
@@ -232,62 +258,16 @@ def _positions(path: Path, own: Text, wanted: Text) -> npt.NDArray[np.int64]:
     return positions
 
 
-def _header(path: Path, required: Sequence[str]) -> list[str]:
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", newline="", encoding="utf-8") as file:
-        header = next(csv.reader(file), [])
-    repeated = {name for name in header if header.count(name) > 1}
-    if repeated:
-        raise DataError(f"{path}: column {min(repeated)!r} stands more than once in the header")
-    for name in required:
-        if name not in header:
-            near = nearest_name(name, header)
-            hint = f" (is it {near!r}?)" if near else ""
-            raise DataError(f"{path} has no column {name!r}{hint}; give the file in the competition's form")
-    return header
-
-
-def _read(path: Path, header: Sequence[str], numbers: Sequence[str]) -> Any:
-    import pyarrow as pa
-    import pyarrow.csv
-
-    kinds = dict.fromkeys(header, pa.string()) | dict.fromkeys(numbers, pa.float64())
-    try:
-        table = pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=kinds))
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path} cannot be read as CSV: {_reason(error, header)}; mend or download it again") from None
-    if table.num_rows == 0:
+def _read(path: Path, required: Sequence[str], text: Sequence[str] | None) -> TextTable:
+    table = read_table(path, required, text=text, canonical=_measurement)
+    if len(table) == 0:
         raise DataError(f"{path} has a header but no row")
     return table
 
 
-def _reason(error: Exception, header: Sequence[str]) -> str:
-    """Arrow's first line with the column's name in the place of its number."""
-    reason = str(error).splitlines()[0]
-    if number := re.search(r"column #(\d+)", reason):
-        reason = reason.replace(number.group(0), f"column {header[int(number.group(1))]!r}")
-    return reason
-
-
-def _text(table: Any, name: str) -> Text:
-    return np.asarray(table[name].to_numpy(), dtype=str)
-
-
-def _numbers(table: Any, name: str) -> npt.NDArray[np.float64]:
-    return np.asarray(table[name].to_numpy(), dtype=np.float64)  # an empty cell becomes NaN
-
-
-def _ids(table: Any, path: Path) -> Text:
-    ids = _text(table, ID)
-    unique, counts = np.unique(ids, return_counts=True)
-    if len(unique) != len(ids):
-        raise DataError(
-            f"{path}: {ID} {str(unique[np.argmax(counts)])!r} stands {counts.max()} times; ids must be unique"
-        )
-    return ids
+def _measurement(name: str) -> str:
+    """``g-1`` of ``G-1``; names of targets keep their case."""
+    return name.lower() if _MEASURED.fullmatch(name.lower()) else name
 
 
 def _refuse_not_finite(path: Path, values: npt.NDArray[np.float32], ids: Text, names: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from datamodules.moa.features.rows import RowMeans, RowNormalise, RowStatistics
 from datamodules.moa.features.scalers import LogScaler, Standard, VarianceThreshold
 from datamodules.moa.features.screening import Screen
 from datamodules.moa.features.table import CELLS, GENES, FeatureTable, FitContext, Step
-from datamodules.moa.tables import Signatures
+from datamodules.moa.tables import Signatures, same_hours
 from datamodules.names import decode_names, encode_names
 
 STEPS: dict[str, type[Step]] = {
@@ -199,7 +199,7 @@ class FeaturePipeline(nn.Module):
         at = {name: i for i, name in enumerate(there)}
         return {
             "values": torch.from_numpy(rows.values[:, [at[name] for name in wanted]]),
-            "time": positions(rows.time, self.times, "cp_time", rows.ids, path),
+            "time": positions(rows.time, [same_hours(time) for time in self.times], "cp_time", rows.ids, path),
             "dose": positions(rows.dose, self.doses, "cp_dose", rows.ids, path),
             "control": torch.from_numpy(rows.control),
         }
