@@ -80,6 +80,14 @@ class BaseDataModule(LightningDataModule, ABC):
             self.read_data()
             self._prepared = True
 
+    def prepare_data(self) -> None:
+        """Lightning's door to :meth:`prepare`, on one process of each machine."""
+        self.prepare()
+
+    def setup(self, stage: str) -> None:
+        """Lightning's door to :meth:`prepare`, on every process."""
+        self.prepare()
+
     @abstractmethod
     def read_data(self) -> None:
         """Make the derived files (under a lock), set ``folds`` and ``data_hash``."""

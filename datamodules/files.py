@@ -42,6 +42,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
         shutil.rmtree(holder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def scratch_folder(target: Path) -> Iterator[Path]:
+    """A folder beside ``target`` that belongs to this process alone and vanishes at the end."""
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent, ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as indented JSON, atomically and flushed to the disk."""
     with atomic_path(path) as temporary, temporary.open("w") as file:
@@ -69,3 +78,22 @@ def read_json(path: Path) -> Any:
         raise DataError(
             f"{path} is not valid JSON (line {error.lineno}): {error.msg}; delete it or restore it"
         ) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML file that holds a mapping.
+
+    Raises:
+        DataError: The file is not there, or holds anything else.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path} must hold a mapping of names to values")
+    return content

@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from experiments.engine.checkpoints import directory_of, variant_of
 from experiments.engine.command import run_command
 from experiments.engine.run_directory import FINISHED, RunDirectory
 
 if TYPE_CHECKING:
+    from datamodules.banks.bank import PredictionBank
+    from datamodules.base import BaseDataModule
     from experiments.engine.cli import Settings
+    from experiments.engine.inference import Trained
 
 
 @dataclass
@@ -79,8 +81,8 @@ def checkpoint_bank(run: RunDirectory, which: str, accelerator: str = "auto") ->
         raise DataError(
             f"{run.path} is no finished run with an out-of-fold bank; train it first, with a number as --fold"
         )
-    task, experiment, identity = load_task(run.path, which)
-    twin = RunDirectory(directory_of(run.path, variant_of(identity)))
+    trained = load_task(run.path, which)
+    twin = RunDirectory(trained.directory)
     if twin.path == run.path:
         raise DataError(
             f"{run.path}: the best checkpoint's bank is the run's own; give --checkpoint last, epoch<N> or epochs"
@@ -94,13 +96,11 @@ def checkpoint_bank(run: RunDirectory, which: str, accelerator: str = "auto") ->
         raise DataError(
             f"the data of {run.path} have changed since it was trained; give back the old ones or train it again"
         )
-    bank = _predict(settings, accelerator, task, data, PredictionBank(run.bank), twin, Path(identity["checkpoint"]))
-    kept = {
-        name: record[name]
-        for name in ("experiment", "seed", "fold", "demo", "hashes", "rows", "parameters", "published")
-    }
-    twin.update_record(**kept, variant=settings.variant, parent=identity["checkpoint"], bank=twin.bank.name)
-    experiment.domain.part("report")(FinishedRun(settings, twin, data, task, bank, []))
+    bank = _predict(settings, accelerator, trained, data, PredictionBank(run.bank), twin)
+    names = ("experiment", "seed", "fold", "demo", "hashes", "settings", "rows", "parameters", "published")
+    kept = {name: record[name] for name in names if name in record}
+    twin.update_record(**kept, variant=settings.variant, parent=str(trained.checkpoint), bank=twin.bank.name)
+    trained.experiment.domain.part("report")(FinishedRun(settings, twin, data, trained.task, bank, []))
     twin.update_record(status=FINISHED)
     print(f"run directory: {twin.path}")
     return twin
@@ -108,32 +108,28 @@ def checkpoint_bank(run: RunDirectory, which: str, accelerator: str = "auto") ->
 
 def settings_of(run: RunDirectory, twin: RunDirectory) -> Settings:
     """The settings of a run's ``config.yaml``, under its twin's variant and where the run lies now."""
-    import tempfile
-
-    import yaml
-
-    from experiments.engine.cli import parse
+    from experiments.engine.cli import from_config
     from experiments.engine.declare import load_experiment
 
-    content = yaml.safe_load(run.config.read_text())
+    content = run.settings()
     experiment = load_experiment(content.pop("experiment"))
     del content["demo"]
-    content |= {"variant": twin.path.parent.parent.name, "out": str(run.path.parents[3])}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "config.yaml"
-        file.write_text(yaml.safe_dump(content))
-        return parse(experiment, ["--config", str(file)])
+    return from_config(experiment, content | {"variant": twin.path.parent.parent.name, "out": str(run.path.parents[3])})
 
 
 def _predict(
-    settings: Settings, accelerator: str, task: Any, data: Any, best: Any, twin: RunDirectory, checkpoint: Path
-) -> Any:
-    """The bank of ``task``, with the manifest of the ``best`` checkpoint's but for what differs."""
+    settings: Settings,
+    accelerator: str,
+    trained: Trained,
+    data: BaseDataModule,
+    best: PredictionBank,
+    twin: RunDirectory,
+) -> PredictionBank | None:
+    """The bank of a checkpoint, with the manifest of the ``best`` one's but for what differs."""
     from dataclasses import replace
 
     from lightning.pytorch import Trainer
 
-    from datamodules.files import sha256_of
     from experiments.engine.oof import predict_out_of_fold
     from experiments.engine.trainer import resolve_hardware
 
@@ -148,9 +144,9 @@ def _predict(
         enable_checkpointing=False,
         use_distributed_sampler=False,
     )
-    hashes = best.manifest.hashes | {"checkpoint": sha256_of(checkpoint)}
+    hashes = best.manifest.hashes | {"checkpoint": trained.identity.checkpoint}
     manifest = replace(best.manifest, variant=settings.variant, hashes=hashes, truth=None)
-    return predict_out_of_fold(trainer, task, data, twin.bank, manifest, settings.daily.out / "truth")
+    return predict_out_of_fold(trainer, trained.task, data, twin.bank, manifest, settings.daily.out / "truth")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.engine.command import run_command
 from experiments.engine.settings import FileFormat
+
+if TYPE_CHECKING:
+    from experiments.engine.inference import Trained
 
 
 @dataclass
@@ -49,33 +52,34 @@ def export(request: Request) -> None:
     from experiments.engine.trainer import quiet_libraries
 
     quiet_libraries()
-    task, experiment, identity = load_task(request.run, request.checkpoint)
-    domain = experiment.domain
+    trained = load_task(request.run, request.checkpoint)
+    domain, name = trained.experiment.domain, trained.experiment.name
     if domain.export is None:
+        raise DataError(f"{name} cannot be exported: the domain {domain.name!r} declares no export function")
+    if not trained.task.can_predict:
         raise DataError(
-            f"{experiment.name} cannot be exported: the domain {domain.name!r} declares no export function "
-            f"(experiments/domains/{domain.name}/domain.py)"
-        )
-    if not task.can_predict:
-        raise DataError(
-            f"{identity['checkpoint']} cannot be exported: with its settings (attention over the batch) a row's "
+            f"{trained.checkpoint} cannot be exported: with its settings (attention over the batch) a row's "
             "prediction depends on the rows beside it; train it with --model.attention_axis level"
         )
-    deployable = domain.part("export")(task)
-    write(deployable, request.output, request.format, _origin(identity))
-    print(f"{request.output}: {experiment.name}, checked against its own predictions on {deployable.rows} example rows")
+    deployable = domain.part("export")(trained.task)
+    write(deployable, request.output, request.format, _origin(trained))
+    print(f"{request.output}: {name}, checked against its own predictions on {deployable.rows} example rows")
 
 
-def _origin(identity: dict[str, Any]) -> dict[str, Any]:
+def _origin(trained: Trained) -> dict[str, Any]:
     """Which checkpoint, and what wrote the file: nothing of the machine it was written on."""
-    from datamodules.files import sha256_of
     from experiments.engine.run_directory import provenance
 
-    path = Path(identity["checkpoint"])
-    made = provenance()
-    names = ("experiment", "variant", "seed", "fold", "model", "data_hash", "folds_hash", "config_hash")
+    made, identity = provenance(), trained.identity
+    names = ("experiment", "variant", "seed", "fold")
     return {
-        "checkpoint": {"file": path.name, "sha256": sha256_of(path), **{name: identity.get(name) for name in names}},
+        "checkpoint": {
+            "file": trained.checkpoint.name,
+            "sha256": identity.checkpoint,
+            **{name: getattr(identity, name) for name in names},
+            "model": trained.saved["model"],
+            **{f"{name}_hash": identity.hashes[name] for name in ("data", "folds", "config")},
+        },
         "written_by": {
             "podium": made["versions"]["podium"],
             "torch": made["versions"]["torch"],

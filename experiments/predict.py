@@ -10,18 +10,23 @@ from experiments.engine.request import Request
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of ``python experiments/predict.py``."""
-    run_command(Request, predict, "python experiments/predict.py", __doc__, argv)
+    run_command(Request, predict, "python experiments/predict.py", __doc__, argv, aliases={"--weights": "--template"})
 
 
 def predict(request: Request) -> None:
     """Rebuild the task and hand over to its domain."""
+    from dataclasses import replace
+
     from experiments.engine.inference import load_task
     from experiments.engine.trainer import quiet_libraries, resolve_hardware
 
     quiet_libraries()
-    task, experiment, identity = load_task(request.run, request.checkpoint)
     kind, _, _ = resolve_hardware(request.accelerator, 1, "32-true")
-    experiment.domain.part("predict")(request, task.to("cuda" if kind == "gpu" else "cpu"), experiment, identity)
+    trained = load_task(request.run, request.checkpoint, request.experiment)
+    if request.checkpoint != "best" or request.run.is_file():
+        print(f"predicting with {trained.checkpoint.name}, epoch {trained.epoch}")
+    task = trained.task.to("cuda" if kind == "gpu" else "cpu")
+    trained.experiment.domain.part("predict")(request, replace(trained, task=task))
 
 
 if __name__ == "__main__":

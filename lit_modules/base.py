@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
 
 import torch
 from lightning.pytorch import LightningModule
@@ -64,6 +64,50 @@ class BaseTask(LightningModule, ABC):
     def statistics_in(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any] | None:  # noqa: ARG003
         """Statistics that stand in a checkpoint's state, for a task whose shapes follow from them; None where none do."""
         return None
+
+    @classmethod
+    def build_for_check(cls, model: Any, optim: Optim, lr: float, data: Any) -> BaseTask:
+        """Build the task as far as settings alone can, for :mod:`experiments.engine.check`.
+
+        Args:
+            model: The ``--model.*`` settings.
+            optim: The ``--optim.*`` settings.
+            lr: Peak learning rate.
+            data: The ``--data.*`` settings, for a task whose shapes follow from them.
+        """
+        del data
+        return cls(model, optim, lr)
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: Any, map_location: Any = None, **kwargs: Any
+    ) -> Self:
+        """Rebuild a trained task from its file, as Lightning's own door promises.
+
+        Args:
+            checkpoint_path: A checkpoint of this project.
+            map_location: Device that the weights go to; the CPU by default.
+            kwargs: Nothing else is understood: settings and statistics are in the checkpoint.
+
+        Raises:
+            DataError: No checkpoint, or one of another task.
+        """
+        if kwargs:
+            raise TypeError(f"{min(kwargs)!r} is in the checkpoint and cannot be given")
+        checkpoint = read_checkpoint(checkpoint_path)
+        saved = checkpoint[IDENTITY_KEY]
+        base = get_type_hints(cls).get("model_settings", object)
+        kinds = {kind.__name__: kind for kind in (base, *subclasses(base))}
+        kind = kinds.get(saved.get("settings_class", ""))
+        if kind is None:
+            raise DataError(
+                f"{checkpoint_path} was made by {saved['experiment']!r}, whose settings {cls.__name__} does not know"
+            )
+        task = cls(
+            kind(**saved["model"]), Optim(**saved["optim"]), saved["lr"], cls.statistics_in(checkpoint["state_dict"])
+        )
+        load_weights(task, checkpoint)
+        return task.to(map_location or "cpu").eval()
 
     @abstractmethod
     def configure_models(self, statistics: Mapping[str, Any] | None) -> None:
@@ -184,6 +228,12 @@ class BaseTask(LightningModule, ABC):
         return sum(p.numel() for p in self.net.parameters() if p.requires_grad)
 
 
+def subclasses(kind: type) -> list[type]:
+    """All classes below a class."""
+    children: list[type] = kind.__subclasses__()
+    return [below for child in children for below in (child, *subclasses(child))]
+
+
 def load_weights(task: BaseTask, checkpoint: Mapping[str, Any], keep: Collection[str] = ()) -> None:
     """Load a checkpoint's weights and statistics into a task.
 
@@ -218,9 +268,10 @@ def read_checkpoint(path: Any) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; give a checkpoint file or a run directory") from None
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(
-            f"{path} cannot be read as a checkpoint ({reason}); it is damaged or not from this project"
+            f"{path} cannot be read as a checkpoint ({reason}); it is damaged or not from this project: restore it, or start the "
+            "run anew with --resume never"
         ) from None
     if not isinstance(checkpoint, dict) or IDENTITY_KEY not in checkpoint:
         raise DataError(f"{path} is not a checkpoint of this project: it does not say which experiment made it")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
+
+from datamodules.settings import Checked, setting
 
 
 @dataclass
-class Optim:
+class Optim(Checked):
     """Optimiser and learning-rate schedule.
 
     Args:
@@ -35,34 +37,25 @@ class Optim:
         threshold: What counts as better for ``plateau``, an absolute difference of the monitored score.
     """
 
+    group: ClassVar[str] = "optim"
+
     optimizer: Literal["adamw", "adam", "radam"] = "adamw"
-    weight_decay: float = 0.01
-    weight_decay_per_lr: float = 0.0
-    eps: float = 1e-8
-    beta1: float = 0.9
-    beta2: float = 0.999
+    weight_decay: float = setting(0.01, low=0)
+    weight_decay_per_lr: float = setting(0.0, low=0)
+    eps: float = setting(1e-8, above=0)
+    beta1: float = setting(0.9, low=0, below=1)
+    beta2: float = setting(0.999, low=0, below=1)
     decay_norm_and_bias: bool = True
     schedule: Literal["cosine", "one_cycle", "constant", "cyclic_cosine", "multi_step", "plateau"] = "cosine"
-    warmup: float = 0.0
-    sub_epochs: int = 0
-    pct_start: float = 0.3
-    div_factor: float = 25.0
-    final_div_factor: float = 1e4
+    warmup: float = setting(0.0, low=0, below=1)
+    sub_epochs: int = setting(0, low=0)
+    pct_start: float = setting(0.3, above=0, below=1)
+    div_factor: float = setting(25.0, low=1)
+    final_div_factor: float = setting(1e4, low=1)
     cycle_momentum: bool = False
-    half_period: int = 5
-    milestones: tuple[int, ...] = ()
-    gamma: float = 0.1
-    factor: float = 0.5
-    patience: int = 3
-    threshold: float = 1e-4
-
-    def __post_init__(self) -> None:
-        self.milestones = tuple(self.milestones)
-        if self.half_period < 1:
-            raise ValueError(f"optim.half_period must be at least 1 epoch, got {self.half_period}")
-        if not 0 < self.factor < 1:
-            raise ValueError(f"optim.factor must lie in (0, 1), got {self.factor}")
-        if self.patience < 0 or self.threshold < 0:
-            raise ValueError("optim.patience and optim.threshold must not be negative")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"optim.warmup is a share of the optimiser steps in [0, 1), got {self.warmup}")
+    half_period: int = setting(5, low=1)
+    milestones: tuple[int, ...] = setting((), low=1)
+    gamma: float = setting(0.1, above=0, high=1)
+    factor: float = setting(0.5, above=0, below=1)
+    patience: int = setting(3, low=0)
+    threshold: float = setting(1e-4, low=0)

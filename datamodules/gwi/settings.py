@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
+
+from datamodules.settings import Checked, setting
 
 
 @dataclass
-class GwiMaps:
+class GwiMaps(Checked):
     """Which maps are read, how they are split and how often each family is shown.
 
     Args:
@@ -21,19 +23,15 @@ class GwiMaps:
         cache_dir: Where simulated gathers are kept; default: ``cache`` in the output folder.
     """
 
+    group: ClassVar[str] = "data"
+
     families: str = "all"
-    maps_per_file: int = 0
-    n_folds: int = 5
+    maps_per_file: int = setting(0, low=0)
+    n_folds: int = setting(5, low=2)
     weights: str = ""
     check_values: bool = True
-    threads: int = 2
-    cache_dir: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.n_folds < 2:
-            raise ValueError(f"data.n_folds must be at least 2, got {self.n_folds}")
-        if self.maps_per_file < 0:
-            raise ValueError(f"data.maps_per_file must not be negative, got {self.maps_per_file}")
+    threads: int = setting(2, low=0, names_run=False)
+    cache_dir: Path | None = setting(None, names_run=False)
 
 
 @dataclass
@@ -63,4 +61,4 @@ class GwiData(GwiMaps):
     samples: Literal[288, 1000] = 288
     exact_mirror: bool = False
     simulate: bool = True
-    check_gathers: bool = True
+    check_gathers: bool = setting(True, names_run=False)

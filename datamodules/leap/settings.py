@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
+
+from datamodules.settings import Checked, setting
 
 
 @dataclass
-class LeapData:
+class LeapData(Checked):
     """Which ClimSim rows are read, and how they are split and fed.
 
     Args:
@@ -40,35 +42,33 @@ class LeapData:
         cache_dir: Where the store is kept; default: ``cache`` in the output folder.
     """
 
+    group: ClassVar[str] = "data"
+
     train_months: str = "0001-02:0008-06"
     val_months: str = "0008-07:0009-01"
     split: Literal["auto", "months", "blocks"] = "auto"
-    n_folds: int = 5
-    gap_days: float = 1.0
-    val_rows: int = 625_000
-    stride: int = 1
+    n_folds: int = setting(5, low=2)
+    gap_days: float = setting(1.0, low=0)
+    val_rows: int = setting(625_000, low=0)
+    stride: int = setting(1, low=1)
     drop_last_file: bool = False
-    columns: int = 384
-    high_res_dir: Path | None = None
+    columns: int = setting(384, low=1)
+    high_res_dir: Path | None = setting(None, names_run=False)
     mix_ratio: str | None = None
-    high_res_columns: int = 21_600
-    grid_file: Path | None = None
-    high_res_grid_file: Path | None = None
+    high_res_columns: int = setting(21_600, low=1)
+    grid_file: Path | None = setting(None, names_run=False)
+    high_res_grid_file: Path | None = setting(None, names_run=False)
     on_bad_row: Literal["error", "drop"] = "error"
     store_dtype: Literal["float64", "float32"] = "float64"
     shuffle: Literal["auto", "full", "block"] = "auto"
-    block_rows: int = 1024
-    mix_blocks: int = 256
-    threads: int = 2
-    processes: int | None = None
-    cache_dir: Path | None = None
+    block_rows: int = setting(1024, low=1)
+    mix_blocks: int = setting(256, low=1)
+    threads: int = setting(2, low=0, names_run=False)
+    processes: int | None = setting(None, low=1, names_run=False)
+    cache_dir: Path | None = setting(None, names_run=False)
 
     def __post_init__(self) -> None:
-        for name in ("n_folds", "stride", "columns", "high_res_columns", "block_rows", "mix_blocks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"data.{name} must be at least 1, got {getattr(self, name)}")
-        if self.gap_days < 0:
-            raise ValueError(f"data.gap_days must not be negative, got {self.gap_days}")
+        super().__post_init__()
         if self.high_res_dir is not None and self.mix_ratio is None:
             self.mix_ratio = "2:1"
         if self.mix_ratio is not None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
+
+from datamodules.settings import Checked, setting
 
 from datamodules.mars.features import NEGATIVE_TOLERANCE
 
 
 @dataclass
-class MarsData:
+class MarsData(Checked):
     """How GC-MS runs are rendered, split and fed.
 
     Args:
@@ -32,26 +34,24 @@ class MarsData:
         cache_dir: Where rendered images are kept; default: ``cache`` in the output folder.
     """
 
-    m_bins: int = 256
-    t_bins: int = 192
-    min_mass: int = 0
+    group: ClassVar[str] = "data"
+
+    m_bins: int = setting(256, low=2)
+    t_bins: int = setting(192, low=2)
+    min_mass: int = setting(0, low=0)
     drop_helium: bool = True
     val_in_train: bool = True
-    n_folds: int = 5
-    fold_seed: int = 42
+    n_folds: int = setting(5, low=2)
+    fold_seed: int = setting(42, low=0)
     folds_csv: Path | None = None
     check_md5: bool = True
     on_nan: Literal["error", "zero"] = "error"
-    negative_tolerance: float = NEGATIVE_TOLERANCE
-    threads: int = 2
-    processes: int | None = None
-    cache_dir: Path | None = None
+    negative_tolerance: float = setting(NEGATIVE_TOLERANCE, low=0)
+    threads: int = setting(2, low=0, names_run=False)
+    processes: int | None = setting(None, low=1, names_run=False)
+    cache_dir: Path | None = setting(None, names_run=False)
 
     def __post_init__(self) -> None:
-        for name in ("m_bins", "t_bins", "n_folds"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"data.{name} must be at least 2, got {getattr(self, name)}")
-        if not 0 <= self.min_mass < self.m_bins:
-            raise ValueError(f"data.min_mass must lie in [0, data.m_bins), got {self.min_mass}")
-        if self.negative_tolerance < 0:
-            raise ValueError(f"data.negative_tolerance must not be negative, got {self.negative_tolerance}")
+        super().__post_init__()
+        if self.min_mass >= self.m_bins:
+            raise ValueError(f"--data.min_mass must be below --data.m_bins ({self.m_bins}), got {self.min_mass}")

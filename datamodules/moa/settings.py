@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
+
+from datamodules.settings import Checked, setting
 
 
 @dataclass
-class MoaData:
+class MoaData(Checked):
     """Which folds are made, and which features a net sees.
 
     Args:
@@ -30,21 +32,16 @@ class MoaData:
         cache_dir: Where folds and fitted features are kept; default: ``cache`` in the output folder.
     """
 
+    group: ClassVar[str] = "data"
+
     cv: Literal["drug", "row"] = "drug"
-    n_folds: int = 5
-    fold_seed: int = 34
-    frequent_drug: int = 18
+    n_folds: int = setting(5, low=2)
+    fold_seed: int = setting(34, low=0)
+    frequent_drug: int = setting(18, low=1)
     features: tuple[str, ...] = ("rank_gauss", "one_hot")
-    feature_seed: int = 0
+    feature_seed: int = setting(0, low=0)
     transductive: bool = False
     keep_controls: bool = False
     targets: Literal["scored", "nonscored"] = "scored"
-    meta: Path | None = None
-    cache_dir: Path | None = None
-
-    def __post_init__(self) -> None:
-        self.features = tuple(self.features)
-        if self.n_folds < 2:
-            raise ValueError(f"data.n_folds must be at least 2, got {self.n_folds}")
-        if self.frequent_drug < 1:
-            raise ValueError(f"data.frequent_drug must be at least 1, got {self.frequent_drug}")
+    meta: Path | None = setting(None, names_run=False)
+    cache_dir: Path | None = setting(None, names_run=False)

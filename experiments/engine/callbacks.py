@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
 from lightning.pytorch.loggers import WandbLogger
 
+from experiments.engine import signals
 from lit_modules.base import BaseTask
 
 
@@ -29,24 +31,58 @@ class ProgressBar(TQDMProgressBar):
 class LastCheckpoint(Checkpoint):
     """Keep one checkpoint of the newest state, inside epochs too; Lightning writes it whole or not at all.
 
+    When a signal comes, all processes agree on the optimiser step after which they write it and stop.
+
     Args:
         path: Path of the checkpoint.
         every: Optimiser steps between checkpoints inside an epoch; 0 = only at its end.
     """
 
+    # optimiser steps; asking costs a GPU a synchronisation
+    _ASK_EVERY: ClassVar[dict[str, int]] = {"cpu": 1, "cuda": 8}
+
     def __init__(self, path: Path, every: int) -> None:
         self.path = path
         self.every = every
         self._saved_at = 0
+        self._seen = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hear signals again: Lightning has just put its own handlers in the place of ours."""
+        signals.install()
+        self._seen = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save after every so many optimiser steps."""
+        """Save after every so many optimiser steps, and when it is time to stop."""
         step = trainer.global_step
+        if step == self._seen:  # a micro-batch: the gradients so far would be lost
+            return
+        self._seen = step
         if self.every and step % self.every == 0 and step != self._saved_at:
             self._saved_at = step
             self.save(trainer)
+        if step % self._ASK_EVERY.get(pl_module.device.type, 1) == 0 and (signum := self._agreed(trainer)):
+            if step != self._saved_at:
+                self._saved_at = step
+                self.save(trainer)
+            raise signals.Stopped(
+                signum, f"{self.path} holds optimiser step {step}; the same command goes on from there"
+            )
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Stop inside a validation too; training goes on from the newest checkpoint before it."""
+        if trainer.world_size == 1 and (signum := signals.pending()):
+            raise signals.Stopped(signum, f"the same command goes on from {self.path}, or starts where there is none")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the epoch and its validation."""
@@ -63,6 +99,28 @@ class LastCheckpoint(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         """The step of the newest checkpoint."""
         return {"saved_at": self._saved_at}
+
+    def _agreed(self, trainer: Trainer) -> int:
+        """The signal that any process heard, the same on all."""
+        heard = torch.tensor(signals.pending(), device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(heard, reduce_op="max")) if trainer.world_size > 1 else int(heard)
+
+
+class OpenRecord(Callback):
+    """Write what a run is into its folder just before the first optimiser step, so that a refused start leaves nothing.
+
+    Args:
+        write: Writes the record.
+    """
+
+    def __init__(self, write: Callable[[], None]) -> None:
+        self._write = write
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write it, once for all processes."""
+        if trainer.is_global_zero:
+            self._write()
+        trainer.strategy.barrier("record")
 
 
 class Throughput(Callback):

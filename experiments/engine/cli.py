@@ -6,25 +6,21 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
-from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
+from datamodules.settings import naming_values, plain
 from experiments.engine.declare import Experiment
 from experiments.engine.run_directory import RunDirectory
 from experiments.engine.settings import Daily, Train
 from lit_modules.settings import Optim
 
-# what does not change results, or names the run by itself
-_NOT_IN_VARIANT = (
-    "data_dir", "devices", "num_nodes", "accelerator", "fold", "seed", "seeds", "resume", "wandb", "variant", "out",
-    "train.progress", "train.figures", "train.log_every", "train.checkpoint_every", "train.keep_epochs", "train.compile",
-    "data.cache_dir", "data.check_gathers", "data.threads", "data.processes", "data.high_res_dir", "data.grid_file", "data.high_res_grid_file", "data.meta",
-)  # fmt: skip
+GROUPS = ("data", "model", "optim", "train")
 
 
 @dataclass
@@ -48,23 +44,33 @@ class Settings:
 
     def plain(self) -> dict[str, Any]:
         """All settings as plain values, as in ``config.yaml``."""
-        groups = {name: asdict(getattr(self, name)) for name in ("data", "model", "optim", "train")}
-        result: dict[str, Any] = _plain(
-            {"experiment": self.experiment.name, "demo": self.demo, **asdict(self.daily), **groups}
-        )
-        return result
+        groups = {name: plain(asdict(getattr(self, name))) for name in GROUPS}
+        return {"experiment": self.experiment.name, "demo": self.demo, **plain(asdict(self.daily)), **groups}
 
-    def result_settings(self) -> dict[str, Any]:
-        """Flat settings that can change results, by dotted name."""
-        flat = _flatten(self.plain())
-        if self.experiment.takes == "weights" and flat["init_from"] != "none":
-            flat["init_from"] = None  # the run of the phase before, another one for every fold and seed
-        return {name: value for name, value in flat.items() if name not in _NOT_IN_VARIANT}
+    def naming(self) -> dict[str, Any]:
+        """Flat settings that name a run, by dotted name: those that can change results."""
+        values = naming_values(self.daily)
+        for name in GROUPS:
+            values |= naming_values(getattr(self, name), f"{name}.")
+        if self.experiment.takes == "weights" and values["init_from"] != "none":
+            values["init_from"] = None  # the run of the phase before, another one for every fold and seed
+        return values
+
+    def differing(self, saved: Mapping[str, Any]) -> str:
+        """In which settings another run differs, in words; empty where it does not.
+
+        Args:
+            saved: What :meth:`naming` gave for that run. Settings that one version knows and the other does not are no
+                difference, as long as ours have their declared values.
+        """
+        own, declared = self.naming(), resolve(self.experiment, [], demo=self.demo).naming()
+        before = {**declared, **{name: value for name, value in saved.items() if name in own}}
+        return ", ".join(f"--{name} {before[name]} (now {own[name]})" for name in own if before[name] != own[name])
 
     @property
     def config_hash(self) -> str:
-        """SHA-256 over :meth:`result_settings`."""
-        return hashlib.sha256(json.dumps(self.result_settings(), sort_keys=True).encode()).hexdigest()
+        """SHA-256 over :meth:`naming`."""
+        return _digest(self.naming())
 
     @property
     def variant(self) -> str:
@@ -72,11 +78,9 @@ class Settings:
         if self.daily.variant:
             return self.daily.variant
         base = "demo" if self.demo else "default"
-        declared = resolve(self.experiment, [], demo=self.demo).result_settings()
-        changed = {name: value for name, value in self.result_settings().items() if declared[name] != value}
-        if not changed:
-            return base
-        return f"{base}-{hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:6]}"
+        declared = resolve(self.experiment, [], demo=self.demo).naming()
+        changed = {name: value for name, value in self.naming().items() if declared[name] != value}
+        return f"{base}-{_digest(changed)[:6]}" if changed else base
 
     def directory(self, seed: int | None = None, fold: int | str | None = None) -> RunDirectory:
         """The run directory of these settings, or of another seed or fold of them."""
@@ -109,6 +113,16 @@ def parse(experiment: Experiment, argv: Sequence[str] | None = None) -> Settings
         raise SystemExit(2) from None
 
 
+def from_config(experiment: Experiment, content: Mapping[str, Any]) -> Settings:
+    """Settings from plain values such as those of a ``config.yaml``."""
+    import yaml
+
+    with NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(dict(content), file)
+        file.flush()
+        return parse(experiment, ["--config", file.name])
+
+
 def resolve(experiment: Experiment, arguments: Sequence[str], demo: bool) -> Settings:
     """Parse arguments over the experiment's defaults, or over its demo's."""
     parser = build_parser(experiment, demo)
@@ -121,14 +135,14 @@ def resolve(experiment: Experiment, arguments: Sequence[str], demo: bool) -> Set
 def build_parser(experiment: Experiment, demo: bool = False) -> ArgumentParser:
     """The parser of an experiment with its defaults (or its demo's)."""
     parser = _Parser(
-        prog=f"python experiments/{experiment.name}.py",
-        usage=f"python experiments/{experiment.name}.py [--data_dir DIR] [--devices N] [--config FILE.yaml] [--FLAG VALUE ...]",
+        prog=experiment.shown_command,
+        usage=f"{experiment.shown_command} [--data_dir DIR] [--devices N] [--config FILE.yaml] [--FLAG VALUE ...]",
         description=_describe(experiment),
         allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="YAML file of settings; the command line wins over it")
     parser.add_class_arguments(Daily, help="daily flags")
-    for name in ("data", "model", "optim", "train"):
+    for name in GROUPS:
         default = getattr(experiment, name)
         parser.add_class_arguments(type(default), name)
         parser.set_defaults({f"{name}.{key}": value for key, value in asdict(default).items()})
@@ -140,20 +154,9 @@ def build_parser(experiment: Experiment, demo: bool = False) -> ArgumentParser:
 
 def _describe(experiment: Experiment) -> str:
     published = "".join(f"\nPublished by the original: {p.score} {p.what} ({p.source})." for p in experiment.published)
-    module = sys.modules.get(f"experiments.{experiment.name}") or sys.modules["__main__"]
+    module = sys.modules.get(experiment.place) or sys.modules["__main__"]
     return (module.__doc__ or experiment.name).strip() + published
 
 
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict | Namespace):
-        return {str(k): _plain(v) for k, v in (value.items() if isinstance(value, dict) else vars(value).items())}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

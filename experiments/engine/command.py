@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 Request = TypeVar("Request")
@@ -16,16 +17,20 @@ def run_command(
     description: str | None,
     argv: Sequence[str] | None = None,
     positional: str | None = None,
+    aliases: Mapping[str, str] | None = None,
 ) -> None:
-    """Parse the command line into a request and run it; bad input ends the program with one sentence and status 1.
+    """Parse the command line into a request and run it.
+
+    The exit status is 2 for a command line that cannot be, 1 for data that cannot be used, 128 + signal for a signal.
 
     Args:
-        kind: Dataclass of the request.
+        kind: Dataclass of the request; its own checks raise ValueError.
         function: What to do with it; it imports torch, not its module.
         program: Shown in the usage line, such as ``python experiments/predict.py``.
         description: Shown by ``--help``.
         argv: Arguments instead of the command line's.
         positional: Name of a list field that takes the words without a flag.
+        aliases: Older names of flags and what they are called now, such as ``{"--weights": "--template"}``.
     """
     from jsonargparse import ArgumentParser
 
@@ -33,21 +38,41 @@ def run_command(
     if positional is not None:
         parser.add_argument(positional, nargs="+", type=str, help="names")
     parser.add_class_arguments(kind, as_group=False, skip={positional} if positional else None)
-    arguments = parser.parse_args(None if argv is None else list(argv))
+    arguments = parser.parse_args([renamed(word, aliases or {}) for word in (sys.argv[1:] if argv is None else argv)])
     try:
-        function(kind(**arguments.as_dict()))
-    except ValueError as error:  # of the request's own checks, or a DataError; anything else is a bug
-        from datamodules.errors import DataError
-
-        if not isinstance(error, DataError) and not _raised_by(kind, error):
-            raise
+        request = kind(**arguments.as_dict())
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(2) from None
+    with refusals_as_sentences():
+        function(request)
 
 
-def _raised_by(kind: type, error: ValueError) -> bool:
-    """Whether a check in the request's module raised the error."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__") == kind.__module__
+def renamed(word: str, aliases: Mapping[str, str]) -> str:
+    """A word of the command line under the name that its flag has now."""
+    flag, equals, value = word.partition("=")
+    return aliases.get(flag, flag) + equals + value
+
+
+@contextmanager
+def refusals_as_sentences(again: str = "the same command goes on from what is done") -> Iterator[None]:
+    """End the program with one sentence and status 1 where data or the machine refuse; everything else is a bug and shows so.
+
+    Args:
+        again: How to go on after a signal.
+    """
+    from datamodules.errors import DataError
+    from experiments.engine.signals import ending_with_status
+
+    with ending_with_status(again):
+        try:
+            yield
+        except DataError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+        except OSError as error:  # a full disk, a folder that cannot be made, a file that vanished
+            if error.strerror is None:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"error: {where}{error.strerror}; mend it, and the same command goes on", file=sys.stderr)
+            raise SystemExit(1) from None

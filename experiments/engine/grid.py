@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 from rich.console import Console
 from rich.table import Table
 
+from datamodules.base import BaseDataModule
 from datamodules.errors import DataError
 from experiments.engine.cli import Settings
-
-_LAUNCHERS = ("TORCHELASTIC_RUN_ID",)
+from experiments.engine.data import prepare_data
+from experiments.engine.processes import launcher
+from experiments.engine.signals import run_child
 
 
 def run_grid(settings: Settings, arguments: list[str]) -> None:
@@ -24,41 +23,58 @@ def run_grid(settings: Settings, arguments: list[str]) -> None:
         arguments: Arguments of the command line, handed on with another ``--fold`` and ``--seed``.
 
     Raises:
-        DataError: a run failed; the others that finished are kept, and the same command goes on from there.
+        DataError: A run failed, or one that is finished is of other data, folds or settings; those that finished are kept,
+            and the same command goes on from there.
+        Stopped: A signal came; the run that was going on has ended with it.
     """
-    if any(name in os.environ for name in _LAUNCHERS):
+    if launcher() == "torchrun":
         raise DataError(
             "--fold all and --seeds start a process for each run; under torchrun give one --fold and one --seed"
         )
+    from experiments.engine.check import check
+
     seeds = settings.daily.seed_list
-    folds = _folds(settings)
-    for seed in seeds:
-        for fold in folds:
-            if settings.directory(seed, fold).is_finished:
-                print(f"seed {seed}, fold {fold}: finished before")
-                continue
+    first = _one(settings, seeds[0], 0 if settings.daily.fold == "all" else settings.daily.fold)
+    check(first)
+    data = prepare_data(first)
+    folds: list[int | str] = list(range(data.folds.n_folds)) if settings.daily.fold == "all" else [settings.daily.fold]
+    runs = [(seed, fold) for seed in seeds for fold in folds]
+    finished = [run for run in runs if _is_finished(_one(settings, *run), data)]
+    for seed, fold in runs:
+        if (seed, fold) in finished:
+            print(f"seed {seed}, fold {fold}: finished before")
+        else:
             _run(settings, arguments, seed, fold)
     if settings.daily.fold != "full":
         _print_scores(settings, seeds, folds)
 
 
-def _folds(settings: Settings) -> list[int | str]:
-    if settings.daily.fold != "all":
-        return [settings.daily.fold]
-    from experiments.engine.data import prepare_data
+def _one(settings: Settings, seed: int, fold: int | str) -> Settings:
+    """Settings of one run of the grid."""
+    return replace(settings, daily=replace(settings.daily, seed=seed, fold=fold, seeds=""))  # type: ignore[arg-type]
 
-    count = prepare_data(replace(settings, daily=replace(settings.daily, fold=0))).folds.n_folds
-    return list(range(count))
+
+def _is_finished(settings: Settings, data: BaseDataModule) -> bool:
+    """Whether a run is finished, and is the one that the grid means: its data, its folds, its settings."""
+    from experiments.engine.training import check_finished, identity_of
+
+    directory = settings.directory()
+    record = directory.record()
+    if settings.daily.resume == "never" or not record:
+        return False
+    # what a fold trains on is that fold's own; the run itself compares it
+    identity = replace(identity_of(settings, data), training=record.get("hashes", {}).get("training", ""))
+    return check_finished(directory, settings, identity)
 
 
 def _run(settings: Settings, arguments: list[str], seed: int, fold: int | str) -> None:
+    experiment = settings.experiment
+    print(f"seed {seed}, fold {fold}: {experiment.name} ({settings.variant})", flush=True)
     flags = ["--fold", str(fold), "--seed", str(seed), "--seeds", ""]
-    command = [sys.executable, "-m", f"experiments.{settings.experiment.name}", *arguments, *flags]
-    print(f"seed {seed}, fold {fold}: {settings.experiment.name} ({settings.variant})", flush=True)
-    status = subprocess.run(command, check=False).returncode
+    status = run_child([*experiment.command, *arguments, *flags])
     if status != 0:
         raise DataError(
-            f"{settings.experiment.name}, seed {seed}, fold {fold} ended with exit status {status}; mend the cause above and run "
+            f"{experiment.name}, seed {seed}, fold {fold} ended with exit status {status}; mend the cause above and run "
             "the same command again, finished runs are skipped"
         )
 

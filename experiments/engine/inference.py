@@ -1,55 +1,139 @@
-"""A trained task from its checkpoint alone."""
+"""A trained task from its checkpoint alone, with all that the checkpoint says of itself."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from datamodules.banks.bank import Manifest
 from datamodules.errors import DataError
-from experiments.engine.checkpoints import find_checkpoint
+from experiments.engine.checkpoints import directory_of, find_checkpoint, variant_of
 from experiments.engine.declare import Experiment, load, load_experiment
+from experiments.engine.identity import RunIdentity
 from experiments.engine.run_directory import RunDirectory
 from lit_modules.base import IDENTITY_KEY, BaseTask, load_weights, read_checkpoint
 from lit_modules.settings import Optim
 
 
-def load_task(run: Path, which: str = "best") -> tuple[BaseTask, Experiment, dict[str, Any]]:
-    """Rebuild a task with its weights and statistics.
+@dataclass(frozen=True)
+class Trained:
+    """A trained task and where it comes from.
+
+    Args:
+        task: In eval mode, with its weights and statistics.
+        experiment: Its declaration.
+        identity: Who the run is, with the checkpoint's hash.
+        checkpoint: The file.
+        saved: All plain values of the checkpoint: settings of net and optimiser, the runs of the stage before.
+        epoch: Passes over the training rows when it was written.
+    """
+
+    task: BaseTask
+    experiment: Experiment
+    identity: RunIdentity
+    checkpoint: Path
+    saved: Mapping[str, Any]
+    epoch: int
+
+    @property
+    def run(self) -> Path:
+        """The run directory, or the folder of a checkpoint that lies alone."""
+        folder = self.checkpoint.parent
+        return folder.parent if folder.name == "checkpoints" else folder
+
+    @property
+    def variant(self) -> str:
+        """Name of what this checkpoint predicts."""
+        return variant_of(self.identity.variant, self.identity.fold, self.checkpoint)
+
+    @property
+    def directory(self) -> Path:
+        """The run, or its twin for a checkpoint that is not the best one."""
+        return directory_of(self.run, self.variant)
+
+    @property
+    def predictions(self) -> Path:
+        """Folder of the banks of predicted files."""
+        return self.directory / "predictions"
+
+    @cached_property
+    def data_settings(self) -> Any:
+        """The ``--data.*`` settings of training, so that prediction reads rows as training did."""
+        kind, values = type(self.experiment.data), dict(self.identity.settings)
+        if not values and (self.run / "config.yaml").is_file():  # written by version 0.1
+            values = {
+                f"data.{name}": value for name, value in RunDirectory(self.run).settings().get("data", {}).items()
+            }
+        known = {item.name for item in fields(kind) if item.metadata.get("names_run", True)}
+        own = {name: values[f"data.{name}"] for name in known if f"data.{name}" in values}
+        return kind(**{name: value for name, value in own.items() if not _is_path(kind, name)})
+
+    def manifest(self, **more: Any) -> Manifest:
+        """Manifest of predictions of rows that nobody held out.
+
+        Args:
+            more: Other entries, such as ``convention``.
+        """
+        return Manifest(
+            **{
+                "kind": "test",
+                "domain": self.experiment.domain.name,
+                "metric": self.experiment.domain.metric,
+                "experiment": self.experiment.name,
+                "variant": self.variant,
+                "seed": self.identity.seed,
+                "targets": list(self.task.target_names),
+                "groups": {name: [where.start, where.stop] for name, where in self.task.target_groups.items()},
+                "hashes": self.identity.hashes,
+                "extra": {"trained_on_fold": self.identity.fold},
+                **more,
+            }
+        )
+
+
+def load_task(run: Path, which: str = "best", declaration: Path | None = None) -> Trained:
+    """Rebuild a task with its weights and statistics, in eval mode on the CPU.
 
     Args:
         run: Run directory, or a checkpoint file.
         which: ``best``, ``last`` or ``epoch<N>`` of a run directory.
-
-    Returns:
-        The task in eval mode on the CPU, the experiment's declaration, and what the checkpoint says of itself.
+        declaration: File of the experiment, where it lies outside of this repository.
 
     Raises:
-        DataError: no checkpoint there, or one that this program cannot rebuild.
+        DataError: No checkpoint there, an unfinished run, or a checkpoint that this program cannot rebuild.
     """
     run = Path(run)
     if not run.exists():
         raise DataError(f"{run} does not exist; give a run directory (…/seed<S>/fold<F>) or a checkpoint file")
     path = run if run.is_file() else find_checkpoint(RunDirectory(run), which)
     checkpoint = read_checkpoint(path)
-    identity = checkpoint[IDENTITY_KEY]
-    experiment = load_experiment(identity["experiment"])
+    saved = checkpoint[IDENTITY_KEY]
+    identity = RunIdentity.read(saved, path)
+    experiment = load_experiment(identity.experiment, saved.get("place", ""), declaration)
     kind = load(experiment.task)
     task: BaseTask = kind(
-        _restore(type(experiment.model), identity["model"], path),
-        _restore(Optim, identity["optim"], path),
-        identity["lr"],
+        _restore(type(experiment.model), saved["model"], path),
+        _restore(Optim, saved["optim"], path),
+        saved["lr"],
         kind.statistics_in(checkpoint["state_dict"]),
     )
     load_weights(task, checkpoint)
-    return task.eval(), experiment, {**identity, "checkpoint": str(path)}
+    return Trained(task.eval(), experiment, identity, path, saved, int(checkpoint["epoch"]))
 
 
 def _restore(kind: type, values: dict[str, Any], path: Path) -> Any:
-    known = {field.name for field in fields(kind)}
-    unknown = set(values) - known
+    unknown = set(values) - {field.name for field in fields(kind)}
     if unknown:
         raise DataError(
-            f"{path} has the setting {sorted(unknown)[0]!r}, which {kind.__name__} does not know; it was made by another version"
+            f"{path} has the setting {min(unknown)!r}, which {kind.__name__} does not know; it was made by another version"
         )
     return kind(**values)
+
+
+def _is_path(kind: type, name: str) -> bool:
+    """Whether a field holds a path, of which a checkpoint keeps what it pointed to and not where it lay."""
+    item = next(item for item in fields(kind) if item.name == name)
+    return "Path" in str(item.type) and item.default is not MISSING

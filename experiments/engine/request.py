@@ -15,8 +15,9 @@ class Request:
         run: Run directory (``runs/<experiment>/<variant>/seed<S>/fold<F>``) or a checkpoint file.
         input: What to predict, such as ``test.csv`` or a parquet file.
         submission: CSV file to write.
-        weights: The judge's sample submission, which gives the column weights, ids and order.
-        checkpoint: best, last, or epoch<N> of a run with --train.keep_epochs.
+        template: The judge's sample submission, which gives ids, columns and their order (also --weights).
+        checkpoint: best, last, or epoch<N> of a run with --train.keep_epochs; a run that is not finished has no best yet.
+        experiment: File that declares the experiment, where it lies outside of this repository.
         bank: Keep the predictions as a bank in the run directory too, for blending.
         batch_size: Rows that are predicted at a time.
         accelerator: auto takes a CUDA GPU where there is one.
@@ -25,8 +26,9 @@ class Request:
     run: Path
     input: Path
     submission: Path | None = None
-    weights: Path | None = None
+    template: Path | None = None
     checkpoint: str = "best"
+    experiment: Path | None = None
     bank: bool = True
     batch_size: int = 4096
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.errors import DataError
-from datamodules.files import read_json, write_json
+from datamodules.files import read_json, read_yaml, write_json
 
 FINISHED = "finished"
+_PATHS = ("init_from", "data.predicted", "data.folds_csv", "model.weights")
 _PACKAGES = ("podium", "torch", "lightning", "torchmetrics", "timm", "numpy", "pandas", "optuna", "wandb")
 
 
@@ -82,6 +83,21 @@ class RunDirectory:
         """``run.json``, empty before the run began."""
         path = self.path / "run.json"
         return dict(read_json(path)) if path.is_file() else {}
+
+    def settings(self) -> dict[str, Any]:
+        """``config.yaml``, empty before the run began.
+
+        Raises:
+            DataError: The file is no YAML mapping.
+        """
+        return read_yaml(self.config) if self.config.is_file() else {}
+
+    def flat_settings(self) -> dict[str, Any]:
+        """The settings of ``config.yaml`` by dotted name, without paths, which say nothing of what they pointed to."""
+        flat: dict[str, Any] = {}
+        for name, value in self.settings().items():
+            flat |= {f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
+        return {name: value for name, value in flat.items() if name not in _PATHS}
 
     def update_record(self, **values: Any) -> None:
         """Change some entries of ``run.json``, atomically."""

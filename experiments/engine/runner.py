@@ -17,15 +17,13 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
         argv: Arguments instead of the command line's.
     """
     settings = parse(experiment, argv)
-    if settings.demo:
-        print(f"DEMO: {experiment.domain.demo_announcement}", flush=True)
-    from datamodules.errors import DataError
+    from experiments.engine.command import refusals_as_sentences
+    from experiments.engine.processes import is_first_process
 
-    try:
+    with refusals_as_sentences("the same command goes on from the newest checkpoint"):
+        if settings.demo and is_first_process():
+            print(f"DEMO: {experiment.demo_announcement}", flush=True)
         execute(settings, list(sys.argv[1:] if argv is None else argv))
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
 
 
 def execute(settings: Settings, arguments: list[str]) -> None:

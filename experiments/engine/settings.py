@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
+
+from datamodules.settings import Checked, setting
 
 FileFormat = Literal["torch_export", "torchscript"]
 
 
 @dataclass
-class Daily:
+class Daily(Checked):
     """The flags of every day.
 
     Args:
@@ -35,34 +38,30 @@ class Daily:
         out: Folder of runs, predictions and cached data.
     """
 
-    data_dir: Path | None = None
-    devices: int | Literal["auto"] = "auto"
-    num_nodes: int = 1
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    fold: int | Literal["all", "full"] = 0
-    seed: int = 0
-    seeds: str = ""
-    epochs: int = 1
-    batch_size: int = 1024
-    lr: float = 1e-3
-    resume: str = "auto"
+    data_dir: Path | None = setting(None, names_run=False)
+    devices: int | Literal["auto"] = setting("auto", low=1, names_run=False)
+    num_nodes: int = setting(1, low=1, names_run=False)
+    accelerator: Literal["auto", "cpu", "gpu"] = setting("auto", names_run=False)
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = setting("auto", names_run=False)
+    fold: int | Literal["all", "full"] = setting(0, low=0, names_run=False)
+    seed: int = setting(0, low=0, high=2**32 - 1, names_run=False)
+    seeds: str = setting("", names_run=False)
+    epochs: int = setting(1, low=1)
+    batch_size: int = setting(1024, low=1)
+    lr: float = setting(1e-3, above=0)
+    resume: str = setting("auto", names_run=False)
     init_from: Literal["none"] | Path | None = None
-    wandb: Literal["online", "offline", "disabled"] = "offline"
-    variant: str | None = None
-    out: Path = Path("runs")
+    wandb: Literal["online", "offline", "disabled"] = setting("offline", names_run=False)
+    variant: str | None = setting(None, names_run=False)
+    out: Path = setting(Path("runs"), names_run=False)
 
     def __post_init__(self) -> None:
-        for name in ("num_nodes", "epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        super().__post_init__()
         names = [name.strip() for name in self.seeds.split(",")] if self.seeds else []
         if not all(name.isdecimal() for name in names) or len(set(names)) < len(names):
             raise ValueError(f"--seeds takes different whole numbers such as 0,1,2, got {self.seeds!r}")
-        if self.devices != "auto" and self.devices < 1:
-            raise ValueError(f"--devices must be at least 1, got {self.devices}")
-        if self.lr <= 0:
-            raise ValueError(f"--lr must be above 0, got {self.lr}")
+        if self.variant is not None and not re.fullmatch(r"\w[\w.+-]*", self.variant):
+            raise ValueError(f"--variant is a folder name of letters, digits and . + - _, got {self.variant!r}")
 
     @property
     def seed_list(self) -> list[int]:
@@ -71,7 +70,7 @@ class Daily:
 
 
 @dataclass
-class Train:
+class Train(Checked):
     """How the training loop runs.
 
     Args:
@@ -90,22 +89,18 @@ class Train:
         log_every: Optimiser steps between logged training losses.
     """
 
-    accumulate: int = 1
-    grad_clip: float = 0.0
-    patience: int = 0
-    ema_decay: float = 0.0
-    compile: bool = False
-    checkpoint_every: int = 500
-    keep_epochs: bool = False
-    validate_every: float = 1.0
+    group: ClassVar[str] = "train"
+
+    accumulate: int = setting(1, low=1)
+    grad_clip: float = setting(0.0, low=0)
+    patience: int = setting(0, low=0)
+    ema_decay: float = setting(0.0, low=0, below=1)
+    compile: bool = setting(False, names_run=False)
+    checkpoint_every: int = setting(500, low=0, names_run=False)
+    keep_epochs: bool = setting(False, names_run=False)
+    validate_every: float = setting(1.0, above=0, high=1)
     sync_batchnorm: bool = True
     deterministic: bool = False
-    progress: bool = True
-    figures: bool = True
-    log_every: int = 20
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"train.ema_decay must lie in [0, 1), got {self.ema_decay}")
-        if not 0 < self.validate_every <= 1:
-            raise ValueError(f"train.validate_every is a share of an epoch in (0, 1], got {self.validate_every}")
+    progress: bool = setting(True, names_run=False)
+    figures: bool = setting(True, names_run=False)
+    log_every: int = setting(20, low=1, names_run=False)

@@ -7,7 +7,6 @@ same command goes on between stages as it does within one.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,14 +16,13 @@ from datamodules.errors import DataError
 from experiments.engine.cli import Settings, resolve
 from experiments.engine.declare import Experiment, load_experiment
 from experiments.engine.grid import run_grid
-from experiments.engine.processes import is_first_process
+from experiments.engine.processes import is_first_process, launcher
 from experiments.engine.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     pass
 
 _HANDED_ON = ("data_dir", "devices", "num_nodes", "accelerator", "precision", "wandb", "out")
-_LAUNCHERS = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS")
 
 
 def train_previous(settings: Settings, arguments: Sequence[str]) -> tuple[Settings, list[str]]:
@@ -110,11 +108,11 @@ def _train(before: Settings, flags: list[str]) -> None:
     """Train the stage before in processes of its own; of several processes of one run only the first does."""
     if not is_first_process():
         return
-    if any(name in os.environ for name in _LAUNCHERS):
+    if launcher():
         if not _is_finished(before):
             raise DataError(
                 f"this stage needs {before.experiment.name}, which a launcher cannot start in between; train it first: "
-                f"python experiments/{before.experiment.name}.py {' '.join(flags)}"
+                f"{before.experiment.shown_command} {' '.join(flags)}"
             )
         return
     print(f"stage before: {before.experiment.name} ({before.variant})", flush=True)

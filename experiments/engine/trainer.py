@@ -4,31 +4,47 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from datamodules.errors import DataError
 from experiments.engine.callbacks import FigureWriter, LastCheckpoint, ProgressBar, Throughput
 from experiments.engine.cli import Settings
 from experiments.engine.loggers import MetricsCsv, wandb_logger
+from experiments.engine.processes import check_launch, launcher
 from experiments.engine.run_directory import RunDirectory
 from lit_modules.base import BaseTask
 from lit_modules.callbacks import Ema, StepSeed
 
 
-def build_trainer(settings: Settings, directory: RunDirectory, task: BaseTask) -> tuple[Trainer, MetricsCsv]:
-    """The Lightning Trainer of the settings, and its CSV log."""
+def build_trainer(
+    settings: Settings, directory: RunDirectory, task: BaseTask, callbacks: Sequence[Callback] = ()
+) -> tuple[Trainer, MetricsCsv]:
+    """The Lightning Trainer of the settings, and its CSV log.
+
+    Args:
+        settings: Of the run.
+        directory: Run directory.
+        task: What is trained.
+        callbacks: Further callbacks, called first.
+
+    Raises:
+        DataError: Hardware that is not there, or processes that could only wait for each other.
+    """
     daily, loop = settings.daily, settings.train
     accelerator, devices, precision = resolve_hardware(daily.accelerator, daily.devices, daily.precision)
     processes = devices * daily.num_nodes
+    check_launch(devices, daily.num_nodes)
     csv = MetricsCsv(directory.path / "metrics.csv")
     loggers = [csv]
     run_name = f"{settings.experiment.name}-{settings.variant}-s{daily.seed}-f{daily.fold}"
     group = f"{settings.experiment.name}-{settings.variant}"
-    if wandb := wandb_logger(daily.wandb, directory.path, "podium", run_name, group, settings.plain()):
+    if wandb := wandb_logger(daily.wandb, directory.path, csv, "podium", run_name, group, settings.plain()):
         loggers.append(wandb)  # type: ignore[arg-type]
     validates = daily.fold != "full"
     trainer = Trainer(
@@ -48,10 +64,12 @@ def build_trainer(settings: Settings, directory: RunDirectory, task: BaseTask) -
         deterministic="warn" if loop.deterministic else None,
         logger=loggers,
         log_every_n_steps=loop.log_every,
-        callbacks=_callbacks(settings, directory, task, validates),
+        callbacks=[*callbacks, *_callbacks(settings, directory, task, validates)],
         enable_progress_bar=loop.progress,
         enable_model_summary=False,
         default_root_dir=directory.path,
+        # our own handlers see to a scheduler's signals (experiments/engine/signals.py)
+        plugins=[SLURMEnvironment(auto_requeue=False)] if launcher() == "slurm" else None,
     )
     return trainer, csv
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,22 +15,26 @@ from filelock import FileLock, Timeout
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from datamodules.banks.bank import Manifest, PredictionBank
 from datamodules.base import BaseDataModule
 from datamodules.errors import DataError
 from datamodules.files import atomic_path, sha256_of
 from datamodules.folds import TRAIN, VALID
-from experiments.engine.callbacks import Throughput
+from experiments.engine.callbacks import OpenRecord, Throughput
+from experiments.engine.check import check
 from experiments.engine.cli import Settings
 from experiments.engine.data import prepare_data
-from experiments.engine.declare import load
+from experiments.engine.declare import load, trust
+from experiments.engine.identity import RunIdentity
 from experiments.engine.lineage import previous_checkpoints
 from experiments.engine.oof import predict_out_of_fold
-from experiments.engine.processes import is_first_process
+from experiments.engine.processes import decide, is_first_process
 from experiments.engine.run_directory import FINISHED, RunDirectory, provenance
+from experiments.engine.signals import Stopped, patient
 from experiments.engine.trainer import build_trainer, quiet_libraries
-from lit_modules.base import BaseTask, load_weights, read_checkpoint
+from lit_modules.base import IDENTITY_KEY, BaseTask, load_weights, read_checkpoint
 from lit_modules.callbacks import refuse_other_averaging
 
 if TYPE_CHECKING:
@@ -64,120 +68,195 @@ class FinishedRun:
                 logger.log_image(name, [figure])
 
 
+@dataclass(frozen=True)
+class _Start:
+    """How a run begins, decided by the first process for all.
+
+    Args:
+        finished: Nothing is left to do.
+        resume: Checkpoint to go on from.
+    """
+
+    finished: bool = False
+    resume: str | None = None
+
+
 def train(settings: Settings) -> RunDirectory:
     """Train, predict the held-out fold, score, report; a finished run is left as it is.
 
     Raises:
-        DataError: data, settings or checkpoint that cannot be used, before any training.
+        DataError: Data, settings or checkpoint that cannot be used, before any training.
+        Stopped: A signal came.
     """
     quiet_libraries()
-    daily = settings.daily
+    check(settings)
+    trust(settings.experiment)
     directory = settings.directory()
     data = prepare_data(settings)
-    with _alone(directory):
-        if daily.resume == "never" and is_first_process():
-            directory.set_aside()
-        if _is_finished(directory, settings, data):
-            print(f"{directory.path} is finished: nothing to do (--resume never starts anew)")
+    identity = identity_of(settings, data)
+    with _alone(settings, directory):
+        task = build_task(settings, data, identity)
+        parents: list[str] = []
+        record = OpenRecord(lambda: _open_record(directory, settings, data, task, identity, parents))
+        trainer, csv = build_trainer(settings, directory, task, [record])
+        start = _Start(**decide(trainer, lambda: asdict(_start(directory, settings, identity))))
+        if start.finished:
+            if is_first_process():
+                print(f"{directory.path} is finished: nothing to do (--resume never starts anew)")
             return directory
-        resume = resume_checkpoint(directory, settings, data)
-        task = build_task(settings, data)
-        parent = _start_from(task, daily.init_from) if resume is None else None
-        if is_first_process():
-            _open_record(directory, settings, data, task, parent)
-        trainer, csv = build_trainer(settings, directory, task)
-        if resume is not None:
-            step = int(read_checkpoint(resume)["global_step"])
-            csv.resume_at(step)
-            print(f"going on from {resume} at optimiser step {step}")
+        if start.resume is None:
+            parents += _start_from(task, settings.daily.init_from)
+        else:
+            step = int(read_checkpoint(start.resume)["global_step"])
+            if is_first_process():
+                csv.resume_at(step)
+                print(f"going on from {start.resume} at optimiser step {step}")
         if settings.train.compile:
             task.net.compile()
-        started = time.monotonic()
-        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
-        bank = _predict_fold(trainer, task, data, settings, directory)
-        if trainer.is_global_zero:
-            _close_record(directory, trainer, bank, time.monotonic() - started)
-            settings.experiment.domain.part("report")(
-                FinishedRun(settings, directory, data, task, bank, trainer.loggers)
-            )
-            directory.update_record(status=FINISHED)
-            print(f"run directory: {directory.path}")
-            if daily.wandb == "offline":
-                print(f"W&B: wandb sync {directory.path / 'wandb' / 'offline-run-*'}")
-        trainer.strategy.barrier("end")
+        try:
+            _fit_and_predict(trainer, task, data, settings, directory, identity, start.resume)
+        except Stopped:
+            if is_first_process() and directory.record():
+                directory.update_record(status="stopped")
+            raise
     return directory
 
 
-def build_task(settings: Settings, data: BaseDataModule) -> BaseTask:
-    """The seeded task, fitted to the statistics of the training rows."""
+def identity_of(settings: Settings, data: BaseDataModule) -> RunIdentity:
+    """Who the run of these settings on these data is."""
+    return RunIdentity(
+        experiment=settings.experiment.name,
+        variant=settings.variant,
+        seed=settings.daily.seed,
+        fold=settings.daily.fold,
+        data=data.data_hash,
+        training=data.training_hash,
+        folds=data.folds.hash,
+        config=settings.config_hash,
+        settings=settings.naming(),
+    )
+
+
+def build_task(settings: Settings, data: BaseDataModule, identity: RunIdentity | None = None) -> BaseTask:
+    """The seeded task, fitted to the statistics of the training rows.
+
+    Args:
+        settings: Of the run.
+        data: Prepared data.
+        identity: As :func:`identity_of` gives it.
+    """
     torch.manual_seed(settings.daily.seed)
     task: BaseTask = load(settings.experiment.task)(
         settings.model, settings.optim, settings.daily.lr, data.statistics()
     )
     task.identity = {
-        "experiment": settings.experiment.name,
+        **(identity or identity_of(settings, data)).plain(),
+        "place": settings.experiment.place,
         "model": asdict(settings.model),
+        "settings_class": type(settings.model).__name__,
         "optim": asdict(settings.optim),
         "lr": settings.daily.lr,
-        "config_hash": settings.config_hash,
-        "data_hash": data.data_hash,
-        "training_hash": data.training_hash,
-        "folds_hash": data.folds.hash,
-        "fold": settings.daily.fold,
-        "seed": settings.daily.seed,
-        "variant": settings.variant,
         "previous": previous_checkpoints(data.previous_runs, settings.directory().path),
     }
     return task
 
 
-def resume_checkpoint(directory: RunDirectory, settings: Settings, data: BaseDataModule) -> Path | None:
-    """The checkpoint to go on from, checked, or None to start.
+def check_finished(directory: RunDirectory, settings: Settings, identity: RunIdentity) -> bool:
+    """Whether the run in a directory is finished, once it is sure to be this one.
+
+    Args:
+        directory: Where the run lies.
+        settings: Of this run.
+        identity: Of this run.
 
     Raises:
-        DataError: the checkpoint is damaged, or of another experiment, other settings or other data.
+        DataError: Another run lies there.
     """
+    record = directory.record()
+    if not record:
+        return False
+    saved = RunIdentity.read(record)
+    if not saved.settings:  # written by version 0.1, which kept the settings in config.yaml alone
+        saved = replace(saved, settings=directory.flat_settings())
+    other = identity.other(saved) or _settings_apart(settings, saved)
+    if other:
+        raise DataError(
+            f"{directory.path} holds a run with {other}; give this one a --variant of its own, or --resume never to set the old "
+            "one aside"
+        )
+    return bool(record.get("status") == FINISHED)
+
+
+def _start(directory: RunDirectory, settings: Settings, identity: RunIdentity) -> _Start:
+    """Decide how to begin; called on the first process only."""
     resume = settings.daily.resume
     if resume == "never":
-        return None
+        directory.set_aside()
+        return _Start()
+    if check_finished(directory, settings, identity):
+        return _Start(finished=True)
     path = directory.last if resume == "auto" else Path(resume)
     if resume == "auto" and not path.is_file():
-        return None
+        return _Start()
     checkpoint = read_checkpoint(path)
-    made_by = checkpoint["podium"]
-    expected = {
-        "experiment": settings.experiment.name,
-        "config_hash": settings.config_hash,
-        "data_hash": data.data_hash,
-        "training_hash": data.training_hash,
-        "folds_hash": data.folds.hash,
-    }
-    for name, value in expected.items():
-        if made_by.get(name) != value:
-            what = {
-                "experiment": f"experiment {made_by['experiment']!r}",
-                "config_hash": "other settings",
-                "training_hash": "other training rows",
-            }.get(name, f"other {name.removesuffix('_hash')}")
-            raise DataError(
-                f"{path} was made by {what}, so training cannot go on from it; give the same flags, or start a new run "
-                "from its weights with --init_from"
-            )
+    saved = RunIdentity.read(checkpoint[IDENTITY_KEY])
+    if not saved.settings:
+        saved = replace(saved, settings=RunDirectory(path.parent.parent).flat_settings())
+    other = identity.other(saved) or _settings_apart(settings, saved)
+    if other:
+        raise DataError(
+            f"{path} was made by {other}, so training cannot go on from it; give the same flags, or start a new run "
+            "from its weights with --init_from"
+        )
     refuse_other_averaging(checkpoint, settings.train.ema_decay)
-    return path
+    return _Start(resume=str(path))
+
+
+def _settings_apart(settings: Settings, saved: RunIdentity) -> str:
+    apart = settings.differing(saved.settings)
+    return f"other settings: {apart}" if apart else ""
+
+
+def _fit_and_predict(
+    trainer: Trainer,
+    task: BaseTask,
+    data: BaseDataModule,
+    settings: Settings,
+    directory: RunDirectory,
+    identity: RunIdentity,
+    resume: str | None,
+) -> None:
+    started = time.monotonic()
+    try:
+        with patient():
+            trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+        bank = _predict_fold(trainer, task, data, settings, directory, identity)
+    except Stopped as stop:
+        if isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+            trainer.strategy.launcher.kill(stop.signum)
+        raise
+    if trainer.is_global_zero:
+        _close_record(directory, trainer, bank, time.monotonic() - started)
+        settings.experiment.domain.part("report")(FinishedRun(settings, directory, data, task, bank, trainer.loggers))
+        directory.update_record(status=FINISHED)
+        print(f"run directory: {directory.path}")
+        if settings.daily.wandb == "offline":
+            print(f"W&B: wandb sync {directory.path / 'wandb' / 'offline-run-*'}")
+    trainer.strategy.barrier("end")
 
 
 @contextmanager
-def _alone(directory: RunDirectory) -> Iterator[None]:
-    """Hold the run's lock on the first process.
+def _alone(settings: Settings, directory: RunDirectory) -> Iterator[None]:
+    """Hold the run's lock on the first process; it lies outside of the run, which may never begin.
 
     Raises:
-        DataError: another program trains the same run.
+        DataError: Another program trains the same run.
     """
     if not is_first_process():
         yield
         return
-    lock = directory.path.with_name(f".{directory.path.name}.lock")
+    name = "-".join(directory.path.parts[-4:])
+    lock = settings.daily.out / ".locks" / f"{name}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(lock, timeout=0.5):
@@ -188,39 +267,23 @@ def _alone(directory: RunDirectory) -> Iterator[None]:
         ) from None
 
 
-def _is_finished(directory: RunDirectory, settings: Settings, data: BaseDataModule) -> bool:
-    record = directory.record()
-    if not record:
-        return False
-    for name, value in _hashes(settings, data).items():
-        if record["hashes"].get(name) != value:
-            raise DataError(
-                f"{directory.path} holds a run with other {name}; give this one a --variant of its own, or --resume never to set the old one aside"
-            )
-    return bool(record.get("status") == FINISHED)
-
-
-def _hashes(settings: Settings, data: BaseDataModule) -> dict[str, str]:
-    return {
-        "data": data.data_hash,
-        "training": data.training_hash,
-        "folds": data.folds.hash,
-        "config": settings.config_hash,
-    }
-
-
-def _start_from(task: BaseTask, source: Path | Literal["none"] | None) -> str | None:
-    if source is None or source == "none":
-        return None
-    assert isinstance(source, Path)
+def _start_from(task: BaseTask, source: Path | Literal["none"] | None) -> list[str]:
+    """Take the weights of another run; its path and digest, for the record."""
+    if not isinstance(source, Path):
+        return []
     path = RunDirectory(source).inference_checkpoint() if source.is_dir() else source
     checkpoint = read_checkpoint(path)
     load_weights(task, checkpoint, task.own_entries(checkpoint["state_dict"]))
-    return f"{path} (sha256 {sha256_of(path)[:16]})"
+    return [f"{path} (sha256 {sha256_of(path)[:16]})"]
 
 
 def _open_record(
-    directory: RunDirectory, settings: Settings, data: BaseDataModule, task: BaseTask, parent: str | None
+    directory: RunDirectory,
+    settings: Settings,
+    data: BaseDataModule,
+    task: BaseTask,
+    identity: RunIdentity,
+    parents: Sequence[str],
 ) -> None:
     directory.path.mkdir(parents=True, exist_ok=True)
     with atomic_path(directory.config) as temporary:
@@ -229,14 +292,15 @@ def _open_record(
     before = directory.record()
     directory.update_record(
         status="running",
-        experiment=settings.experiment.name,
-        variant=settings.variant,
-        seed=settings.daily.seed,
-        fold=settings.daily.fold,
+        experiment=identity.experiment,
+        variant=identity.variant,
+        seed=identity.seed,
+        fold=identity.fold,
         demo=settings.demo,
-        parent=parent or before.get("parent"),
+        parent=parents[0] if parents else before.get("parent"),
         previous=task.identity["previous"],
-        hashes=_hashes(settings, data),
+        hashes=identity.hashes,
+        settings=dict(identity.settings),
         rows={"train": len(data.rows(TRAIN)), "valid": len(data.rows(VALID)) if data.has_validation else 0},
         parameters=task.count_parameters(),
         published=[asdict(p) for p in settings.experiment.published],
@@ -259,7 +323,12 @@ def _close_record(directory: RunDirectory, trainer: Trainer, bank: PredictionBan
 
 
 def _predict_fold(
-    trainer: Trainer, task: BaseTask, data: BaseDataModule, settings: Settings, directory: RunDirectory
+    trainer: Trainer,
+    task: BaseTask,
+    data: BaseDataModule,
+    settings: Settings,
+    directory: RunDirectory,
+    identity: RunIdentity,
 ) -> PredictionBank | None:
     path = directory.inference_checkpoint()
     task.load_state_dict(read_checkpoint(path)["state_dict"])
@@ -272,19 +341,14 @@ def _predict_fold(
         kind="out_of_fold",
         domain=settings.experiment.domain.name,
         metric=settings.experiment.domain.metric,
-        experiment=settings.experiment.name,
-        variant=settings.variant,
-        seed=settings.daily.seed,
+        experiment=identity.experiment,
+        variant=identity.variant,
+        seed=identity.seed,
         folds=[data.role_fold],
         targets=list(task.target_names),
         groups={name: [where.start, where.stop] for name, where in task.target_groups.items()},
         convention=data.convention,
-        hashes={
-            "data": data.data_hash,
-            "folds": data.folds.hash,
-            "config": settings.config_hash,
-            "checkpoint": sha256_of(path),
-        },
+        hashes=replace(identity, checkpoint=sha256_of(path)).hashes,
         extra={"demo": settings.demo},
     )
     return predict_out_of_fold(trainer, task, data, directory.bank, manifest, settings.daily.out / "truth")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal
 
+from datamodules.settings import Checked, setting
+
 Mirror = Literal["none", "naive", "all"]
 
 
 @dataclass
-class GwiModel:
+class GwiModel(Checked):
     """What every net from gathers to maps shares.
 
     Args:
@@ -23,17 +25,15 @@ class GwiModel:
             maps are mirrored back (4th place's second model).
     """
 
+    group: ClassVar[str] = "model"
+
     # module:class of the net; a plain string, because this file is read before torch is imported
     net: ClassVar[str] = ""
 
     amplitude: Literal["raw", "log1p"] = "log1p"
-    gain: float = 1.0
-    confidence_weight: float = 1.0
+    gain: float = setting(1.0, above=0)
+    confidence_weight: float = setting(1.0, low=0)
     mirror: Mirror = "none"
-
-    def __post_init__(self) -> None:
-        if self.gain <= 0:
-            raise ValueError(f"model.gain must be above 0, got {self.gain}")
 
     def net_arguments(self) -> dict[str, Any]:
         """The settings that belong to the net itself."""
@@ -56,12 +56,12 @@ class Inversion(GwiModel):
 
     net: ClassVar[str] = "lit_modules.nets.gwi_inversion:GwiInversion"
 
-    dim: int = 384
-    blocks: int = 28
-    head_dim: int = 32
-    resize_width: int = 0
+    dim: int = setting(384, low=1)
+    blocks: int = setting(28, low=1)
+    head_dim: int = setting(32, low=1)
+    resize_width: int = setting(0, low=0)
     checkpoint_blocks: bool = False
-    norm_momentum: float = 0.01
+    norm_momentum: float = setting(0.01, above=0, high=1)
 
 
 @dataclass
@@ -75,13 +75,13 @@ class BenchmarkNet(GwiModel):
 
     net: ClassVar[str] = "lit_modules.nets.inversionnet:InversionNet"
 
-    confidence_weight: float = 0.0
-    samples: int = 1000
-    width: int = 32
+    confidence_weight: float = setting(0.0, low=0)
+    samples: int = setting(1000, low=1)
+    width: int = setting(32, low=1)
 
 
 @dataclass
-class FamilyNet:
+class FamilyNet(Checked):
     """The body of the 4th place's net on velocity maps: which of OpenFWI's ten families they belong to.
 
     Args:
@@ -96,17 +96,13 @@ class FamilyNet:
         norm_momentum: Share of a batch in BatchNorm's running statistics.
     """
 
-    dim: int = 384
-    blocks: int = 28
-    head_dim: int = 32
-    imitation: float = 1.0
-    predicted_share: float = 0.5
-    label_smoothing: float = 0.0
-    checkpoint_blocks: bool = False
-    norm_momentum: float = 0.01
+    group: ClassVar[str] = "model"
 
-    def __post_init__(self) -> None:
-        if self.imitation < 0:
-            raise ValueError(f"model.imitation must not be negative, got {self.imitation}")
-        if not 0 <= self.predicted_share <= 1:
-            raise ValueError(f"model.predicted_share must be between 0 and 1, got {self.predicted_share}")
+    dim: int = setting(384, low=1)
+    blocks: int = setting(28, low=1)
+    head_dim: int = setting(32, low=1)
+    imitation: float = setting(1.0, low=0)
+    predicted_share: float = setting(0.5, low=0, high=1)
+    label_smoothing: float = setting(0.0, low=0, below=1)
+    checkpoint_blocks: bool = False
+    norm_momentum: float = setting(0.01, above=0, high=1)

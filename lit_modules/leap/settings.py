@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal
 
+from datamodules.settings import Checked, setting
+
 
 @dataclass
-class LeapModel:
+class LeapModel(Checked):
     """What every LEAP net shares: input channels, loss, post-processing.
 
     Args:
@@ -31,6 +33,8 @@ class LeapModel:
             checkpoint is chosen by these groups.
     """
 
+    group: ClassVar[str] = "model"
+
     # module:class of the net; a plain string, because this file is read before torch is imported
     net: ClassVar[str] = ""
     # settings of a class that its task reads and its net does not
@@ -40,9 +44,9 @@ class LeapModel:
 
     representation: Literal["standard", "multi"] = "standard"
     loss: Literal["smooth_l1", "huber", "mae", "mse"] = "smooth_l1"
-    loss_beta: float = 1.0
-    difference_weight: float = 0.0
-    second_difference_weight: float = 0.0
+    loss_beta: float = setting(1.0, above=0)
+    difference_weight: float = setting(0.0, low=0)
+    second_difference_weight: float = setting(0.0, low=0)
     confidence: bool = False
     confidence_learns: Literal["absolute_error", "loss"] = "absolute_error"
     detach_confidence: bool = True
@@ -53,6 +57,7 @@ class LeapModel:
     train_groups: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         from datamodules.leap.schema import TARGET_GROUPS
 
         for name in self.trained_groups:
@@ -85,9 +90,9 @@ class BiLSTM(LeapModel):
 
     net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTM"
 
-    hidden: int = 256
-    layers: int = 6
-    dropout: float = 0.1
+    hidden: int = setting(256, low=1)
+    layers: int = setting(6, low=1)
+    dropout: float = setting(0.1, low=0, below=1)
 
 
 @dataclass
@@ -100,7 +105,7 @@ class BiLSTMTCN(BiLSTM):
 
     net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTMTCN"
 
-    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    dilations: tuple[int, ...] = setting((1, 2, 4, 8), low=1)
 
 
 @dataclass
@@ -109,7 +114,7 @@ class BiGRU(BiLSTM):
 
     net: ClassVar[str] = "lit_modules.nets.recurrent:BiGRU"
 
-    layers: int = 8
+    layers: int = setting(8, low=1)
 
 
 @dataclass
@@ -122,7 +127,7 @@ class BiLSTMCNN(BiLSTM):
 
     net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTMCNN"
 
-    dilations: tuple[int, ...] = (1, 1)
+    dilations: tuple[int, ...] = setting((1, 1), low=1)
 
 
 @dataclass
@@ -137,7 +142,7 @@ class BiLSTMAttention(BiLSTM):
 
     net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTMAttention"
 
-    heads: int = 8
+    heads: int = setting(8, low=1)
     attention_axis: Literal["level", "batch"] = "level"
 
 
@@ -151,7 +156,7 @@ class BiLSTMTransformer(BiLSTMAttention):
 
     net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTMTransformer"
 
-    feedforward: int = 2048
+    feedforward: int = setting(2048, low=1)
 
 
 @dataclass
@@ -171,7 +176,7 @@ class LSTMGRUTransformer(BiLSTMTransformer):
 
     net: ClassVar[str] = "lit_modules.nets.recurrent:LSTMGRUTransformer"
 
-    lstm_share: float = 0.6
+    lstm_share: float = setting(0.6, low=0, high=1)
 
 
 @dataclass
@@ -180,7 +185,7 @@ class TransformerLSTM(BiLSTMTransformer):
 
     net: ClassVar[str] = "lit_modules.nets.recurrent:TransformerLSTM"
 
-    heads: int = 5
+    heads: int = setting(5, low=1)
 
 
 @dataclass
@@ -189,7 +194,7 @@ class ResLSTMAttention(BiLSTMAttention):
 
     net: ClassVar[str] = "lit_modules.nets.recurrent:ResLSTMAttention"
 
-    heads: int = 1
+    heads: int = setting(1, low=1)
 
 
 @dataclass
@@ -204,7 +209,7 @@ class TCNAttention(BiLSTM):
 
     net: ClassVar[str] = "lit_modules.nets.recurrent:TCNAttention"
 
-    heads: int = 8
+    heads: int = setting(8, low=1)
 
 
 @dataclass
@@ -233,17 +238,17 @@ class Squeezeformer(LeapModel):
     representation: Literal["standard", "multi"] = "multi"
     loss: Literal["smooth_l1", "huber", "mae", "mse"] = "mae"
     target_scale: Literal["rms", "std", "weight"] = "weight"
-    dim: int = 384
-    head: int = 2048
-    blocks: int = 12
-    kernel_size: int = 15
-    heads: int = 4
-    expand: int = 4
+    dim: int = setting(384, low=1)
+    head: int = setting(2048, low=1)
+    blocks: int = setting(12, low=1)
+    kernel_size: int = setting(15, low=1)
+    heads: int = setting(4, low=1)
+    expand: int = setting(4, low=1)
     confidence: bool = True
     aux_spacetime: bool = True
-    high_res_clip: float = 1.1
+    high_res_clip: float = setting(1.1, low=0)
     scale_bias_init: Literal["ones", "glorot"] = "ones"
-    bn_momentum: float = 0.05
+    bn_momentum: float = setting(0.05, above=0, high=1)
     checkpoint_blocks: bool = False
     net_variant: Literal["winner", "paper"] = "winner"
 
@@ -251,8 +256,6 @@ class Squeezeformer(LeapModel):
         super().__post_init__()
         if self.dim % self.heads:
             raise ValueError(f"model.heads {self.heads} must divide model.dim {self.dim}")
-        if self.high_res_clip < 0:
-            raise ValueError(f"model.high_res_clip must not be negative, got {self.high_res_clip}")
 
     @property
     def n_aux(self) -> int:

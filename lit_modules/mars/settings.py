@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
+
+from datamodules.settings import Checked, setting
 
 
 @dataclass
-class MarsModel:
+class MarsModel(Checked):
     """Image scaling, augmentation, backbone and head of the 2nd place's nets.
 
     Args:
@@ -28,33 +30,30 @@ class MarsModel:
         channels_last: Memory layout of the convolutions.
     """
 
+    group: ClassVar[str] = "model"
+
     backbone: str = "hrnet_w64"
     head: Literal["cls3", "flatM"] = "cls3"
     pretrained: bool | str = True
     normalise: Literal["none", "mass", "time"] = "mass"
     log: Literal["log10", "log1p"] = "log10"
-    min_clip: float = 1e-4
-    log_scale: float = 1000.0
+    min_clip: float = setting(1e-4, above=0, below=1)
+    log_scale: float = setting(1000.0, above=0)
     derivatized_states: Literal[2, 3] = 2
-    mixup: float = 0.0
-    mixup_low: float = 0.4
-    mixup_high: float = 0.6
-    tta_step: int = 32
-    tta_steps: int = 5
-    label_smoothing: float = 0.01
+    mixup: float = setting(0.0, low=0, high=1)
+    mixup_low: float = setting(0.4, low=0, high=1)
+    mixup_high: float = setting(0.6, low=0, high=1)
+    tta_step: int = setting(32, low=1)
+    tta_steps: int = setting(5, low=1)
+    label_smoothing: float = setting(0.01, low=0, below=0.5)
     channels_last: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_clip < 1:
-            raise ValueError(f"model.min_clip must lie in (0, 1), got {self.min_clip}")
-        if not 0 <= self.mixup <= 1:
-            raise ValueError(f"model.mixup is a probability, got {self.mixup}")
-        if not 0 <= self.mixup_low <= self.mixup_high <= 1:
-            raise ValueError("model.mixup_low and model.mixup_high must be shares in ascending order")
-        if self.tta_steps < 1 or self.tta_step < 1:
-            raise ValueError("model.tta_steps and model.tta_step must be at least 1")
-        if not 0 <= self.label_smoothing < 0.5:
-            raise ValueError(f"model.label_smoothing must lie in [0, 0.5), got {self.label_smoothing}")
+        super().__post_init__()
+        if self.mixup_low > self.mixup_high:
+            raise ValueError(
+                f"--model.mixup_low {self.mixup_low} must not be above --model.mixup_high {self.mixup_high}"
+            )
 
 
 @dataclass
@@ -65,4 +64,4 @@ class MarsLogistic(MarsModel):
         strength: C of scikit-learn, the inverse of the L2 penalty.
     """
 
-    strength: float = 0.01
+    strength: float = setting(0.01, above=0)

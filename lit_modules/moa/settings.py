@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
+
+from datamodules.settings import Checked, setting
 
 
 @dataclass
-class MoaModel:
+class MoaModel(Checked):
     """What every MoA net shares: the loss.
 
     Args:
@@ -21,18 +23,13 @@ class MoaModel:
             positive training rows (2nd place).
     """
 
-    label_smoothing: float = 0.001
-    swap_noise: float = 0.0
-    swap_share: float = 0.15
-    control_pairs: int = 0
-    rare_weight: bool = False
+    group: ClassVar[str] = "model"
 
-    def __post_init__(self) -> None:
-        for name in ("label_smoothing", "swap_noise", "swap_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"model.{name} is a share in [0, 1), got {getattr(self, name)}")
-        if self.control_pairs < 0:
-            raise ValueError(f"model.control_pairs must not be negative, got {self.control_pairs}")
+    label_smoothing: float = setting(0.001, low=0, below=1)
+    swap_noise: float = setting(0.0, low=0, below=1)
+    swap_share: float = setting(0.15, low=0, below=1)
+    control_pairs: int = setting(0, low=0)
+    rare_weight: bool = False
 
 
 @dataclass
@@ -50,13 +47,9 @@ class MLPModel(MoaModel):
         activation: After each hidden layer.
     """
 
-    hidden: tuple[int, ...] = (2048, 2048)
-    dropout: tuple[float, ...] = (0.15, 0.30, 0.25)
+    hidden: tuple[int, ...] = setting((2048, 2048), low=1)
+    dropout: tuple[float, ...] = setting((0.15, 0.30, 0.25), low=0, below=1)
     activation: Literal["leaky_relu", "relu"] = "leaky_relu"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.hidden, self.dropout = tuple(self.hidden), tuple(self.dropout)
 
 
 @dataclass
@@ -68,8 +61,8 @@ class TwoHeadsModel(MoaModel):
         trunk: Outputs of the last layer before the head, which is new for other targets; 0 = as many as targets.
     """
 
-    width: int = 512
-    trunk: int = 0
+    width: int = setting(512, low=1)
+    trunk: int = setting(0, low=0)
 
 
 @dataclass
@@ -87,14 +80,14 @@ class TabNetModel(MoaModel):
         momentum: Momentum of ghost batch norm.
     """
 
-    decision: int = 32
-    attention: int = 32
-    steps: int = 1
-    gamma: float = 1.3
-    independent: int = 2
-    shared: int = 2
-    chunk: int = 128
-    momentum: float = 0.02
+    decision: int = setting(32, low=1)
+    attention: int = setting(32, low=1)
+    steps: int = setting(1, low=1)
+    gamma: float = setting(1.3, low=1)
+    independent: int = setting(2, low=0)
+    shared: int = setting(2, low=0)
+    chunk: int = setting(128, low=1)
+    momentum: float = setting(0.02, above=0, high=1)
 
 
 @dataclass
@@ -107,9 +100,9 @@ class SoftOrderingModel(MoaModel):
         width: Channels of the convolutions.
     """
 
-    channels: int = 256
-    length: int = 16
-    width: int = 512
+    channels: int = setting(256, low=1)
+    length: int = setting(16, low=1)
+    width: int = setting(512, low=1)
 
 
 @dataclass
@@ -129,13 +122,9 @@ class DeepInsightModel(MoaModel):
 
     backbone: Literal["efficientnet_b3", "resnest50_fast"] = "efficientnet_b3"
     timm_name: str = "tf_efficientnet_b3.ns_jft_in1k"
-    layers: tuple[int, ...] = (3, 4, 6, 3)
-    channels: tuple[int, ...] = (64, 128, 256, 512)
+    layers: tuple[int, ...] = setting((3, 4, 6, 3), low=1)
+    channels: tuple[int, ...] = setting((64, 128, 256, 512), low=1)
     pretrained: bool = False
     weights: Path | None = None
-    hidden: int = 512
-    head_dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.layers, self.channels = tuple(self.layers), tuple(self.channels)
+    hidden: int = setting(512, low=1)
+    head_dropout: float = setting(0.0, low=0, below=1)

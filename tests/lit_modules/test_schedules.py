@@ -116,7 +116,7 @@ def test_plateau_goes_on_from_its_state_as_torchs(mode: str) -> None:
 
 
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"optim\.factor must lie in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"optim\.factor must be (above 0|below 1)"):
         Optim(factor=1.0)
     with pytest.raises(ValueError, match=r"optim\.half_period must be at least 1"):
         Optim(half_period=0)

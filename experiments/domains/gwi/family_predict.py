@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +14,14 @@ from datamodules.banks.bank import PredictionBank, write_bank
 from datamodules.errors import DataError
 from datamodules.files import atomic_path
 from datamodules.gwi.schema import FAMILIES, PLAUSIBLE, SIDE
-from experiments.engine.checkpoints import prediction_manifest, predictions_folder
-from experiments.engine.declare import Experiment
+from experiments.engine.inference import Trained
 from experiments.engine.request import Request
 from lit_modules.gwi.family_task import FamilyTask
 
 _MOST = 512
 
 
-def predict(request: Request, task: FamilyTask, experiment: Experiment, identity: dict[str, Any]) -> None:
+def predict(request: Request, trained: Trained) -> None:
     """Write ``predictions/<name>-groups.csv`` (or ``request.submission``), which ``python -m blend ... --groups`` takes.
 
     Its columns are ``row_id``, ``group`` (the likeliest family) and ``probability``; its rows are the bank's. The bank of
@@ -33,8 +31,9 @@ def predict(request: Request, task: FamilyTask, experiment: Experiment, identity
         DataError: the input is no bank of velocity maps.
     """
     bank = _open(Path(request.input))
-    probabilities = _probabilities(task, bank, min(request.batch_size, _MOST))
-    folder = predictions_folder(request.run, identity)
+    assert isinstance(trained.task, FamilyTask)
+    probabilities = _probabilities(trained.task, bank, min(request.batch_size, _MOST))
+    folder = trained.predictions
     name = name_of(bank)
     best = probabilities.argmax(1)
     groups = pd.DataFrame(
@@ -49,7 +48,7 @@ def predict(request: Request, task: FamilyTask, experiment: Experiment, identity
     with atomic_path(table) as temporary:
         groups.to_csv(temporary, index=False)
     if request.bank:
-        _keep(folder / name, task, bank, probabilities, experiment, identity)
+        _keep(folder / name, trained, bank, probabilities)
         print(f"probabilities of {len(groups):,} maps: {folder / name}")
     if "group" in bank.index and bank.index["group"].isin(FAMILIES).all():
         print(
@@ -102,20 +101,8 @@ def _probabilities(task: FamilyTask, bank: PredictionBank, size: int) -> npt.NDA
     return np.concatenate(out)
 
 
-def _keep(
-    target: Path,
-    task: FamilyTask,
-    maps: PredictionBank,
-    probabilities: npt.NDArray[np.float32],
-    experiment: Experiment,
-    identity: dict[str, Any],
-) -> None:
-    manifest = prediction_manifest(
-        task,
-        experiment,
-        identity,
-        targets=list(FAMILIES),
-        extra={"trained_on_fold": identity["fold"], "maps": str(maps.path)},
-    )
+def _keep(target: Path, trained: Trained, maps: PredictionBank, probabilities: npt.NDArray[np.float32]) -> None:
+    extra = {"trained_on_fold": trained.identity.fold, "maps": str(maps.path)}
+    manifest = trained.manifest(targets=list(FAMILIES), extra=extra)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_bank(target, probabilities, maps.index[["row_id", "fold"]], manifest)

@@ -15,6 +15,7 @@ LEAP = Domain(
     demo="experiments.domains.leap.report:make_demo",
     report="experiments.domains.leap.report:report",
     predict="experiments.domains.leap.predict:predict",
+    submission="datamodules.leap.submission:write_bank",
     export="experiments.domains.leap.export:export",
     metric="r2",
     demo_announcement=(

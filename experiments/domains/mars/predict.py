@@ -3,60 +3,76 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 import torch
-from tqdm import tqdm
 
-from blend.commands.submission import write_submission
-from datamodules.banks.bank import write_bank
 from datamodules.errors import DataError
 from datamodules.mars.render import rendered
 from datamodules.mars.rendering import Rendering
 from datamodules.mars.tables import UNKNOWN, Samples, read_metadata
 from datamodules.stores.store import Store
-from experiments.engine.checkpoints import prediction_manifest, predictions_folder
-from experiments.engine.declare import Experiment
+from experiments.engine.inference import Trained
+from experiments.engine.prediction import PredictionInput, Text, predict_input
 from experiments.engine.request import Request
 from lit_modules.mars.task import MarsTask
 
 
-def predict(request: Request, task: MarsTask, experiment: Experiment, identity: dict[str, Any]) -> None:
-    """Predict ``request.input``; ``request.weights`` is the judge's submission_format.csv.
+def predict(request: Request, trained: Trained) -> None:
+    """Predict ``request.input``; ``request.template`` is the judge's submission_format.csv.
 
     The input is a folder with metadata.csv, of which all samples outside the training split are predicted (the judge's
     rows), or one feature file, whose derivatized state is unknown.
 
     Raises:
-        DataError: files that cannot be used, or a sample submission that asks for other rows or classes.
+        DataError: Files that cannot be used, or a template that asks for other rows or classes.
     """
+    assert isinstance(trained.task, MarsTask)
     samples = find_samples(request.input)
-    is_run = request.run.is_dir()
-    folder = request.run if is_run else request.run.parent
+    is_run = (trained.run / "config.yaml").is_file()
     with ExitStack() as stack:
         # rendering takes longer than predicting, and all folds and models of a data set share it
         cache = (
-            folder.resolve().parents[3] / "cache"
+            trained.run.resolve().parents[3] / "cache"
             if is_run
             else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         )
-        store = rendered(samples, rendering_of(task), cache)
-        probabilities = predict_batches(task, store, samples, request.batch_size)
-        keep = predictions_folder(request.run, identity) / request.input.stem
-        target = keep if request.bank else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "bank"
-        index = pd.DataFrame({"row_id": samples.ids, "fold": np.full(len(samples), -1, dtype=np.int16)})
-        bank = write_bank(target, probabilities, index, prediction_manifest(task, experiment, identity))
-        if request.submission:
-            write_submission(bank, request.submission, request.weights)
-    if request.bank:
-        print(f"predictions of {len(samples):,} samples: {target}")
-    if request.submission:
-        print(f"submission: {request.submission}")
+        store = rendered(samples, rendering_of(trained.task), cache)
+        predict_input(request, trained, Images(request.input.stem, samples, store))
+
+
+class Images(PredictionInput):
+    """Rendered samples.
+
+    Args:
+        name: Name of the bank.
+        samples: Ids and derivatized states.
+        store: Their images.
+    """
+
+    unit: ClassVar[str] = "samples"
+    largest_batch: ClassVar[int] = 256  # five widths of 256 images are as much as a GPU needs to be busy
+
+    def __init__(self, name: str, samples: Samples, store: Store) -> None:
+        super().__init__(name, len(samples))
+        self.samples, self.store = samples, store
+
+    def batches(self, size: int) -> Iterator[tuple[Text, dict[str, torch.Tensor]]]:
+        """Ids, images and derivatized states."""
+        for start in range(0, self.rows, size):
+            rows = np.arange(start, min(self.rows, start + size))
+            yield (
+                self.samples.ids[rows],
+                {
+                    "row_id": torch.from_numpy(rows),
+                    "image": torch.from_numpy(self.store.arrays["image"][rows]),
+                    "derivatized": torch.from_numpy(self.samples.derivatized[rows]),
+                },
+            )
 
 
 def find_samples(path: Path) -> Samples:
@@ -83,20 +99,3 @@ def rendering_of(task: MarsTask) -> Rendering:
     """How the images were made that the task was trained on."""
     m_bins, t_bins, min_mass, drop_helium = (int(value) for value in task.rendering)
     return Rendering(m_bins, t_bins, min_mass, bool(drop_helium))
-
-
-@torch.no_grad()
-def predict_batches(task: MarsTask, store: Store, samples: Samples, size: int) -> npt.NDArray[np.float32]:
-    """Probabilities ``(samples, classes)``, a batch at a time."""
-    size = min(size, 256)  # five widths of 256 images are as much as a GPU needs to be busy
-    pieces = []
-    for start in tqdm(range(0, len(samples), size), unit=" batches", desc="predicting", disable=len(samples) <= size):
-        rows = np.arange(start, min(len(samples), start + size))
-        batch = {
-            "row_id": torch.from_numpy(rows),
-            "image": torch.from_numpy(store.arrays["image"][rows]),
-            "derivatized": torch.from_numpy(samples.derivatized[rows]),
-        }
-        output = task.predict_step({name: value.to(task.device) for name, value in batch.items()})
-        pieces.append(output["predictions"].float().cpu().numpy())
-    return np.concatenate(pieces)

@@ -1,56 +1,53 @@
-"""Predict MoA feature files: any number of rows, into a submission and a bank."""
+"""Predict MoA feature files: any number of rows."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
+import torch
 
-from datamodules.banks.bank import write_bank
-from datamodules.moa.submission import write_submission
-from datamodules.moa.tables import CONTROL, TREATED, Text, read_signatures
-from experiments.domains.moa.stages import StageInputs, predict_batches
-from experiments.engine.checkpoints import prediction_manifest, predictions_folder
-from experiments.engine.declare import Experiment
+from datamodules.moa.tables import CONTROL, TREATED, read_signatures
+from experiments.domains.moa.stages import StageInputs
+from experiments.engine.inference import Trained
+from experiments.engine.prediction import PredictionInput, Text, predict_input
 from experiments.engine.request import Request
-from lit_modules.moa.task import MoaTask
 
 
-def predict(request: Request, task: MoaTask, experiment: Experiment, identity: dict[str, Any]) -> None:
-    """Predict every row of ``request.input``; ``request.weights`` is the judge's sample submission.
+def predict(request: Request, trained: Trained) -> None:
+    """Predict every row of ``request.input``; ``request.template`` is the judge's sample submission.
 
     Raises:
-        DataError: a file of another form than the checkpoint's, or a sample submission with other rows or columns.
+        DataError: A file of another form than the checkpoint's, or a template with other rows or columns.
     """
-    rows = read_signatures(request.input)
-    inputs = StageInputs(rows, request.input, request.batch_size).of(task, request.run, identity)
-    probabilities = predict_batches(task, inputs, request.batch_size)
-    if request.submission:
-        names = tuple(task.target_names)
-        write_submission(request.submission, rows.ids, names, probabilities, rows.control, request.weights)
-    if request.bank:
-        target = predictions_folder(request.run, identity) / request.input.name.split(".")[0]
-        _keep_bank(target, rows.ids, rows.control, probabilities, task, experiment, identity)
-        print(f"predictions of {len(rows.ids):,} rows: {target}")
-    if request.submission:
-        print(f"submission: {request.submission}")
+    predict_input(request, trained, SignatureRows(request, trained))
 
 
-def _keep_bank(
-    target: Path,
-    ids: Text,
-    control: npt.NDArray[np.bool_],
-    probabilities: npt.NDArray[np.float32],
-    task: MoaTask,
-    experiment: Experiment,
-    identity: dict[str, Any],
-) -> None:
-    # the convention of the out-of-fold predictions that weights are searched on; controls are 0 under any weights
-    manifest = prediction_manifest(task, experiment, identity, convention="NC")
-    # which rows are controls goes with the predictions, because a mean of logits is not 0 where its members are
-    kinds = np.where(control, CONTROL, TREATED)
-    index = pd.DataFrame({"row_id": ids, "fold": np.full(len(ids), -1, dtype=np.int16), "group": kinds})
-    write_bank(target, probabilities, index, manifest, scale=task.bank_scale.double().cpu().numpy())
+class SignatureRows(PredictionInput):
+    """The rows of a feature file, with the predictions of earlier stages where the net reads them.
+
+    Args:
+        request: What is asked for.
+        trained: The task that reads them.
+    """
+
+    def __init__(self, request: Request, trained: Trained) -> None:
+        self.signatures = read_signatures(request.input)
+        self.inputs = StageInputs(self.signatures, request.input, request.batch_size).of(trained)
+        super().__init__(request.input.name.split(".")[0], len(self.signatures.ids))
+
+    def batches(self, size: int) -> Iterator[tuple[Text, dict[str, torch.Tensor]]]:
+        """Ids and the net's inputs."""
+        for start in range(0, self.rows, size):
+            rows = slice(start, min(self.rows, start + size))
+            batch = {name: value[rows] for name, value in self.inputs.items()}
+            yield self.signatures.ids[rows], batch | {"row_id": torch.arange(rows.start, rows.stop)}
+
+    def manifest(self) -> dict[str, Any]:
+        """The convention of the out-of-fold predictions that weights are searched on; controls are 0 under any weights."""
+        return {"convention": "NC"}
+
+    def groups(self) -> Text:
+        """Which rows are controls goes with the predictions: a mean of logits is not 0 where its members are."""
+        return np.where(self.signatures.control, CONTROL, TREATED)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,7 @@ import torch
 
 from datamodules.errors import DataError
 from datamodules.moa.tables import Signatures
+from experiments.engine.inference import Trained
 from experiments.engine.lineage import previous_tasks
 from lit_modules.moa.task import MoaTask
 
@@ -28,35 +28,38 @@ class StageInputs:
         self.rows, self.path, self.size = rows, path, size
         self._means: dict[tuple[str, ...], npt.NDArray[np.float32]] = {}
 
-    def of(self, task: MoaTask, run: Path, identity: dict[str, Any]) -> dict[str, torch.Tensor]:
+    def of(self, trained: Trained) -> dict[str, torch.Tensor]:
         """Tensors of a batch of all rows.
 
         Args:
-            task: On the device where earlier stages are to be predicted too.
-            run: Its run directory or checkpoint file.
-            identity: What its checkpoint says of itself.
+            trained: A net, on the device where earlier stages are to be predicted too.
 
         Raises:
-            DataError: a file of another form, or runs of the stage before that are gone or changed.
+            DataError: A file of another form, or runs of the stage before that are gone or changed.
         """
-        inputs = task.features.encode(self.rows, self.path)
-        if task.features.meta:
-            inputs["meta"] = torch.from_numpy(self._mean(task, run, identity))
+        assert isinstance(trained.task, MoaTask)
+        inputs = trained.task.features.encode(self.rows, self.path)
+        if trained.task.features.meta:
+            inputs["meta"] = torch.from_numpy(self._mean(trained, trained.task))
         return inputs
 
-    def _mean(self, task: MoaTask, run: Path, identity: dict[str, Any]) -> npt.NDArray[np.float32]:
+    def _mean(self, trained: Trained, task: MoaTask) -> npt.NDArray[np.float32]:
         """Mean over the folds and seeds of the stage before, ``(rows, predictions)``; it may have a stage before it too."""
-        key = tuple(sorted(entry["sha256"] for entry in identity.get("previous", [])))
+        key = tuple(sorted(entry["sha256"] for entry in trained.saved.get("previous", [])))
         if key not in self._means:
             total = np.zeros((len(self.rows.ids), len(task.features.meta)))
-            for before, directory, own in previous_tasks(run, identity):
-                assert isinstance(before, MoaTask)
-                if tuple(before.target_names) != task.features.meta:
-                    raise DataError(f"{directory} predicts other targets than {run} was trained on; train {run} again")
-                before.to(task.device)
-                total += predict_batches(before, self.of(before, directory, own), self.size)
+            for before in previous_tasks(trained):
+                assert isinstance(before.task, MoaTask)
+                if tuple(before.task.target_names) != task.features.meta:
+                    raise DataError(
+                        f"{before.run} predicts other targets than {trained.run} was trained on; train {trained.run} again"
+                    )
+                before.task.to(task.device)
+                total += predict_batches(before.task, self.of(before), self.size)
             if not key:
-                raise DataError(f"{run} does not say which runs of the stage before it learnt from; train it again")
+                raise DataError(
+                    f"{trained.run} does not say which runs of the stage before it learnt from; train it again"
+                )
             self._means[key] = (total / len(key)).astype(np.float32)
         return self._means[key]
 

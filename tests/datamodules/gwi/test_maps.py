@@ -62,7 +62,7 @@ def test_only_the_first_maps_of_a_file_are_used(data_dir: Path) -> None:
     ids = few.index(np.concatenate([few.rows(TRAIN), few.rows(VALID)]))["row_id"]
     assert {row_id.rpartition("/")[2] for row_id in ids} == {"0", "1"}
     assert module(data_dir, maps_per_file=100).data_hash == all_of_them.data_hash
-    with pytest.raises(ValueError, match=r"data\.maps_per_file must not be negative"):
+    with pytest.raises(ValueError, match=r"data\.maps_per_file must be at least 0"):
         FamilyMaps(maps_per_file=-1)
 
 

@@ -89,8 +89,8 @@ def test_print_config_can_be_read_back(tmp_path: Path, capsys: pytest.CaptureFix
         (["--epochs", "three"], "epochs"),
         (["--epochs", "0"], "--epochs must be at least 1, got 0"),
         (["--precision", "fp8"], "precision"),
-        (["--data.gap_days", "-1"], "gap_days must not be negative"),
-        (["--train.ema_decay", "1.5"], "ema_decay must lie in [0, 1)"),
+        (["--data.gap_days", "-1"], "--data.gap_days must be at least 0"),
+        (["--train.ema_decay", "1.5"], "--train.ema_decay must be below 1"),
         (["--config", "missing.yaml"], "missing.yaml"),
     ],
 )

@@ -155,7 +155,7 @@ def test_other_data_in_the_same_run_directory_are_refused(finished: RunDirectory
 
 
 def test_a_checkpoint_of_other_settings_is_refused(finished: RunDirectory, raw_files: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"other settings, so training cannot go on .* --init_from"):
+    with pytest.raises(DataError, match=r"other settings: --lr .*, so training cannot go on .* --init_from"):
         run(flags(raw_files, tmp_path, "--lr", "0.1", "--resume", str(finished.last)))
     with pytest.raises(DataError, match="does not exist"):
         run(flags(raw_files, tmp_path, "--resume", str(tmp_path / "no.ckpt")))

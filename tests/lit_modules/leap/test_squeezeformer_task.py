@@ -255,7 +255,7 @@ def test_wrong_settings_are_named() -> None:
         Squeezeformer(train_groups="t,w")
     with pytest.raises(ValueError, match=r"model.heads 3 must divide model.dim 8"):
         Squeezeformer(dim=8, heads=3)
-    with pytest.raises(ValueError, match="high_res_clip must not be negative"):
+    with pytest.raises(ValueError, match="high_res_clip must be at least 0"):
         Squeezeformer(high_res_clip=-1.0)
 
 

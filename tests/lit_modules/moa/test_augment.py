@@ -91,5 +91,5 @@ def test_the_noise_knows_each_rows_time_and_dose(data: MoaDataModule) -> None:
 
 
 def test_impossible_settings_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"model\.control_pairs must not be negative"):
+    with pytest.raises(ValueError, match=r"model\.control_pairs must be at least 0"):
         LogisticModel(control_pairs=-1)

@@ -135,5 +135,5 @@ def test_nets_that_miss_a_step_say_so(files: Path) -> None:
     early = make(files, MoaData(features=("image_map:size=8,steps=250", "one_hot"))).statistics()
     with pytest.raises(DataError, match="must be the last step"):
         MoaTask(DeepInsightModel(), Optim(), 1e-3, early)
-    with pytest.raises(ValueError, match=r"model\.swap_noise is a share"):
+    with pytest.raises(ValueError, match=r"model\.swap_noise must be"):
         LogisticModel(swap_noise=1.5)

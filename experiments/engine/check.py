@@ -1,0 +1,56 @@
+"""What can be refused before any data are read: paths, folds, batches, hardware, and the net itself on the meta device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from datamodules.errors import DataError
+from experiments.engine.cli import Settings
+from experiments.engine.declare import load
+from experiments.engine.processes import check_launch
+from experiments.engine.trainer import resolve_hardware
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings that cannot work.
+
+    Raises:
+        DataError: One sentence that names the flag.
+    """
+    daily = settings.daily
+    for flag, path in (("--data_dir", daily.data_dir), ("--init_from", daily.init_from)):
+        if isinstance(path, Path) and not path.exists():
+            raise DataError(f"{flag}: {path} does not exist")
+    if daily.resume not in ("auto", "never") and not Path(daily.resume).is_file():
+        raise DataError(f"--resume: {daily.resume} is no checkpoint file; give one, or auto, or never")
+    folds = getattr(settings.data, "n_folds", None)
+    if isinstance(daily.fold, int) and folds is not None and daily.fold >= folds:
+        raise DataError(f"--fold {daily.fold}: there are folds 0 to {folds - 1} (--data.n_folds {folds})")
+    if daily.batch_size % settings.train.accumulate:
+        raise DataError(
+            f"--batch_size {daily.batch_size} must divide by --train.accumulate {settings.train.accumulate}"
+        )
+    _, devices, _ = resolve_hardware(daily.accelerator, daily.devices, daily.precision)
+    check_launch(devices, daily.num_nodes)
+    check_net(settings)
+
+
+def check_net(settings: Settings) -> None:
+    """Build the task without memory, so that what its layers refuse is refused now.
+
+    Raises:
+        DataError: A layer's own words, with the group of flags.
+    """
+    kind = load(settings.experiment.task)
+    try:
+        with torch.device("meta"):
+            kind.build_for_check(settings.model, settings.optim, settings.daily.lr, settings.data)
+    except DataError:
+        raise
+    except Exception as error:
+        words = str(error).strip().splitlines()
+        raise DataError(
+            f"--model.*: the net cannot be built with these settings: {words[0] if words else type(error).__name__}"
+        ) from error
