@@ -74,6 +74,17 @@ class BaseDataModule(LightningDataModule, ABC):
         self.micro_batch = batch_size // accumulate
         self._prepared = False
 
+    @classmethod
+    def check_settings(cls, settings: Any) -> None:
+        """Refuse names in the ``--data.*`` settings that do not exist, before any data are read.
+
+        Args:
+            settings: The settings.
+
+        Raises:
+            DataError: One sentence that names the flag.
+        """
+
     def prepare(self) -> None:
         """Read, check and index the data; every process calls it, one does the work, a second call does nothing."""
         if not self._prepared:

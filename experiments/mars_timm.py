@@ -1,4 +1,4 @@
-"""Mars Spectrometry 2, 2nd place: GC-MS images of random width, a timm backbone with all layers trained, AdamW.
+"""Mars, 2nd place: GC-MS images of random width, a timm backbone with all layers trained, AdamW.
 
 The run configurations of the solution (301 to 313, in the log scalings 3a and 3c) are YAML files in
 experiments/presets/mars_timm: --config FILE, with --model.backbone and --seed of its lists of models.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
 
 import torch
@@ -66,17 +67,21 @@ class BaseTask(LightningModule, ABC):
         return None
 
     @classmethod
-    def build_for_check(cls, model: Any, optim: Optim, lr: float, data: Any) -> BaseTask:
-        """Build the task as far as settings alone can, for :mod:`experiments.engine.check`.
+    def net_of(cls, model: Any, data: Any) -> nn.Module | None:
+        """Build the net as far as settings alone can, before any data are read; called :func:`without_memory`.
 
         Args:
             model: The ``--model.*`` settings.
-            optim: The ``--optim.*`` settings.
-            lr: Peak learning rate.
             data: The ``--data.*`` settings, for a task whose shapes follow from them.
+
+        Returns:
+            The net, or None where its size follows from the data.
+
+        Raises:
+            Exception: What a layer refuses, in its own words.
         """
         del data
-        return cls(model, optim, lr)
+        return cls(model, Optim(), 1.0).net
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
@@ -226,6 +231,26 @@ class BaseTask(LightningModule, ABC):
     def count_parameters(self) -> int:
         """Trainable parameters of the net."""
         return sum(p.numel() for p in self.net.parameters() if p.requires_grad)
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Inside, parameters of new layers lie on torch's ``meta`` device: shapes without numbers, in no time.
+
+    Buffers stay real (``torch.device("meta")`` would take them too), because layers read them while they are built.
+    """
+    register = nn.Module.register_parameter
+
+    def register_empty(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None:
+            parameter = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+        register(module, name, parameter)
+
+    nn.Module.register_parameter = register_empty  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
 def subclasses(kind: type) -> list[type]:

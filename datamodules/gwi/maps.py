@@ -40,6 +40,14 @@ class MapDataModule(BaseDataModule):
 
     settings: GwiMaps
 
+    @classmethod
+    def check_settings(cls, settings: GwiMaps) -> None:
+        """Refuse families that there are not."""
+        if settings.families != "all":
+            for name in settings.families.split(","):
+                family_name(name.strip())
+        parse_weights(settings.weights)
+
     def read_data(self) -> None:
         """Find and check the files, assign folds."""
         s = self.settings

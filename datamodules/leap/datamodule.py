@@ -16,6 +16,7 @@ from datamodules.base import BaseDataModule
 from datamodules.batches import BatchOrder, Rows, ShuffledBatches
 from datamodules.errors import DataError
 from datamodules.folds import TRAIN, VALID
+from datamodules.leap.calendar import parse_months
 from datamodules.leap.convert import convert, row_names, usable_rows
 from datamodules.leap.grid import grid_coordinates
 from datamodules.leap.high_res import HighResRows
@@ -45,6 +46,15 @@ class LeapDataModule(BaseDataModule):
 
     settings: LeapData
     truth_rule = "targets of weight 0 are 0"
+
+    @classmethod
+    def check_settings(cls, settings: LeapData) -> None:
+        """Refuse months that are none."""
+        for name in ("train_months", "val_months"):
+            try:
+                parse_months(getattr(settings, name))
+            except ValueError as error:
+                raise DataError(f"--data.{name}: {error}") from None
 
     def read_data(self) -> None:
         """Convert what ``data_dir`` holds, or open the store it was converted into."""

@@ -19,6 +19,7 @@ from datamodules.files import atomic_path
 from datamodules.folds import TRAIN
 from datamodules.moa.features import FeaturePipeline, conditions, encode_names, positions
 from datamodules.moa.features.meta import MetaRankGauss
+from datamodules.moa.features.pipeline import parse_recipe
 from datamodules.moa.meta import MetaFeatures, read_meta
 from datamodules.moa.settings import MoaData
 from datamodules.moa.split import split
@@ -39,6 +40,11 @@ class MoaDataModule(BaseDataModule):
     settings: MoaData
     convention = "NC"
     threads = 1
+
+    @classmethod
+    def check_settings(cls, settings: MoaData) -> None:
+        """Refuse unknown feature steps."""
+        parse_recipe(settings.features)
 
     def read_data(self) -> None:
         """Read and join the files, make the folds."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from datamodules.errors import DataError
 from experiments.engine.cli import Settings
 from experiments.engine.declare import load
 from experiments.engine.processes import check_launch
 from experiments.engine.trainer import resolve_hardware
+from lit_modules.base import without_memory
 
 
 def check(settings: Settings) -> None:
@@ -34,6 +33,7 @@ def check(settings: Settings) -> None:
         )
     _, devices, _ = resolve_hardware(daily.accelerator, daily.devices, daily.precision)
     check_launch(devices, daily.num_nodes)
+    load(settings.experiment.domain.datamodule).check_settings(settings.data)
     check_net(settings)
 
 
@@ -45,8 +45,8 @@ def check_net(settings: Settings) -> None:
     """
     kind = load(settings.experiment.task)
     try:
-        with torch.device("meta"):
-            kind.build_for_check(settings.model, settings.optim, settings.daily.lr, settings.data)
+        with without_memory():
+            kind.net_of(settings.model, settings.data)
     except DataError:
         raise
     except Exception as error:

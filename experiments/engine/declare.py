@@ -122,6 +122,12 @@ class Experiment:
         return f"python {self.place}" if self.place.endswith(".py") else f"python -m {self.place}"
 
     @property
+    def answers_to(self) -> str:
+        """Which solution the declaration rebuilds, as the first line of its file says: ``8th place`` or ``baseline``."""
+        head = (getattr(sys.modules.get(self.place), "__doc__", "") or "").partition(":")[0]
+        return head.partition(" ")[2].strip()
+
+    @property
     def demo_announcement(self) -> str:
         """What a run without data says first."""
         return self.announcement or self.domain.demo_announcement

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from datamodules.errors import DataError
+from datamodules.mars.settings import MarsData
 from datamodules.names import decode_names, encode_names
 from lit_modules.base import BaseTask, Batch
 from lit_modules.mars.figures import log_loss_by_class
@@ -18,6 +19,7 @@ from lit_modules.mars.images import SizeAveragedNet, SpectrogramImages, mixup
 from lit_modules.mars.settings import MarsModel
 from lit_modules.metrics import ColumnLogLoss
 from lit_modules.nets.spectrogram import SpectrogramClassifier
+from lit_modules.settings import Optim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,6 +45,21 @@ class MarsTask(BaseTask):
             "rendering": state["rendering"].cpu().numpy(),
             "from_checkpoint": True,
         }
+
+    @classmethod
+    def net_of(cls, model: MarsModel, data: MarsData) -> nn.Module:
+        """Backbone and head for the image size of the settings and nine classes; weights are not read."""
+        task = cls(
+            model,
+            Optim(),
+            1.0,
+            {
+                "classes": [str(number) for number in range(9)],
+                "rendering": [data.m_bins, data.t_bins, 0, 1],
+                "from_checkpoint": True,
+            },
+        )
+        return task.net
 
     def configure_models(self, statistics: Mapping[str, Any] | None) -> None:
         """Image module, backbone and head; a checkpoint's weights are not downloaded first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
@@ -11,14 +12,16 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from datamodules.errors import DataError
 from datamodules.moa.features import FeaturePipeline, decode_names
+from datamodules.moa.settings import MoaData
 from lit_modules.base import BaseTask, Batch
 from lit_modules.metrics import ColumnLogLoss
 from lit_modules.moa.augment import ControlNoise, rare_weights
 from lit_modules.moa.nets import build_net
-from lit_modules.moa.settings import MoaModel
+from lit_modules.moa.settings import DeepInsightModel, MoaModel
 
 FEATURES = "features."
 PRIOR_SMOOTHING = 1e-3
+_LIKELY_WIDTH = 1000
 _OWN = ("targets_utf8", "treated_share", "prior")
 
 
@@ -60,6 +63,15 @@ class MoaTask(BaseTask):
         return {name: value for name, value in state.items() if name.startswith(FEATURES) or name in _OWN} | {
             "from_checkpoint": True
         }
+
+    @classmethod
+    def net_of(cls, model: MoaModel, data: MoaData) -> None:
+        """Build the net for features of a likely width; image nets follow from their fitted map and are built later."""
+        del data
+        if not isinstance(model, DeepInsightModel):
+            blocks = {"screened": slice(_LIKELY_WIDTH // 2, _LIKELY_WIDTH)}
+            features: Any = SimpleNamespace(width=_LIKELY_WIDTH, blocks=blocks, times=(), doses=())
+            build_net(model, features, torch.zeros(1), initialise=False)
 
     def configure_models(self, statistics: Mapping[str, Any] | None) -> None:
         """Feature pipeline, target names, net."""
