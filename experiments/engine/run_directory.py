@@ -63,6 +63,11 @@ class RunDirectory:
         """Folder of PNG files."""
         return self.path / "figures"
 
+    @property
+    def lock(self) -> Path:
+        """Lock of whoever trains this run; it lies outside of the run, which may never begin."""
+        return self.path.parents[3] / ".locks" / f"{'-'.join(self.path.parts[-4:])}.lock"
+
     def inference_checkpoint(self) -> Path:
         """The best checkpoint, or the newest where there was no validation.
 

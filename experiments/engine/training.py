@@ -94,7 +94,7 @@ def train(settings: Settings) -> RunDirectory:
     directory = settings.directory()
     data = prepare_data(settings)
     identity = identity_of(settings, data)
-    with _alone(settings, directory):
+    with _alone(directory):
         task = build_task(settings, data, identity)
         parents: list[str] = []
         record = OpenRecord(lambda: _open_record(directory, settings, data, task, identity, parents))
@@ -246,8 +246,8 @@ def _fit_and_predict(
 
 
 @contextmanager
-def _alone(settings: Settings, directory: RunDirectory) -> Iterator[None]:
-    """Hold the run's lock on the first process; it lies outside of the run, which may never begin.
+def _alone(directory: RunDirectory) -> Iterator[None]:
+    """Hold the run's lock on the first process.
 
     Raises:
         DataError: Another program trains the same run.
@@ -255,11 +255,9 @@ def _alone(settings: Settings, directory: RunDirectory) -> Iterator[None]:
     if not is_first_process():
         yield
         return
-    name = "-".join(directory.path.parts[-4:])
-    lock = settings.daily.out / ".locks" / f"{name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    directory.lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(lock, timeout=0.5):
+        with FileLock(directory.lock, timeout=0.5):
             yield
     except Timeout:
         raise DataError(

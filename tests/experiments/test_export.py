@@ -103,7 +103,7 @@ def test_the_file_gives_what_prediction_gives(
     request: pytest.FixtureRequest,
 ) -> None:
     module, _ = open_file(exported(name, file_format), file_format)
-    task, *_ = load_task(request.getfixturevalue(name))
+    task = load_task(request.getfixturevalue(name)).task
     for batch in (1, 2, 7, 128):
         part = {key: value[:batch] for key, value in rows.items()}
         with torch.no_grad():
@@ -168,7 +168,7 @@ print(json.loads(extra["podium.json"])["step_seconds"])
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "1200"
-    task, *_ = load_task(tcn)
+    task = load_task(tcn).task
     with torch.no_grad():
         predicted = task.predict_step({name: value[:5] for name, value in rows.items()})["predictions"]
     assert torch.equal((torch.load(tmp_path / "out.pt") / task.bank_scale).float(), predicted)
@@ -260,7 +260,7 @@ def test_a_failed_export_leaves_the_old_file_and_no_other(
 
 
 def test_a_file_that_answers_otherwise_is_never_written(tcn: Path, tmp_path: Path) -> None:
-    task, *_ = load_task(tcn)
+    task = load_task(tcn).task
     assert isinstance(task, LeapTask)
     deployable = leap_export.export(task)
     wrong = dataclasses.replace(deployable, expected=deployable.expected + 0.01 * deployable.scale)
@@ -270,13 +270,11 @@ def test_a_file_that_answers_otherwise_is_never_written(tcn: Path, tmp_path: Pat
 
 
 def test_a_domain_without_export_says_so(tcn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task, experiment, identity = load_task(tcn)
-    domain = Domain(**{**dataclasses.asdict(experiment.domain), "name": "moa", "export": None})
-    other = dataclasses.replace(experiment, domain=domain)
-    monkeypatch.setattr("experiments.engine.inference.load_task", lambda run, which: (task, other, identity))
-    with pytest.raises(
-        DataError, match=r"the domain 'moa' declares no export function \(experiments/domains/moa/domain.py\)"
-    ):
+    trained = load_task(tcn)
+    domain = Domain(**{**dataclasses.asdict(trained.experiment.domain), "name": "moa", "export": None})
+    other = dataclasses.replace(trained, experiment=dataclasses.replace(trained.experiment, domain=domain))
+    monkeypatch.setattr("experiments.engine.inference.load_task", lambda run, which: other)
+    with pytest.raises(DataError, match="the domain 'moa' declares no export function"):
         export(Request(tcn, tmp_path / "net.pt2"))
 
 

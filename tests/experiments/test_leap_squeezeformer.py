@@ -173,8 +173,9 @@ def test_learning_rate_and_decay_follow_the_sub_epochs(
 
 
 def test_a_checkpoint_predicts_by_itself(finished: RunDirectory) -> None:
-    task, _, identity = load_task(finished.path)
-    assert identity["training_hash"] == identity["data_hash"]
+    trained = load_task(finished.path)
+    task = trained.task
+    assert trained.identity.training == trained.identity.data
     columns = {
         "row_id": torch.arange(2),
         "profiles": torch.rand(2, 9, 60).double() + 200,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,16 +55,16 @@ def trained() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_and_in_one_process(trained: list[tuple[str, str]]) -> Iterator[None]:
-    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    def run(command: list[str]) -> int:
         name, arguments = command[2].removeprefix("experiments."), command[3:]
         trained.append((name, arguments[len(arguments) - 1 - arguments[::-1].index("--fold") + 1]))
         execute(parse(load_experiment(name), arguments), arguments)
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in SMALL:
             declare_small(name, monkeypatch)
-        monkeypatch.setattr("experiments.engine.grid.subprocess", type("OneProcess", (), {"run": staticmethod(run)}))
+        monkeypatch.setattr("experiments.engine.grid.run_child", run)
         yield
 
 
@@ -154,7 +152,7 @@ def predict(run: Path, file: Path, out: Path) -> np.ndarray:
 
 def by_hand(run: Path, file: Path, meta: np.ndarray | None) -> np.ndarray:
     """Predictions of one net from the file and the stage before's mean."""
-    task, _, _ = load_task(run)
+    task = load_task(run).task
     batch = task.features.encode(read_signatures(file))  # type: ignore[union-attr,operator]
     if meta is not None:
         batch["meta"] = torch.from_numpy(meta.astype(np.float32))

@@ -72,12 +72,12 @@ def test_test_predictions_of_an_epoch_lie_in_its_twin(finished: RunDirectory, ra
 def test_names_of_checkpoints(finished: RunDirectory, tmp_path: Path) -> None:
     run = tmp_path / "e" / "v" / "seed0" / "fold1"
     run.mkdir(parents=True)
-    identity = {"variant": "v", "fold": 1, "checkpoint": "x/epoch12.ckpt"}
-    assert variant_of(identity) == "v-epoch12"
+    assert variant_of("v", 1, Path("x/epoch12.ckpt")) == "v-epoch12"
     assert directory_of(run, "v-epoch12") == tmp_path / "e" / "v-epoch12" / "seed0" / "fold1"
     assert directory_of(run, "v") == run
     assert directory_of(run, "v-other") == run  # another run's variant that only begins alike
-    assert variant_of({**identity, "checkpoint": "x/last.ckpt", "fold": "full"}) == "v"
+    assert variant_of("v", "full", Path("x/last.ckpt")) == "v"
+    assert variant_of("v", 1, Path("x/best.ckpt")) == "v"
     with pytest.raises(DataError, match=r"no checkpoint 'epoch9'; it has best, epoch0, epoch1, epoch2, last"):
         find_checkpoint(finished, "epoch9")
     with pytest.raises(DataError, match="best checkpoint's bank is the run's own"):

@@ -110,9 +110,9 @@ def test_two_programs_do_not_train_the_same_run(raw_files: Path, tmp_path: Path)
 
     settings = parse(EXPERIMENT, flags(raw_files, tmp_path))
     directory = RunDirectory.of(tmp_path, "leap_bilstm_tcn", settings.variant, settings.daily.seed, 0)
-    directory.path.parent.mkdir(parents=True)
+    directory.lock.parent.mkdir(parents=True)
     with (
-        FileLock(directory.path.with_name(".fold0.lock")),
+        FileLock(directory.lock),
         pytest.raises(DataError, match="is being trained by another process"),
     ):
         train(settings)
