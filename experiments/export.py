@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from experiments.engine.command import run_command
 from experiments.engine.settings import FileFormat
-
-if TYPE_CHECKING:
-    from experiments.engine.inference import Trained
 
 
 @dataclass
@@ -47,7 +44,7 @@ def export(request: Request) -> None:
         DataError: no usable checkpoint, a domain or a net that cannot be exported, or an output that cannot be written.
     """
     from datamodules.errors import DataError
-    from experiments.engine.export import write
+    from experiments.engine.export import origin_of, write
     from experiments.engine.inference import load_task
     from experiments.engine.trainer import quiet_libraries
 
@@ -62,32 +59,8 @@ def export(request: Request) -> None:
             "prediction depends on the rows beside it; train it with --model.attention_axis level"
         )
     deployable = domain.part("export")(trained.task)
-    write(deployable, request.output, request.format, _origin(trained))
+    write(deployable, request.output, request.format, origin_of(trained))
     print(f"{request.output}: {name}, checked against its own predictions on {deployable.rows} example rows")
-
-
-def _origin(trained: Trained) -> dict[str, Any]:
-    """Which checkpoint, and what wrote the file: nothing of the machine it was written on."""
-    from experiments.engine.run_directory import provenance
-
-    made, identity = provenance(), trained.identity
-    names = ("experiment", "variant", "seed", "fold")
-    return {
-        "checkpoint": {
-            "file": trained.checkpoint.name,
-            "sha256": identity.checkpoint,
-            **{name: getattr(identity, name) for name in names},
-            "model": trained.saved["model"],
-            **{f"{name}_hash": identity.hashes[name] for name in ("data", "folds", "config")},
-        },
-        "written_by": {
-            "podium": made["versions"]["podium"],
-            "torch": made["versions"]["torch"],
-            "commit": made["commit"],
-            "uncommitted_changes": made["uncommitted_changes"],
-            "time": made["started"],
-        },
-    }
 
 
 if __name__ == "__main__":

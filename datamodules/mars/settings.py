@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from datamodules.settings import Checked, setting
-
 from datamodules.mars.features import NEGATIVE_TOLERANCE
+from datamodules.settings import Checked, setting
 
 
 @dataclass

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from datamodules.errors import DataError
 from datamodules.files import atomic_path
+from experiments.engine.inference import Trained
+from experiments.engine.run_directory import provenance
 from experiments.engine.settings import FileFormat
 
 METADATA_NAME = "podium.json"
@@ -75,6 +77,28 @@ def write(deployable: Deployable, path: Path, file_format: FileFormat, origin: M
             temporary.write_bytes(content)
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error.strerror or error}); give another --output") from None
+
+
+def origin_of(trained: Trained) -> dict[str, Any]:
+    """Which checkpoint, and what wrote the file: nothing of the machine it was written on."""
+    made, identity = provenance(), trained.identity
+    names = ("experiment", "variant", "seed", "fold")
+    return {
+        "checkpoint": {
+            "file": trained.checkpoint.name,
+            "sha256": identity.checkpoint,
+            **{name: getattr(identity, name) for name in names},
+            "model": trained.saved["model"],
+            **{f"{name}_hash": identity.hashes[name] for name in ("data", "folds", "config")},
+        },
+        "written_by": {
+            "podium": made["versions"]["podium"],
+            "torch": made["versions"]["torch"],
+            "commit": made["commit"],
+            "uncommitted_changes": made["uncommitted_changes"],
+            "time": made["started"],
+        },
+    }
 
 
 def _check(deployable: Deployable, answer: Callable[..., Tensor]) -> None:

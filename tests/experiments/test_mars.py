@@ -189,7 +189,7 @@ def test_wrong_settings_end_before_training(folder: Path, tmp_path: Path) -> Non
         (("--model.backbone", "hrnet_w46"), r"has no backbone 'hrnet_w46' .* did you mean hrnet_w"),
         (("--model.pretrained", str(tmp_path / "no.pth")), r"no.pth \(--model.pretrained\) does not exist"),
         (("--model.tta_step", "16"), "images of 32 columns cannot be narrowed"),
-        (("--fold", "5"), "--fold 5 does not exist"),
+        (("--fold", "5"), "--fold 5: there are folds 0 to 4"),
     ):
         with pytest.raises(DataError, match=sentence):
             finished(mars_timm.EXPERIMENT, net_flags(folder, tmp_path, *more))

@@ -13,6 +13,7 @@ from datamodules.banks.bank import PredictionBank
 from datamodules.errors import DataError
 from datamodules.leap.demo import write_kaggle_files
 from experiments import checkpoint_bank, predict
+from experiments.engine import checkpoint_banks
 from experiments.engine.checkpoints import directory_of, find_checkpoint, variant_of
 from experiments.engine.cli import parse
 from experiments.engine.run_directory import RunDirectory
@@ -81,4 +82,4 @@ def test_names_of_checkpoints(finished: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no checkpoint 'epoch9'; it has best, epoch0, epoch1, epoch2, last"):
         find_checkpoint(finished, "epoch9")
     with pytest.raises(DataError, match="best checkpoint's bank is the run's own"):
-        checkpoint_bank.checkpoint_bank(finished, "best", "cpu")
+        checkpoint_banks.checkpoint_bank(finished, "best", "cpu")
