@@ -25,7 +25,7 @@ from datamodules.moa.settings import MoaData
 from datamodules.moa.split import split
 from datamodules.moa.tables import Labels, Signatures, find, read_signatures, read_training
 
-VERSION = 1
+VERSION = 2
 
 
 class MoaDataModule(BaseDataModule):
@@ -33,8 +33,9 @@ class MoaDataModule(BaseDataModule):
 
     With an earlier stage also its out-of-fold predictions, ``meta`` (B, predictions).
 
-    The tables are small (82 MB for all of ``lish-moa``) and stay in memory. Features are made by the task on the device,
-    from the pipeline that :meth:`statistics` fits to the training rows. Only treated rows are validated on.
+    After :meth:`serve_features` also ``features`` (B, width), what the task's pipeline makes of a row.
+
+    The tables are small (82 MB for all of ``lish-moa``) and stay in memory. Only treated rows are validated on.
     """
 
     settings: MoaData
@@ -129,6 +130,25 @@ class MoaDataModule(BaseDataModule):
         """Raw measurements, conditions and labels of some rows."""
         at = torch.from_numpy(rows)
         return {"row_id": at} | {name: tensor[at] for name, tensor in self._tensors.items()}
+
+    def serve_features(self, pipeline: FeaturePipeline) -> None:
+        """Compute the features of all rows once, so that no batch computes its own again.
+
+        They are kept in the cache folder under the content of the tables and of the pipeline: other seeds of a fold, and a
+        run that goes on, find them there.
+        """
+        digest = hashlib.sha256(self.training_hash.encode())
+        for name, value in sorted(pipeline.state().items()):
+            digest.update(f"{name}|{value.dtype}|{value.shape}|".encode() + np.ascontiguousarray(value).data)
+        path = self.cache_dir / f"moa-rows-{digest.hexdigest()[:16]}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(path) + ".lock"):
+            if not path.is_file():
+                parts = np.array_split(np.arange(len(self._tensors["time"])), len(self._tensors["time"]) // 2048 + 1)
+                features = np.concatenate([pipeline.of_batch(self.read(rows)).cpu().numpy() for rows in parts])
+                with atomic_path(path) as temporary, temporary.open("wb") as file:
+                    np.save(file, features)
+            self._tensors["features"] = torch.from_numpy(np.load(path, allow_pickle=False))
 
     def index(self, rows: Rows) -> pd.DataFrame:
         """``sig_id`` of rows."""

@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from datamodules.errors import DataError
-from datamodules.moa.features import FeaturePipeline, decode_names
+from datamodules.moa.datamodule import MoaDataModule
+from datamodules.moa.features import FeaturePipeline
 from datamodules.moa.settings import MoaData
+from datamodules.names import decode_names
 from lit_modules.base import BaseTask, Batch
 from lit_modules.metrics import ColumnLogLoss
 from lit_modules.moa.augment import ControlNoise, rare_weights
@@ -112,16 +114,23 @@ class MoaTask(BaseTask):
         """The judge's log loss over rows without controls."""
         self.val_log_loss = ColumnLogLoss(len(self.target_names))
 
+    def on_fit_start(self) -> None:
+        """Features of fixed rows are computed once, by the data module, with this task's pipeline."""
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, MoaDataModule):
+            data.serve_features(self.features)
+
     def forward(self, batch: Batch) -> Tensor:
         """Logits ``(B, targets)``, float32 under any precision (half-precision sigmoids are coarse below 6e-5)."""
-        with torch.no_grad():
-            x = self.features(batch["values"], batch["time"], batch["dose"], batch["control"], batch.get("meta"))
+        x = batch["features"] if "features" in batch else self.features.of_batch(batch)
         logits: Tensor = self.net(x)
         return logits.float()
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """Binary cross entropy against smoothed labels, mean over all cells."""
         s = self.model_settings
+        if s.swap_noise > 0 or self.control_noise is not None:  # rows drawn anew have features of their own
+            batch = {name: value for name, value in batch.items() if name != "features"}
         if s.swap_noise > 0:
             batch = {**batch, "values": swap_noise(batch["values"], s.swap_noise, s.swap_share)}
         if self.control_noise is not None:

@@ -87,7 +87,7 @@ class DeepInsight(nn.Module):
 
 
 def efficientnet_b3(pretrained: bool = False, weights: Path | None = None, name: str = EFFICIENTNET_B3) -> nn.Module:
-    """EfficientNet-B3 (noisy student) without its classifier, drop path 0.2, 1536 features.
+    """EfficientNet-B3 (noisy student) without its classifier, dropout 0.3 on its features, drop path 0.2, 1536 features.
 
     Args:
         pretrained: Fetch ImageNet weights.
@@ -97,7 +97,7 @@ def efficientnet_b3(pretrained: bool = False, weights: Path | None = None, name:
     import timm
 
     model: nn.Module = timm.create_model(
-        name, pretrained=pretrained and weights is None, num_classes=0, drop_path_rate=0.2
+        name, pretrained=pretrained and weights is None, num_classes=0, drop_rate=0.3, drop_path_rate=0.2
     )
     if weights is not None:
         _load_backbone(model, weights)

@@ -1,6 +1,7 @@
 """TabNet (Arik & Pfister 2019): decision steps that each look at a sparse choice of the features.
 
-The forward pass equals that of ``pytorch_tabnet`` for equal weights.
+The forward pass equals that of ``pytorch_tabnet`` for equal weights. Its net cannot be used as it is: it needs a group matrix of
+features squared, and normalises no batch that leaves one row over.
 """
 
 from __future__ import annotations
@@ -31,11 +32,14 @@ class GhostBatchNorm(nn.Module):
         self.norm = nn.BatchNorm1d(features, momentum=momentum)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, features)``, normalised chunk by chunk in training."""
+        """``(B, features)``, normalised chunk by chunk in training; a row left over joins the chunk before it."""
         if not self.training:
             out: Tensor = self.norm(x)
             return out
-        return torch.cat([self.norm(part) for part in x.chunk(math.ceil(len(x) / self.chunk))])
+        parts = list(x.chunk(math.ceil(len(x) / self.chunk)))
+        if len(parts) > 1 and len(parts[-1]) == 1:  # one row has no variance
+            parts[-2:] = [torch.cat(parts[-2:])]
+        return torch.cat([self.norm(part) for part in parts])
 
 
 class GLULayer(nn.Module):

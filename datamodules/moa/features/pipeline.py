@@ -182,6 +182,14 @@ class FeaturePipeline(nn.Module):
             )
         return self._run(self._table(values, time, dose, control, meta)).matrix().float()
 
+    @torch.no_grad()
+    def of_batch(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Features of a batch of the data module or of :meth:`encode`, on the pipeline's device."""
+        names = ("values", "time", "dose", "control", "meta")
+        device = self.get_buffer("recipe_utf8").device
+        features: Tensor = self(*(batch[name].to(device) if name in batch else None for name in names))
+        return features
+
     def encode(self, rows: Signatures, path: object = "the feature file") -> dict[str, Tensor]:
         """Tensors of :meth:`forward` for rows of a file, whose columns may stand in another order.
 

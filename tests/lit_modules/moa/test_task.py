@@ -137,3 +137,40 @@ def test_nets_that_miss_a_step_say_so(files: Path) -> None:
         MoaTask(DeepInsightModel(), Optim(), 1e-3, early)
     with pytest.raises(ValueError, match=r"model\.swap_noise must be"):
         LogisticModel(swap_noise=1.5)
+
+
+def test_features_of_fixed_rows_are_made_once_and_are_the_batches_own(
+    pair: tuple[MoaTask, MoaDataModule], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, data = pair
+    task.eval()
+    plain = data.read(np.arange(60))
+    with torch.no_grad():
+        expected = task(plain)
+    data.serve_features(task.features)
+    calls = []
+    monkeypatch.setattr(type(task.features), "forward", lambda self, *given: calls.append(given))
+    data.serve_features(task.features)  # from the cache folder
+    served = data.read(np.arange(60))
+    with torch.no_grad():
+        torch.testing.assert_close(task(served), expected, rtol=1e-5, atol=1e-6)
+        task.update_metrics(served)
+    assert calls == []
+    if task.model_settings.swap_noise > 0:  # rows that are drawn anew have features of their own
+        with pytest.raises((AttributeError, TypeError)):
+            task.compute_loss(served)
+        assert len(calls) == 1
+    del data._tensors["features"]
+    task.reset_metrics()
+
+
+def test_served_features_follow_the_pipeline(files: Path) -> None:
+    data = make(files, MoaData(features=("standard", "kmeans:genes=3")))
+    other = make(files, MoaData(features=("standard", "kmeans:genes=3")), fold=1)
+    served = []
+    for module in (data, other, data):
+        task = MoaTask(LogisticModel(), Optim(), 1e-3, module.statistics())
+        data.serve_features(task.features)
+        served.append(data.read(np.arange(20))["features"])
+    assert torch.equal(served[0], served[2])
+    assert not torch.equal(served[0], served[1])

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from lit_modules.nets.deep_insight import efficientnet_b3
 from lit_modules.nets.soft_ordering_cnn import SoftOrderingCNN
+from lit_modules.nets.tabnet import GhostBatchNorm
 from lit_modules.nets.tabular_mlp import Logistic, TabularMLP
 from lit_modules.nets.two_heads_resnet import TwoHeadsResNet
 
@@ -134,3 +136,28 @@ def test_soft_ordering_cnn_runs_and_learns() -> None:
     assert losses[-1] < 0.5 * losses[0]
     with pytest.raises(ValueError, match="must divide by 4"):
         SoftOrderingCNN(10, 3, length=6)
+
+
+@pytest.mark.parametrize(("rows", "chunks"), [(101, 10), (100, 10), (11, 1), (9, 1), (2, 1)])
+def test_a_row_left_over_joins_the_ghost_batch_before_it(rows: int, chunks: int) -> None:
+    torch.manual_seed(0)
+    norm = GhostBatchNorm(3, chunk=10).train()
+    x = torch.randn(rows, 3) * 5
+    seen = []
+    norm.norm.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+    out = norm(x)
+    assert len(out) == rows
+    assert len(seen) == chunks or rows == 11
+    assert min(seen) > 1
+    assert sum(seen) == rows
+    last = x[-seen[-1] :]
+    torch.testing.assert_close(out[-seen[-1] :], (last - last.mean(0)) / (last.var(0, unbiased=False) + 1e-5).sqrt())
+
+
+def test_efficientnet_b3_has_the_sources_dropout_before_its_head() -> None:
+    """drop_rate 0.3 and drop path 0.2 are geffnet's for B3; without timm's classifier the dropout is the head's own."""
+    with torch.device("meta"):
+        net = efficientnet_b3()
+    assert net.num_features == 1536
+    assert net.drop_rate == 0.3
+    assert sum("DropPath" in type(module).__name__ and module.drop_prob > 0 for module in net.modules()) > 10
