@@ -20,20 +20,29 @@ _RULES = {
 }
 
 
-def setting(default: Any = MISSING, *, names_run: bool = True, reads_rows: bool = False, **limits: float) -> Any:
+def setting(
+    default: Any = MISSING,
+    *,
+    names_run: bool = True,
+    reads_rows: bool = False,
+    at_prediction: bool = False,
+    **limits: float,
+) -> Any:
     """A dataclass field with what is known of it beyond its type.
 
     Args:
         default: Value where nothing is given.
         names_run: Whether another value makes another run; hardware, paths of derived files and display do not.
         reads_rows: Whether it changes how a raw row is read, so that prediction must read with the value of training.
+        at_prediction: Whether ``predict.py`` may be given another value than training's.
         limits: ``low`` and ``high`` (inclusive), ``above`` and ``below`` (exclusive) bounds of a number, or of each
             number of a tuple. None is always allowed where it is the default.
     """
     unknown = set(limits) - set(_RULES)
     if unknown:
         raise TypeError(f"setting() has no limit {min(unknown)!r}")
-    return field(default=default, metadata={"names_run": names_run, "reads_rows": reads_rows, "limits": limits})
+    known = {"names_run": names_run, "reads_rows": reads_rows, "at_prediction": at_prediction, "limits": limits}
+    return field(default=default, metadata=known)
 
 
 class Checked:

@@ -35,20 +35,20 @@ class MarsData(Checked):
 
     group: ClassVar[str] = "data"
 
-    m_bins: int = setting(256, low=2)
-    t_bins: int = setting(192, low=2)
-    min_mass: int = setting(0, low=0)
-    drop_helium: bool = True
+    m_bins: int = setting(256, low=2, reads_rows=True)
+    t_bins: int = setting(192, low=2, reads_rows=True)
+    min_mass: int = setting(0, low=0, reads_rows=True)
+    drop_helium: bool = setting(True, reads_rows=True)
     val_in_train: bool = True
     n_folds: int = setting(5, low=2)
     fold_seed: int = setting(42, low=0)
     folds_csv: Path | None = None
-    check_md5: bool = True
-    on_nan: Literal["error", "zero"] = "error"
-    negative_tolerance: float = setting(NEGATIVE_TOLERANCE, low=0)
+    check_md5: bool = setting(True, at_prediction=True)
+    on_nan: Literal["error", "zero"] = setting("error", at_prediction=True)
+    negative_tolerance: float = setting(NEGATIVE_TOLERANCE, low=0, at_prediction=True)
     threads: int = setting(2, low=0, names_run=False)
-    processes: int | None = setting(None, low=1, names_run=False)
-    cache_dir: Path | None = setting(None, names_run=False)
+    processes: int | None = setting(None, low=1, names_run=False, at_prediction=True)
+    cache_dir: Path | None = setting(None, names_run=False, at_prediction=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -38,10 +38,10 @@ class MoaData(Checked):
     n_folds: int = setting(5, low=2)
     fold_seed: int = setting(34, low=0)
     frequent_drug: int = setting(18, low=1)
-    features: tuple[str, ...] = ("rank_gauss", "one_hot")
-    feature_seed: int = setting(0, low=0)
-    transductive: bool = False
+    features: tuple[str, ...] = setting(("rank_gauss", "one_hot"), reads_rows=True)
+    feature_seed: int = setting(0, low=0, reads_rows=True)
+    transductive: bool = setting(False, reads_rows=True)
     keep_controls: bool = False
     targets: Literal["scored", "nonscored"] = "scored"
-    meta: Path | None = setting(None, names_run=False)
+    meta: Path | None = setting(None, names_run=False, reads_rows=True)
     cache_dir: Path | None = setting(None, names_run=False)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser
 
 from datamodules.banks.bank import Manifest
 from datamodules.errors import DataError
@@ -70,6 +72,34 @@ class Trained:
         known = {item.name for item in fields(kind) if item.metadata.get("names_run", True)}
         own = {name: values[f"data.{name}"] for name in known if f"data.{name}" in values}
         return kind(**{name: value for name, value in own.items() if not _is_path(kind, name)})
+
+    def reading(self, changes: Mapping[str, Any]) -> Any:
+        """The ``--data.*`` settings to read an input with: training's, and what prediction may change of them.
+
+        Args:
+            changes: By name, as the command line of ``predict.py`` gives them.
+
+        Raises:
+            DataError: A setting that is training's, or none, or a value that it cannot have.
+        """
+        kind = type(self.experiment.data)
+        known = {item.name: item.metadata for item in fields(kind)}
+        allowed = [name for name, about in known.items() if about.get("at_prediction")]
+        for name in changes:
+            if name not in allowed:
+                what = "is none of this experiment's settings"
+                if name in known:
+                    what = f"is training's, {getattr(self.data_settings, name)!r}"
+                may = ", ".join(f"--data.{other}" for other in allowed) or "none"
+                raise DataError(f"--data.{name} {what}; prediction may change {may}")
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(kind, "data")
+        try:
+            given = parser.parse_object({"data": dict(changes)}).data
+            return replace(self.data_settings, **{name: getattr(given, name) for name in changes})
+        except (ArgumentError, ValueError) as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise DataError(f"--data.{', --data.'.join(changes)}: {lines[-1]}") from None
 
     def manifest(self, **more: Any) -> Manifest:
         """Manifest of predictions of rows that nobody held out.

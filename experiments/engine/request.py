@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass
@@ -21,6 +21,7 @@ class Request:
         bank: Keep the predictions as a bank in the run directory too, for blending.
         batch_size: Rows that are predicted at a time.
         accelerator: auto takes a CUDA GPU where there is one.
+        data: Settings of the data that prediction may change, such as --data.check_md5 false; all others are training's.
     """
 
     run: Path
@@ -32,3 +33,4 @@ class Request:
     bank: bool = True
     batch_size: int = 4096
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    data: dict[str, Any] = field(default_factory=dict)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -319,3 +321,31 @@ def test_a_list_is_trained_predicted_blended_and_submitted(
         p = np.clip(np.mean([fold.predictions for fold in folds], axis=0, dtype=np.float64), 1e-4, 1 - 1e-4)
         logits += weight * np.log(p / (1 - p))
     np.testing.assert_allclose(written.to_numpy(), 1 / (1 + np.exp(-logits)), rtol=1e-5)
+
+
+def test_prediction_reads_as_training_did_and_changes_only_what_it_may(
+    folder: Path, run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(folder, tmp_path / "data"))
+    edited = data / "test_features" / "S0044.csv"
+    lines = edited.read_text().splitlines()
+    edited.write_text("\n".join([*lines[:5], f"{lines[5].rpartition(',')[0]},", *lines[6:]]) + "\n")  # md5 and a NaN
+    lenient = ["--data.check_md5", "false", "--data.on_nan", "zero"]
+
+    def predict_file(directory: RunDirectory, *more: str) -> str:
+        arguments = ["--run", str(directory.path), "--input", str(data), "--bank", "false", "--accelerator", "cpu"]
+        with contextlib.suppress(SystemExit):
+            predict.main([*arguments, "--submission", str(tmp_path / "out.csv"), *more])
+        return capsys.readouterr().err
+
+    assert "S0044.csv has md5" in predict_file(run)
+    assert "S0044.csv, row 6: intensity is absent" in predict_file(run, *lenient[:2])
+    assert "error" not in predict_file(run, *lenient)
+    loose = finished(mars_logistic.EXPERIMENT, flags(data, tmp_path / "runs", *lenient, "--train.figures", "false"))
+    assert "error" not in predict_file(loose)
+    assert len(pd.read_csv(tmp_path / "out.csv")) == 7
+    assert "--data.m_bins is training's, 32; prediction may change --data.check_md5" in predict_file(
+        run, "--data.m_bins", "64"
+    )
+    assert "--data.colour is none of this experiment's settings" in predict_file(run, "--data.colour", "red")
+    assert "--data.on_nan" in predict_file(run, "--data.on_nan", "perhaps")

@@ -14,6 +14,7 @@ import torch
 from datamodules.errors import DataError
 from datamodules.mars.render import rendered
 from datamodules.mars.rendering import Rendering
+from datamodules.mars.settings import MarsData
 from datamodules.mars.tables import UNKNOWN, Samples, read_metadata
 from datamodules.stores.store import Store
 from experiments.engine.inference import Trained
@@ -32,16 +33,16 @@ def predict(request: Request, trained: Trained) -> None:
         DataError: Files that cannot be used, or a template that asks for other rows or classes.
     """
     assert isinstance(trained.task, MarsTask)
+    settings = trained.reading(request.data)
     samples = find_samples(request.input)
-    is_run = (trained.run / "config.yaml").is_file()
     with ExitStack() as stack:
-        # rendering takes longer than predicting, and all folds and models of a data set share it
-        cache = (
-            trained.run.resolve().parents[3] / "cache"
-            if is_run
-            else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        )
-        store = rendered(samples, rendering_of(trained.task), cache)
+        cache = settings.cache_dir
+        if cache is None and (trained.run / "config.yaml").is_file():
+            # rendering takes longer than predicting, and all folds and models of a data set share it
+            cache = trained.run.resolve().parents[3] / "cache"
+        if cache is None:
+            cache = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        store = rendered(samples, rendering_of(trained.task, settings), cache, settings.check_md5, settings.processes)
         predict_input(request, trained, Images(request.input.stem, samples, store))
 
 
@@ -95,7 +96,7 @@ def find_samples(path: Path) -> Samples:
     )  # fmt: skip
 
 
-def rendering_of(task: MarsTask) -> Rendering:
-    """How the images were made that the task was trained on."""
+def rendering_of(task: MarsTask, settings: MarsData) -> Rendering:
+    """Images like those that the task was trained on, of files that are read with these settings."""
     m_bins, t_bins, min_mass, drop_helium = (int(value) for value in task.rendering)
-    return Rendering(m_bins, t_bins, min_mass, bool(drop_helium))
+    return Rendering(m_bins, t_bins, min_mass, bool(drop_helium), settings.on_nan, settings.negative_tolerance)

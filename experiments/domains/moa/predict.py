@@ -21,6 +21,7 @@ def predict(request: Request, trained: Trained) -> None:
     Raises:
         DataError: A file of another form than the checkpoint's, or a template with other rows or columns.
     """
+    trained.reading(request.data)  # the pipeline in the checkpoint reads rows, so that nothing may be changed
     predict_input(request, trained, SignatureRows(request, trained))
 
 
