@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from experiments.engine.declare import Experiment
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {"audit": "experiments.engine.audit:main"}
 """Further commands by name, ``module:function`` of the arguments that follow."""
 
 
