@@ -40,6 +40,70 @@ def statistics(real: Path | None = None, samples: int = 500, seed: int = 0, laye
     Console(width=30 + 14 * len(columns)).print(table)
 
 
+def compare(
+    real: Path,
+    family: str,
+    samples: int = 1000,
+    names: str = "*",
+    seed: int = 0,
+    layers: int | None = None,
+    figure: Path | None = None,
+) -> None:
+    """Let two judges try to tell made maps of a family from real ones, and say by what.
+
+    Half of the maps train a random forest on interpretable statistics and a small convolutional net on the maps; the others are judged.
+
+    Args:
+        real: Folder of real maps, a sub-folder for each family.
+        family: Family, such as curvevel_a.
+        samples: Real maps, and made ones, at most; drawn from all files.
+        names: Which files of real maps, as a pattern of their names such as "vmodel[6-9]", so that settings are not judged on what they were fitted to.
+        seed: Seed of the made maps and of the judges.
+        layers: Layers of the made Fault maps, where the real files are of one number (vel4_*.npy).
+        figure: PNG file of real and made maps side by side.
+    """
+    from fnmatch import fnmatch
+
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    from datamodules.gwi.files import find_files
+    from datamodules.gwi.generate import compare as judges
+    from datamodules.gwi.generate.families import generate_maps
+    from datamodules.gwi.schema import family_name
+
+    family = family_name(family)
+    files = [file for file in find_files(real) if file.family == family and fnmatch(file.name, names)]
+    there = sum(file.rows for file in files)
+    if min(there, samples) < 20:
+        raise DataError(
+            f"{real} has {there} maps of {family} in files named {names}; two judges need at least 20 of them"
+        )
+    rows = np.linspace(0, there - 1, min(samples, there)).astype(int)
+    maps = np.concatenate([np.asarray(file.maps()) for file in files])[rows]
+    made = generate_maps(family, seed, range(len(maps)), layers)
+    of_real, of_made = judges.statistics_of(maps), judges.statistics_of(made)
+    table = Table(
+        "judge",
+        "area under the curve",
+        "95 % interval",
+        "statistics that differ (real, made)",
+        title=f"{family}: {len(maps)} real, {len(made)} made maps, half of them judged",
+    )
+    for found in judges.compare(maps, made, seed):
+        by = (
+            f"{name} ({of_real[name].mean():.4g}, {of_made[name].mean():.4g})"
+            for name, lost in found.gives_away
+            if lost > 0.002
+        )
+        table.add_row(found.judge, f"{found.auc:.3f}", f"{found.low:.3f} to {found.high:.3f}", "\n".join(by))
+    Console(width=110).print(table)
+    if figure is not None:
+        judges.contact_sheet({f"{family}, real": maps[:30], f"{family}, made": made[:30]}).savefig(figure, dpi=110)
+        print(f"figure: {figure}")
+
+
 def verify(folder: Path) -> None:
     """Compare the checksums of all generated shards below a folder.
 
@@ -69,7 +133,12 @@ def unpack(source: Path, folder: Path, pattern: str = "*.zip") -> None:
     print(f"{folder}: {len(files)} files of {', '.join(sorted({file.parent.name for file in files}))}")
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"statistics": statistics, "unpack": unpack, "verify": verify}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "compare": compare,
+    "statistics": statistics,
+    "unpack": unpack,
+    "verify": verify,
+}
 
 
 def main(args: list[str] | None = None) -> None:

@@ -12,23 +12,26 @@ import numpy.typing as npt
 from datamodules.errors import DataError
 from datamodules.gwi.generate.faults import draw, faults_a, faults_b
 from datamodules.gwi.generate.layers import (
+    CURVE_KNOTS,
     Array,
     Ground,
     Rng,
     both_halves,
+    curved,
     distinct_integers,
     evenly_spaced,
-    grid,
+    fill,
     many_waves,
     single_wave,
     stick_breaking,
-    vel_curve,
 )
 from datamodules.gwi.generate.style import style_a, style_b
 from datamodules.gwi.schema import SIDE, family_name
 
 Maps = npt.NDArray[np.float32]
-_FAULT_BLUR = 2.5  # cells; 12 % of real FlatFault_A pixels lie between two plateaus
+_FAULT_BLUR = (
+    0.37  # cells, as weights of two rows of real interfaces show; a fifth of the cells is no whole number then
+)
 _FLAT = np.zeros(SIDE)
 
 
@@ -67,16 +70,16 @@ def generate_maps(family: str, seed: int, indices: Iterable[int], layers: int | 
 def _flat_vel(rng: Rng, ordered: bool) -> Array:
     n = int(rng.integers(3, 8))
     # the deepest layer may lie below the map, and with it the fastest velocity
-    return Ground(evenly_spaced(rng, n), _velocities(rng, n + 1, ordered), _FLAT).at(*grid())
+    return np.repeat(fill(evenly_spaced(rng, n), _velocities(rng, n + 1, ordered)), SIDE, axis=1)
 
 
 def _curve_vel(rng: Rng, ordered: bool) -> Array:
     n = int(rng.integers(3, 8))
     velocities = _velocities(rng, n + 1, ordered)
-    while True:  # a few draws in most cases: the deepest layer must show
-        ground = Ground(evenly_spaced(rng, n), velocities, vel_curve(rng))
-        if ground.all_visible():
-            return ground.at(*grid())
+    while True:  # a few draws in most cases: every layer must show
+        made = fill(curved(evenly_spaced(rng, n, CURVE_KNOTS)), velocities)
+        if np.isin(velocities, made).all():
+            return made
 
 
 def _velocities(rng: Rng, n: int, ordered: bool) -> Array:
@@ -86,14 +89,21 @@ def _velocities(rng: Rng, n: int, ordered: bool) -> Array:
 
 def _fault_a(rng: Rng, curve: Callable[[Rng], Array], layers: int | None) -> Array:
     layers = layers or int(rng.integers(2, 5))
-    ground = Ground(stick_breaking(rng, layers), both_halves(rng, layers), curve(rng), _FAULT_BLUR)
-    return draw(ground, faults_a(rng, ground))
+    ground = Ground(
+        stick_breaking(rng, layers) + rng.uniform(-0.5, 0.5), both_halves(rng, layers), curve(rng), _FAULT_BLUR
+    )
+    return draw(ground, faults_a(rng, ground), rng)
 
 
 def _fault_b(rng: Rng, curve: Callable[[Rng], Array], layers: int | None) -> Array:
     layers = layers or int(rng.integers(6, 9))
-    ground = Ground(stick_breaking(rng, layers), np.sort(distinct_integers(rng, layers)), curve(rng), _FAULT_BLUR)
-    return draw(ground, faults_b(rng))
+    ground = Ground(
+        stick_breaking(rng, layers) + rng.uniform(-0.5, 0.5),
+        np.sort(distinct_integers(rng, layers)),
+        curve(rng),
+        _FAULT_BLUR,
+    )
+    return draw(ground, faults_b(rng), rng)
 
 
 _FAULTED: dict[str, Callable[..., Array]] = {

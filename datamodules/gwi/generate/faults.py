@@ -6,12 +6,18 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtr
 
 from datamodules.gwi.generate.layers import Array, Ground, Rng, grid
 from datamodules.gwi.schema import SIDE
 
-_LINE_WIDTH = 1.5  # cells over which one side turns into the other
-_ONE_FAULT, _TWO_FAULTS = 0.72, 0.19  # shares of real FlatFault_A maps; the rest shows no fault
+_LINE_WIDTH = 0.6  # standard deviation, in cells, of where one side turns into the other
+_TRACE = 0.03  # share of the next layer's velocity that shows along a fault inside a layer, at most
+_TRACED = 0.25  # of the cells of such a line
+_REACH = 17.0  # cells downwards to the layer that shows
+_WALLS = (6.0, 67.0)  # upright ends of blocks, as most of real FlatFault_A have them; beyond nothing moved
+_HALF_MOVED = 0.4  # share of blocks with a sliver that shows the mean of what moved and what did not
+_ONE_SIDE, _BLOCK = 0.5, 0.42  # shares of real FlatFault_A maps, judged by eye; the rest shows no fault
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class Fault:
         throw: Cells by which the moved side lies deeper (above 0) or higher.
         side: 1 = the right side moved, -1 = the left one.
         tip: Depth at which the fault ends; above it nothing moved.
+        sliver: Cells beside the line that moved by half: they show the mean of both.
+        walls: Whether what moved ends at upright walls near both ends of the map.
     """
 
     column: float
@@ -31,17 +39,43 @@ class Fault:
     throw: float
     side: int
     tip: float = 0.0
+    sliver: float = 0.0
+    walls: bool = False
+
+    def across(self, x: Array, y: Array) -> Array:
+        """Distance from the line in cells, above 0 on the right."""
+        return np.asarray((x - self.column) * math.cos(self.dip) - (y - SIDE / 2) * math.sin(self.dip))
 
     def share(self, x: Array, y: Array) -> Array:
         """How much of a cell belongs to the moved side, 0 to 1."""
-        across = (x - self.column) * math.cos(self.dip) - (y - SIDE / 2) * math.sin(self.dip)
-        moved = np.clip(self.side * across / _LINE_WIDTH + 0.5, 0.0, 1.0)
-        return np.asarray(moved * np.clip((y - self.tip) / _LINE_WIDTH + 0.5, 0.0, 1.0))
+        across = self.side * self.across(x, y)
+        moved = ndtr(across / _LINE_WIDTH)
+        if self.sliver > 0:
+            moved = 0.5 * (moved + ndtr((across - self.sliver) / _LINE_WIDTH))
+        if self.walls:
+            moved = moved * ndtr(np.minimum(x - _WALLS[0], _WALLS[1] - x) / _LINE_WIDTH)
+        return np.asarray(moved * ndtr((y - self.tip) / _LINE_WIDTH))
 
 
-def draw(ground: Ground, faults: tuple[Fault, ...]) -> Array:
-    """The map ``(70, 70)``; a later fault also moves an earlier one."""
-    return _at(ground, faults, *grid())
+def draw(ground: Ground, faults: tuple[Fault, ...], rng: Rng | None = None) -> Array:
+    """The map ``(70, 70)``; a later fault also moves an earlier one.
+
+    Args:
+        ground: Layers before they broke.
+        faults: In the order in which they happened.
+        rng: Draws the faint traces that real maps show where a fault runs inside a layer; None leaves them out.
+    """
+    x, y = grid()
+    velocity = _at(ground, faults, x, y)
+    if rng is None:
+        return velocity
+    lines = [(np.abs(fault.across(x, y)) < 1.0) & (y > fault.tip) for fault in faults]
+    lines += [(np.abs(x - wall) < 1.5) & (y > 0) for wall in _WALLS]  # also where nothing moved
+    for line in lines:
+        shown = line & (rng.random(velocity.shape) < _TRACED)
+        share = _TRACE * 10.0 ** rng.uniform(-3.0, 0.0, velocity.shape)
+        velocity = velocity + np.where(shown, share * (_at(ground, faults, x, y + _REACH) - velocity), 0.0)
+    return velocity
 
 
 def _at(ground: Ground, faults: tuple[Fault, ...], x: Array, y: Array) -> Array:
@@ -56,20 +90,21 @@ def _at(ground: Ground, faults: tuple[Fault, ...], x: Array, y: Array) -> Array:
 
 
 def faults_a(rng: Rng, ground: Ground) -> tuple[Fault, ...]:
-    """FlatFault_A and CurveFault_A: one oblique fault, two that bound a moved block, or none; throws of 5 to 10 cells."""
+    """FlatFault_A and CurveFault_A: one oblique fault that moves a whole side or a block with upright ends, or none; throws of 5 to 10 cells."""
     kind = rng.random()
-    throw = rng.uniform(5.0, 10.0) * rng.choice([-1, 1])
-    # the shallowest interface is sometimes left whole
-    tip = float(ground.interfaces[0]) + 5.0 if rng.random() < 0.25 and len(ground.interfaces) > 1 else -SIDE
-    if kind < _ONE_FAULT:
-        column, dip = float(np.clip(rng.normal(SIDE / 2, 11.0), 9, 61)), _dip(rng, 28.0)
-        return (Fault(column, dip, throw, int(rng.choice([-1, 1])), tip),)
-    if kind > _ONE_FAULT + _TWO_FAULTS:
+    if kind > _ONE_SIDE + _BLOCK:
         return ()
-    left, width = rng.uniform(8, 32), rng.uniform(15, 30)
-    dip = abs(_dip(rng, 28.0))
-    # moved outside of the left line and moved back outside of the right one: only the block between keeps its depth
-    return (Fault(left, dip, throw, -1, tip), Fault(left + width, -dip, throw, 1, tip))
+    block = kind > _ONE_SIDE
+    throw = rng.uniform(5.0, 10.0) * (1 if block else rng.choice([-1, 1]))  # blocks are dropped
+    # the shallowest interface is sometimes left whole
+    whole = rng.random() < 0.25 and len(ground.interfaces) > 1
+    column, dip = float(np.clip(rng.normal(SIDE / 2, 14.0 if block else 11.0), 5, 65)), _dip(rng, 28.0)
+    return (
+        Fault(
+            column, dip, throw, int(rng.choice([-1, 1])), tip=float(ground.interfaces[0]) + 5.0 if whole else -SIDE,
+            sliver=rng.uniform(8.0, 16.0) if block and rng.random() < _HALF_MOVED else 0.0, walls=block,
+        ),
+    )  # fmt: skip
 
 
 def faults_b(rng: Rng) -> tuple[Fault, ...]:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.interpolate import BSpline
+from scipy.special import ndtr
 
 from datamodules.gwi.schema import SIDE, VMAX, VMIN
 
@@ -19,12 +22,12 @@ Rng = np.random.Generator
 
 _MIDDLE = 3000
 
-# Curves of real CurveVel_A maps: three waves over the line that grow towards its right end. Least squares on the
-# shared shape of the interfaces of 5707 maps explains 94 % of their variance with these.
-_CYCLES = np.array([0.97, 1.95, 2.99])
-_GROWTH = np.array([0.43, 1.39, 1.90])
-_SPREAD = np.array([2.2, 1.4, 1.45])
-_SINE_COSINE_CORRELATION = np.array([0.0, 0.0, -0.88])
+# A curved interface of CurveVel is a quadratic spline through eight depths. Its second derivative, as 4,924 real interfaces show it, is
+# constant between these columns, and the depths are free at those (the last, beyond the line, to within a cell).
+_BREAKS = (20.0, 30.0, 40.0, 50.0, 60.0)
+_KNOTS = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 77.0)
+CURVE_KNOTS = len(_KNOTS)
+"""Depths that make a curved interface."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Ground:
         interfaces: Depths in cells, ascending, ``(layers - 1,)``.
         velocities: m/s, ``(layers,)``.
         curve: Depth of an interface below its nominal one at every column, ``(70,)``.
-        blur: Cells over which a velocity changes into the next; 0 = from one cell to the next.
+        blur: Standard deviation in cells of the normal distribution by which a velocity changes into the next; 0 = from one cell to the next.
     """
 
     interfaces: Array
@@ -49,13 +52,8 @@ class Ground:
         value = np.full(np.broadcast_shapes(x.shape, y.shape), self.velocities[0])
         for interface, jump in zip(self.interfaces, np.diff(self.velocities), strict=True):
             below = depth - interface
-            value += jump * (np.clip(below / self.blur + 0.5, 0.0, 1.0) if self.blur > 0 else below >= 0)
+            value += jump * (ndtr(below / self.blur) if self.blur > 0 else below >= 0)
         return value
-
-    def all_visible(self) -> bool:
-        """Whether every layer fills a cell of the map."""
-        depth = np.arange(SIDE)[:, None] - self.curve
-        return bool(np.isin(np.arange(len(self.velocities)), np.searchsorted(self.interfaces, depth, "right")).all())
 
 
 def grid() -> tuple[Array, Array]:
@@ -64,11 +62,38 @@ def grid() -> tuple[Array, Array]:
     return cells[None, :], cells[:, None]
 
 
-def evenly_spaced(rng: Rng, n: int) -> Array:
-    """The n interfaces of the Vel families: the first in the middle of its layer, the next ones about 70 / n cells apart."""
+def evenly_spaced(rng: Rng, n: int, places: int = 1) -> Array:
+    """Depths of the n interfaces of the Vel families in cells, ``(n, places)``, at each place drawn for itself.
+
+    The first lies in the middle of its layer, anywhere from half to one and a half spacings of 70 / n cells deep, the next ones a
+    spacing below, a cell more or less.
+    """
     spacing = SIDE / n
-    steps = np.r_[rng.uniform(0.5, 1.5) * spacing, spacing + rng.uniform(-1.0, 1.0, n - 1)]
-    return np.asarray(np.round(np.cumsum(steps)))
+    steps = np.vstack([rng.uniform(0.5, 1.5, (1, places)) * spacing, spacing + rng.uniform(-1.0, 1.0, (n - 1, places))])
+    return np.asarray(np.cumsum(steps, axis=0))
+
+
+def curved(depths: Array) -> Array:
+    """Interfaces of CurveVel through eight depths each: ``(n, 8)`` to ``(n, 70)``, a depth for every column."""
+    return np.asarray(depths @ _spline().T)
+
+
+@lru_cache(maxsize=1)
+def _spline() -> Array:
+    """Depths at the knots to depths at the columns, ``(70, 8)``."""
+    ends = (_KNOTS[0],) * 3, (_KNOTS[-1],) * 3
+    knots = np.array([*ends[0], *_BREAKS, *ends[1]])
+    at_knots, at_columns = (
+        BSpline.design_matrix(np.asarray(x), knots, 2).toarray() for x in (_KNOTS, np.arange(SIDE, dtype=float))
+    )
+    return np.asarray(at_columns @ np.linalg.inv(at_knots))
+
+
+def fill(interfaces: Array, velocities: Array) -> Array:
+    """The map ``(70, columns)`` of layers between interfaces ``(n, columns)``; where they cross, the deeper layer shows."""
+    below = np.arange(SIDE)[:, None] >= np.round(interfaces)[:, None, :]
+    layer = np.where(below.any(0), len(below) - below[::-1].argmax(0), 0)
+    return np.asarray(velocities[layer])
 
 
 def stick_breaking(rng: Rng, layers: int) -> Array:
@@ -96,14 +121,8 @@ def both_halves(rng: Rng, layers: int) -> Array:
 
 
 def vel_curve(rng: Rng) -> Array:
-    """A curve of CurveVel, in cells: peak to peak 9 to 48 (5 to 95 %), larger towards the right end."""
-    x = np.arange(SIDE) / SIDE
-    sine = rng.normal(size=3)
-    rest = np.sqrt(1.0 - _SINE_COSINE_CORRELATION**2)
-    cosine = _SINE_COSINE_CORRELATION * sine + rest * rng.normal(size=3)
-    angle = 2.0 * math.pi * _CYCLES[:, None] * x
-    waves = sine[:, None] * np.sin(angle) + cosine[:, None] * np.cos(angle)
-    return np.asarray((_SPREAD[:, None] * np.exp(_GROWTH[:, None] * x) * waves).sum(0))
+    """One curve of CurveVel, in cells, for interfaces that are parallel to it."""
+    return curved(rng.uniform(-7.0, 7.0, (1, len(_KNOTS))))[0]
 
 
 def single_wave(rng: Rng) -> Array:

