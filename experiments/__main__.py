@@ -49,7 +49,7 @@ def list_experiments(pattern: str = "*") -> list[Experiment]:
     from experiments.engine.declare import load_experiment
 
     here = Path(__file__).parent
-    names = sorted(path.stem for path in here.glob("[a-z]*_*.py") if "\nEXPERIMENT = " in path.read_text())
+    names = sorted(path.stem for path in here.glob("[a-z]*_*.py") if "\nEXPERIMENT" in path.read_text())
     return [load_experiment(name) for name in names if fnmatch(name, pattern) or pattern in name]
 
 
