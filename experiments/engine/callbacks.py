@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import WandbLogger
 
 from experiments.engine import signals
@@ -57,7 +57,9 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Save after every so many optimiser steps, and when it is time to stop."""
         step = trainer.global_step
-        if step == self._seen:  # a micro-batch: the gradients so far would be lost
+        # after a micro-batch the gradients so far would be lost; before a validation Lightning would leave that out when it
+        # goes on from there
+        if step == self._seen or _validation_follows(trainer, batch_idx):
             return
         self._seen = step
         if self.every and step % self.every == 0 and step != self._saved_at:
@@ -67,9 +69,7 @@ class LastCheckpoint(Checkpoint):
             if step != self._saved_at:
                 self._saved_at = step
                 self.save(trainer)
-            raise signals.Stopped(
-                signum, f"{self.path} holds optimiser step {step}; the same command goes on from there"
-            )
+            raise self._stop(signum, step)
 
     def on_validation_batch_end(
         self,
@@ -85,8 +85,10 @@ class LastCheckpoint(Checkpoint):
             raise signals.Stopped(signum, f"the same command goes on from {self.path}, or starts where there is none")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after the epoch and its validation."""
+        """Save after the epoch and its validation, and stop there if it is time."""
         self.save(trainer)
+        if signum := self._agreed(trainer):
+            raise self._stop(signum, trainer.global_step)
 
     def save(self, trainer: Trainer) -> None:
         """Write the checkpoint; a collective call."""
@@ -100,10 +102,25 @@ class LastCheckpoint(Checkpoint):
         """The step of the newest checkpoint."""
         return {"saved_at": self._saved_at}
 
+    def _stop(self, signum: int, step: int) -> signals.Stopped:
+        return signals.Stopped(signum, f"{self.path} holds optimiser step {step}; the same command goes on from there")
+
     def _agreed(self, trainer: Trainer) -> int:
         """The signal that any process heard, the same on all."""
         heard = torch.tensor(signals.pending(), device=trainer.strategy.root_device)
         return int(trainer.strategy.reduce(heard, reduce_op="max")) if trainer.world_size > 1 else int(heard)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """The checkpoint of the best validation score, which a run remembers when its folder was moved in between."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the best score so far; Lightning forgets it where the folder is another."""
+        best = Path(state_dict["best_model_path"])
+        own = str(Path(str(self.dirpath)) / best.name) if state_dict["best_model_path"] else ""
+        paths = {"dirpath": self.dirpath, "best_model_path": own, "last_model_path": ""}
+        scores = {own: state_dict["best_model_score"]} if own else {}
+        super().load_state_dict({**state_dict, **paths, "kth_best_model_path": own, "best_k_models": scores})
 
 
 class OpenRecord(Callback):
@@ -193,3 +210,9 @@ class FigureWriter(Callback):
                 if isinstance(logger, WandbLogger):
                     logger.log_image(name, [figure], step=trainer.global_step)
             plt.close(figure)
+
+
+def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether Lightning validates right after a training batch."""
+    every = trainer.val_check_batch
+    return trainer.is_last_batch or (every is not None and (batch_idx + 1) % every == 0)

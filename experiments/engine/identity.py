@@ -81,5 +81,8 @@ class RunIdentity:
         """
         if saved.experiment != self.experiment:
             return f"experiment {saved.experiment!r}"
+        for name in ("seed", "fold"):
+            if getattr(saved, name) != getattr(self, name):
+                return f"{name} {getattr(saved, name)}"
         words = {"data": "other data", "training": "other training rows", "folds": "other folds"}
         return next((words[name] for name in words if getattr(saved, name) != getattr(self, name)), "")

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from lightning.pytorch.strategies import DDPStrategy
 
 from datamodules.errors import DataError
-from experiments.engine.callbacks import FigureWriter, LastCheckpoint, ProgressBar, Throughput
+from experiments.engine.callbacks import BestCheckpoint, FigureWriter, LastCheckpoint, ProgressBar, Throughput
 from experiments.engine.cli import Settings
 from experiments.engine.loggers import MetricsCsv, wandb_logger
 from experiments.engine.processes import check_launch, launcher
@@ -87,7 +87,7 @@ def _callbacks(settings: Settings, directory: RunDirectory, task: BaseTask, vali
         if loop.patience > 0:
             callbacks.append(EarlyStopping(task.monitor, mode=task.mode, patience=loop.patience))
         callbacks.append(
-            ModelCheckpoint(
+            BestCheckpoint(
                 directory.checkpoints,
                 filename="best",
                 monitor=task.monitor,

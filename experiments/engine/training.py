@@ -13,7 +13,6 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
@@ -22,7 +21,7 @@ from datamodules.base import BaseDataModule
 from datamodules.errors import DataError
 from datamodules.files import atomic_path, sha256_of
 from datamodules.folds import TRAIN, VALID
-from experiments.engine.callbacks import OpenRecord, Throughput
+from experiments.engine.callbacks import BestCheckpoint, OpenRecord, Throughput
 from experiments.engine.check import check
 from experiments.engine.cli import Settings
 from experiments.engine.data import prepare_data
@@ -307,7 +306,7 @@ def _open_record(
 
 
 def _close_record(directory: RunDirectory, trainer: Trainer, bank: PredictionBank | None, seconds: float) -> None:
-    best = next((c for c in trainer.callbacks if isinstance(c, ModelCheckpoint)), None)  # type: ignore[attr-defined]
+    best = next((c for c in trainer.callbacks if isinstance(c, BestCheckpoint)), None)  # type: ignore[attr-defined]
     throughput = next(c for c in trainer.callbacks if isinstance(c, Throughput))  # type: ignore[attr-defined]
     score = None if best is None or best.best_model_score is None else float(best.best_model_score)
     directory.update_record(

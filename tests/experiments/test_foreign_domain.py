@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -192,23 +194,45 @@ def test_a_domain_from_outside_goes_the_whole_way(lab: Path) -> None:
     assert np.isfinite(blended.iloc[:, 1]).all()
 
 
-def test_a_killed_run_goes_on(lab: Path) -> None:
-    quiet = ["--wandb", "disabled", "--train.progress", "false", "--accelerator", "cpu", "--variant", "long"]
-    first = run(lab, "lines_small.py", *quiet, "--epochs", "2", "--out", "short")
-    assert "run directory" in first
-    run(
-        lab,
+def test_a_stopped_run_goes_on(lab: Path) -> None:
+    words = [
         "lines_small.py",
-        *quiet,
-        "--epochs",
-        "2",
+        "--wandb",
+        "disabled",
+        "--train.progress",
+        "false",
+        "--accelerator",
+        "cpu",
         "--out",
-        "short",
-        "--resume",
-        "short/lines_small/long/seed0/fold0/checkpoints/last.ckpt",
-        "--seed",
-        "1",
+        "stopped",
+    ]
+    words += ["--train.checkpoint_every", "1", "--epochs", "2000"]
+    last = lab / "stopped" / "lines_small"
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": root, "XDG_CONFIG_HOME": str(lab / "config")}
+    with subprocess.Popen(
+        [sys.executable, *words], cwd=lab, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not list(last.glob("*/seed0/fold0/checkpoints/last.ckpt")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        error = process.communicate(timeout=60)[1]
+    assert process.returncode == 143
+    assert "stopped by SIGTERM" in error
+    assert "the same command goes on from there" in error
+    (run_json,) = last.glob("*/seed0/fold0/run.json")
+    assert read_json(run_json)["status"] == "stopped"
+    printed = run(
+        lab,
+        str(Path(root) / "experiments" / "predict.py"),
+        "--run",
+        str(run_json.parent),
+        "--input",
+        "test.csv",
+        code=1,
     )
+    assert "is not finished" in printed
 
 
 def test_code_that_a_checkpoint_names_is_not_run_unasked(lab: Path) -> None:
