@@ -54,7 +54,9 @@ def checkpoint_bank(run: RunDirectory, which: str, accelerator: str = "auto") ->
     bank = _predict(settings, accelerator, trained, data, PredictionBank(run.bank), twin)
     names = ("experiment", "seed", "fold", "demo", "hashes", "settings", "rows", "parameters", "published")
     kept = {name: record[name] for name in names if name in record}
-    twin.update_record(**kept, variant=settings.variant, parent=str(trained.checkpoint), bank=twin.bank.name)
+    twin.update_record(
+        **kept, status="running", variant=settings.variant, parent=str(trained.checkpoint), bank=twin.bank.name
+    )
     trained.experiment.domain.part("report")(FinishedRun(settings, twin, data, trained.task, bank, []))
     twin.update_record(status=FINISHED)
     print(f"run directory: {twin.path}")

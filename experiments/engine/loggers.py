@@ -120,7 +120,8 @@ class OneWandbRun(WandbLogger):
     @cached_property
     def _begun(self) -> bool:
         """Whether the run was begun by this start; the first look begins it."""
-        before = sorted((self._folder / "wandb").glob("offline-run-*")) if self._offline else []
+        for before in (self._folder / "wandb").glob("offline-run-*") if self._offline else ():
+            shutil.rmtree(before, ignore_errors=True)  # metrics.csv holds what they hold
         self._folder.mkdir(parents=True, exist_ok=True)
         write_json(self._id_file, {"id": self._id})
         run = WandbLogger.experiment.fget(self)  # type: ignore[attr-defined]
@@ -129,8 +130,6 @@ class OneWandbRun(WandbLogger):
                 step = int(row.pop("step"))
                 scores = {name: float(value) for name, value in row.items()}
                 run.log({**scores, "trainer/global_step": step}, step=step)
-            for folder in before:
-                shutil.rmtree(folder, ignore_errors=True)
         return True
 
     @property

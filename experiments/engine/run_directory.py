@@ -87,7 +87,14 @@ class RunDirectory:
     def record(self) -> dict[str, Any]:
         """``run.json``, empty before the run began."""
         path = self.path / "run.json"
-        return dict(read_json(path)) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        content = read_json(path)
+        if not isinstance(content, dict) or not isinstance(content.get("status"), str):
+            raise DataError(
+                f'{path} does not say the run\'s "status"; restore it, or start the run anew with --resume never'
+            )
+        return content
 
     def settings(self) -> dict[str, Any]:
         """``config.yaml``, empty before the run began.
