@@ -23,6 +23,9 @@ from torch.autograd.function import once_differentiable
 Backend = Literal["auto", "torch", "inductor", "numba"]
 HALO = 2
 _NEAR, _FAR = 4.0 / 3.0, 1.0 / 12.0
+COMPILER = "inductor"
+"""Backend of ``torch.compile`` for fused steps."""
+_FEWEST = 2  # maps of a fused batch: a dimension of one would be compiled for itself
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,11 @@ def propagate(alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, 
         wavelet: ``(samples,)``.
         shots: Geometry and backend.
     """
+    maps = len(alpha)
+    if shots.backend == "inductor" and maps < _FEWEST:
+        alpha, kappa, amplitude = (torch.cat([field] * _FEWEST) for field in (alpha, kappa, amplitude))
     seismograms: Tensor = _Propagation.apply(alpha, kappa, amplitude, wavelet, shots)
-    return seismograms
+    return seismograms[:maps]
 
 
 class _Propagation(torch.autograd.Function):
@@ -164,7 +170,11 @@ def _functional_step(older: Tensor, newer: Tensor, alpha: Tensor, of_newer: Tens
 
 @lru_cache(maxsize=1)
 def _fused_step() -> Callable[..., None]:
-    return torch.compile(_functional_step, dynamic=False)
+    """The step compiled once for all numbers of maps and all grids (again for one shot, and for another dtype).
+
+    With shapes fixed it was compiled for each batch, and after eight of them ran uncompiled without a word. As one graph it says so.
+    """
+    return torch.compile(_functional_step, dynamic=True, fullgraph=True, backend=COMPILER)
 
 
 class _Steps:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.errors import DataError
+from datamodules.gwi import propagation
 from datamodules.gwi.acquisition import OPENFWI, Acquisition
 from datamodules.gwi.propagation import Backend, has_numba
 from datamodules.gwi.simulator import Simulator, exact_mirror, mirror
@@ -261,3 +263,36 @@ def test_a_held_sponge_gives_the_same_gradient_of_the_map() -> None:
     torch.testing.assert_close(velocity.grad, both)
     assert slowest.grad is not None
     assert (slowest.grad != 0).all()
+
+
+def test_fused_steps_are_compiled_once_for_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward and gradient of 1 to 64 maps; with a shape compiled for each, all after the eighth ran step by step."""
+    compiled, called = [], []
+
+    def count(graph: torch.fx.GraphModule, inputs: list[object]) -> Callable[..., object]:
+        compiled.append(graph)
+
+        def run(*arguments: object) -> object:
+            called.append(1)
+            return graph(*arguments)
+
+        return run
+
+    monkeypatch.setattr(propagation, "COMPILER", count)
+    propagation._fused_step.cache_clear()
+    torch._dynamo.reset()
+    try:
+        small = Acquisition(sponge=3, samples=4, source_columns=(0, 3, 6))
+        fused, plain = Simulator(small, backend="inductor", segment=2), Simulator(small, backend="torch", segment=2)
+        for maps in (*range(1, 9), 17, 33, 63, 64):
+            velocity = torch.linspace(1500, 4500, maps * 64).view(maps, 8, 8).requires_grad_()
+            before = len(called)
+            shot = fused(velocity)
+            shot.square().sum().backward()
+            # forward, kept again, between, and the adjoint
+            assert len(called) - before == 4 + 4 + 2 + 4
+            np.testing.assert_allclose(shot.detach(), plain(velocity.detach()), rtol=1e-4, atol=1e-9)
+        assert len(compiled) == 1
+    finally:
+        propagation._fused_step.cache_clear()
+        torch._dynamo.reset()
