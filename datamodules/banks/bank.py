@@ -16,9 +16,11 @@ named by every bank that answers to it. Nothing here is ever pickled, and loadin
 from __future__ import annotations
 
 import hashlib
-import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from datamodules.errors import DataError
-from datamodules.files import atomic_path, read_json, write_json
+from datamodules.files import atomic_path, fsync, read_record, scratch_folder, write_json, writing
+from datamodules.stores.arrays import ArrayFile, ArraySpec, FileSums, open_array, sums_of
 
 FORMAT_VERSION = 1
+MANIFEST, INDEX = "manifest.json", "index.parquet"
 _CHUNK_BYTES = 64 * 2**20
+_REMEDY = "predict this bank again, or restore it"
 
 
 class BankError(DataError):
@@ -70,43 +75,129 @@ class Manifest:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass
+class _BankFile:
+    """The schema of a bank's ``manifest.json``; banks of version 0.1 have no checksums."""
+
+    format_version: int
+    manifest: Manifest
+    files: dict[str, FileSums] = field(default_factory=dict)
+
+
+Mark = tuple[int, int, int, int]
+_verified: set[tuple[Mark, tuple[int, ...]]] = set()
+"""Files, each with the checksums that this process has made or compared already."""
+
+
+def _mark(path: Path) -> Mark | None:
+    """What tells a file from another that takes its name: device, number, size and time of change."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class PredictionBank:
     """One opened bank folder.
+
+    Predictions and further arrays are checked when they are first asked for: a bank in another order, byte order or
+    dtype than :func:`write_bank` gives is converted, and the bytes must be those that were written.
 
     Attributes:
         path: The folder.
         manifest: What it says of itself.
+        files: Checksums of its files.
         index: Columns ``row_id``, ``fold`` and, where given, ``group``.
-        predictions: read-only memory map ``(rows, *shape)`` float32.
         scale: float64, broadcastable to ``shape``; ``predictions * scale`` are the judge's units.
+
+    Raises:
+        BankError: A file is missing, cut or damaged, or an entry is; names file and entry.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        if not (self.path / "manifest.json").is_file():
+        if not (self.path / MANIFEST).is_file():
             raise BankError(
-                f"{self.path} is not a prediction bank: it has no manifest.json; give a run directory or a bank folder"
+                f"{self.path} is not a prediction bank: it has no {MANIFEST}; give a run directory or a bank folder"
             )
-        content = read_json(self.path / "manifest.json")
-        if content.get("format_version") != FORMAT_VERSION:
-            raise BankError(
-                f"{self.path} is a bank of format {content.get('format_version')}, this program reads {FORMAT_VERSION}; predict it again"
-            )
-        self.manifest = Manifest(**content["manifest"])
-        self.index = pd.read_parquet(self.path / "index.parquet")
-        self.predictions = _open_array(self.path / "predictions.npy")
+        try:
+            content = read_record(self.path / MANIFEST, _BankFile, _REMEDY, ("format_version", FORMAT_VERSION))
+        except DataError as error:
+            raise BankError(str(error)) from None
+        self.manifest, self.files = content.manifest, content.files
+        self.index = self._read_index()
         scale = self.path / "scale.npy"
-        self.scale: npt.NDArray[np.float64] = np.load(scale, allow_pickle=False) if scale.exists() else np.ones(())
-        if len(self.index) != len(self.predictions):
+        self.scale: npt.NDArray[np.float64] = self._array(scale.name, np.float64) if scale.exists() else np.ones(())
+        header = self._open("predictions.npy", None)
+        if len(self.index) != len(header):
             raise BankError(
-                f"{self.path}: index.parquet has {len(self.index)} rows but predictions.npy has {len(self.predictions)}; predict it again"
+                f"{self.path}: {INDEX} has {len(self.index)} rows but predictions.npy has {len(header)}; {_REMEDY}"
             )
+        self._shape = tuple(header.shape[1:])
         _refuse_repeated(self.index["row_id"], str(self.path))
+
+    def _read_index(self) -> pd.DataFrame:
+        mark = self._verify(INDEX)
+        try:
+            index = pd.read_parquet(self.path / INDEX)
+        except (OSError, ValueError) as error:
+            raise BankError(f"{self.path / INDEX} cannot be read ({error}); {_REMEDY}") from None
+        self._refuse_exchanged(INDEX, mark)
+        for name in ("row_id", "fold"):
+            if name not in index.columns:
+                raise BankError(f"{self.path / INDEX} has no column {name!r}; {_REMEDY}")
+        return index
+
+    def _open(self, name: str, dtype: npt.DTypeLike | None) -> npt.NDArray[Any]:
+        try:
+            return open_array(self.path / name, dtype, _REMEDY)
+        except DataError as error:
+            raise BankError(str(error)) from None
+
+    def _array(self, name: str, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+        mark = self._verify(name)
+        array = self._open(name, dtype)
+        self._refuse_exchanged(name, mark)
+        return array
+
+    def _refuse_exchanged(self, name: str, mark: Mark | None) -> None:
+        if mark and mark != _mark(self.path / name):
+            raise BankError(f"{self.path} was exchanged for another bank while it was read; run again")
+
+    def verify(self) -> None:
+        """Read all files and compare their checksums; a bank of version 0.1 has none, its predictions must be finite.
+
+        Raises:
+            BankError: A file is missing, or not what was written.
+        """
+        for name, sums in self.files.items():
+            if damage := sums.damage(self.path / name):
+                raise BankError(f"{self.path / name} {damage}: it was damaged or changed since; {_REMEDY}")
+        step = max(1, _CHUNK_BYTES // max(1, 4 * int(np.prod(self.shape, dtype=np.int64))))
+        for start in range(0, 0 if self.files else len(self.index), step):
+            if not np.isfinite(self.predictions[start : start + step]).all():
+                raise BankError(f"{self.path / 'predictions.npy'} holds numbers that are not finite; {_REMEDY}")
+
+    def _verify(self, name: str) -> Mark | None:
+        path = self.path / name
+        mark = _mark(path) if name in self.files else None
+        known = mark and (mark, tuple(self.files[name].crc32))
+        if known and known not in _verified:
+            if damage := self.files[name].damage(path):
+                raise BankError(f"{path} {damage}: it was damaged or changed since; {_REMEDY}")
+            _verified.add(known)
+        return mark
+
+    @cached_property
+    def predictions(self) -> npt.NDArray[np.float32]:
+        """``(rows, *shape)`` float32, a read-only memory map of what :func:`write_bank` wrote."""
+        return self._array("predictions.npy")
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Trailing shape of one prediction."""
-        return tuple(self.predictions.shape[1:])
+        return self._shape
 
     @property
     def name(self) -> str:
@@ -116,7 +207,7 @@ class PredictionBank:
 
     def extra(self, name: str) -> npt.NDArray[np.float32]:
         """A further array with the same rows, such as ``confidence``."""
-        return _open_array(self.path / f"{name}.npy")
+        return self._array(f"{name}.npy")
 
     def truth(self) -> PredictionBank:
         """The bank of true values that this bank answers to.
@@ -133,16 +224,7 @@ class PredictionBank:
         return self.predictions[rows].astype(np.float64) * self.scale
 
 
-def _open_array(path: Path) -> npt.NDArray[np.float32]:
-    try:
-        result: npt.NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return result
-    except FileNotFoundError:
-        raise BankError(f"{path} is missing; predict this bank again") from None
-    except ValueError as error:
-        raise BankError(
-            f"{path} cannot be read ({error}); pickled arrays are refused, a cut file must be predicted again"
-        ) from None
+# --- Writing ------------------------------------------------------------------------------------------------------
 
 
 def write_bank(
@@ -169,56 +251,41 @@ def write_bank(
     if len(index) != len(predictions):
         raise BankError(f"{path}: {len(predictions)} predictions for {len(index)} row ids")
     _refuse_repeated(index["row_id"], str(path))
-    with atomic_path(path) as folder:
-        folder.mkdir()
-        _write_float32(folder / "predictions.npy", predictions, index)
-        for name, values in (extras or {}).items():
-            _write_float32(folder / f"{name}.npy", values, index)
-        if scale is not None:
-            np.save(folder / "scale.npy", np.asarray(scale, dtype=np.float64), allow_pickle=False)
-        index.reset_index(drop=True).to_parquet(folder / "index.parquet")
-        write_json(folder / "manifest.json", {"format_version": FORMAT_VERSION, "manifest": asdict(manifest)})
-    return PredictionBank(path)
+    with writing(path), scratch_folder(path) as parts:
+        writer = PartWriter(parts, 0, len(index))
+        arrays = {"predictions": predictions, **(extras or {})}
+        step = max(1, _CHUNK_BYTES // max(1, 4 * int(np.prod(predictions.shape[1:], dtype=np.int64))))
+        for start in range(0, max(1, len(index)), step):
+            chunk = {name: values[start : start + step] for name, values in arrays.items()}
+            writer.append(np.arange(start, start + len(chunk["predictions"])), chunk)
+        writer.close()
+        return merge_parts(parts, 1, path, index, manifest, scale)
 
 
-def _write_float32(path: Path, values: npt.NDArray[Any], index: pd.DataFrame) -> None:
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=values.shape)
-    row_bytes = max(1, 4 * int(np.prod(values.shape[1:], dtype=np.int64)))
-    step = max(1, _CHUNK_BYTES // row_bytes)
-    for start in range(0, len(values), step):
-        chunk = np.asarray(values[start : start + step], dtype=np.float32)
-        finite = np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)
-        if not finite.all():
-            row = start + int(np.argmin(finite))
-            raise BankError(
-                f"{path.stem} of row {index['row_id'].iloc[row]!r} are not finite ({int((~finite).sum())} such rows in this "
-                "chunk); the net diverged or its input was not finite"
-            )
-        out[start : start + len(chunk)] = chunk
-    out.flush()
+@dataclass
+class _Part:
+    """What one process says of its share of a bank."""
 
-
-def _refuse_repeated(row_ids: pd.Series, where: str) -> None:
-    repeated = row_ids.duplicated()
-    if repeated.any():
-        raise BankError(
-            f"{where}: row id {row_ids[repeated].iloc[0]!r} stands {int((row_ids == row_ids[repeated].iloc[0]).sum())} times"
-        )
+    shapes: dict[str, list[int]] = field(default_factory=dict)
+    not_finite: dict[str, list[int]] = field(default_factory=dict)  # first such row and how many, by array
 
 
 class PartWriter:
-    """One process's share of a bank, streamed to disk while it predicts, so that memory does not grow.
+    """One process's share of a bank, put where it belongs while it predicts, so that every number is written once.
+
+    All processes write into the same files, each its own rows; memory does not grow.
 
     Args:
-        folder: Parts folder shared by all ranks (made by whoever comes first).
+        folder: Folder that all processes share, see :func:`datamodules.files.scratch_folder`.
         rank: This process's number.
+        total: Rows of the whole bank.
     """
 
-    def __init__(self, folder: Path, rank: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._rank = folder, rank
-        self._files: dict[str, Any] = {}
-        self._shapes: dict[str, tuple[int, ...]] = {}
+    def __init__(self, folder: Path, rank: int, total: int) -> None:
+        self._folder, self._rank, self._total = folder, rank, total
+        self._files: dict[str, ArrayFile] = {}
+        self._rows: list[npt.NDArray[np.int64]] = []
+        self._part = _Part()
 
     def append(self, rows: npt.NDArray[np.int64], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Add predictions of some rows.
@@ -227,21 +294,35 @@ class PartWriter:
             rows: ``(batch,)`` positions in the list of expected row ids.
             arrays: ``predictions`` and any extras, each ``(batch, *shape)``.
         """
-        for name, values in {"rows": rows, **arrays}.items():
-            dtype = np.int64 if name == "rows" else np.float32
-            if name not in self._files:
-                self._files[name] = (self._folder / f"{self._rank}.{name}.bin.partial").open("wb")
-                self._shapes[name] = tuple(values.shape[1:])
-            self._files[name].write(np.ascontiguousarray(values, dtype=dtype).tobytes())
+        self._rows.append(rows)
+        breaks = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1), len(rows)]
+        with writing(self._folder):
+            for name, values in arrays.items():
+                if name not in self._files:
+                    self._part.shapes[name] = list(values.shape[1:])
+                    spec = ArraySpec(tuple(values.shape[1:]), "float32")
+                    self._files[name] = ArrayFile(self._folder / f"{name}.npy", spec, self._total)
+                numbers = np.asarray(values, dtype=np.float32)
+                self._note_not_finite(name, rows, numbers)
+                for start, stop in pairwise(breaks):
+                    if stop > start and rows[start] < self._total:
+                        self._files[name].write(numbers[start:stop], int(rows[start]))
+
+    def _note_not_finite(self, name: str, rows: npt.NDArray[np.int64], numbers: npt.NDArray[np.float32]) -> None:
+        finite = np.isfinite(numbers).reshape(len(rows), -1).all(axis=1)
+        if not finite.all():
+            first, count = self._part.not_finite.get(name, [int(rows[np.argmin(finite)]), 0])
+            self._part.not_finite[name] = [first, count + int((~finite).sum())]
 
     def close(self) -> None:
-        """Flush, and give the finished files their names."""
-        for name, file in self._files.items():
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-            Path(file.name).rename(self._folder / f"{self._rank}.{name}.bin")
-        write_json(self._folder / f"{self._rank}.json", {name: list(shape) for name, shape in self._shapes.items()})
+        """Wait until all is on the disk, and say which rows are there."""
+        with writing(self._folder):
+            for file in self._files.values():
+                file.sync()
+                file.close()
+            rows = np.concatenate(self._rows) if self._rows else np.empty(0, dtype=np.int64)
+            np.save(self._folder / f"{self._rank}.rows.npy", rows, allow_pickle=False)
+            write_json(self._folder / f"{self._rank}.json", asdict(self._part))
 
 
 def merge_parts(
@@ -252,10 +333,10 @@ def merge_parts(
     manifest: Manifest,
     scale: npt.NDArray[np.float64] | None = None,
 ) -> PredictionBank:
-    """Join the parts of all ranks into one bank that covers every expected row exactly once.
+    """Make what all ranks wrote one bank that covers every expected row exactly once; its arrays are moved, not copied.
 
     Args:
-        parts: Folder of :class:`PartWriter` files.
+        parts: Folder of :class:`PartWriter` files, on the same file system as ``path``.
         ranks: How many processes wrote.
         path: Bank folder to make.
         index: Every expected row (``row_id``, ``fold``, optionally ``group``), in the bank's order.
@@ -263,21 +344,44 @@ def merge_parts(
         scale: See :func:`write_bank`.
 
     Raises:
-        BankError: a row is missing or predicted twice, named by its id.
+        BankError: a row is missing, predicted twice or not finite, named by its id.
     """
-    arrays: dict[str, list[npt.NDArray[Any]]] = {}
+    _refuse_repeated(index["row_id"], str(path))
+    names: set[str] = set()
+    rows = []
     for rank in range(ranks):
         if not (parts / f"{rank}.json").is_file():
             raise BankError(f"{parts}: process {rank} of {ranks} left no finished part; predict again")
-        for name, shape in read_json(parts / f"{rank}.json").items():
-            dtype = np.int64 if name == "rows" else np.float32
-            flat = (
-                np.fromfile(parts / f"{rank}.{name}.bin", dtype=dtype)
-                if name == "rows"
-                else _map_flat(parts / f"{rank}.{name}.bin")
+        part = read_record(parts / f"{rank}.json", _Part, "predict again")
+        for name, (row, count) in part.not_finite.items():
+            raise BankError(
+                f"{name} of row {index['row_id'].iloc[row]!r} are not finite ({count} such rows); the net diverged or "
+                "its input was not finite"
             )
-            arrays.setdefault(name, []).append(flat.reshape(-1, *shape))
-    rows = np.concatenate(arrays.pop("rows")) if arrays else np.empty(0, dtype=np.int64)
+        names.update(part.shapes)
+        rows.append(np.load(parts / f"{rank}.rows.npy", allow_pickle=False))
+    _refuse_gaps(np.concatenate(rows), index, path)
+    with atomic_path(path) as folder:
+        folder.mkdir()
+        files = [f"{name}.npy" for name in sorted(names)]
+        for name in files:
+            shutil.move(parts / name, folder / name)
+        if scale is not None:
+            np.save(folder / "scale.npy", np.asarray(scale, dtype=np.float64), allow_pickle=False)
+            files.append("scale.npy")
+        index.reset_index(drop=True).to_parquet(folder / INDEX)
+        content = _BankFile(FORMAT_VERSION, manifest, sums_of(folder, [*files, INDEX]))
+        write_json(folder / MANIFEST, asdict(content))
+        fsync(folder)
+        for name, sums in content.files.items():
+            if mark := _mark(folder / name):
+                _verified.add((mark, tuple(sums.crc32)))
+        bank = PredictionBank(folder)  # before another process can put its own there
+    bank.path = Path(path)
+    return bank
+
+
+def _refuse_gaps(rows: npt.NDArray[np.int64], index: pd.DataFrame, path: Path) -> None:
     seen = np.bincount(rows, minlength=len(index))
     if len(seen) > len(index):
         raise BankError(f"{path}: row position {len(seen) - 1} was predicted but only {len(index)} rows were expected")
@@ -287,24 +391,14 @@ def merge_parts(
         raise BankError(
             f"{path}: row {index['row_id'].iloc[row]!r} {problem} ({int((seen == 0).sum())} rows missing, {int((seen > 1).sum())} repeated)"
         )
-    with atomic_path(parts / "joined") as joined:
-        joined.mkdir()
-        ordered = {name: _scatter(joined / f"{name}.npy", rows, pieces) for name, pieces in arrays.items()}
-        predictions = ordered.pop("predictions")
-        return write_bank(path, predictions, index, manifest, scale=scale, extras=ordered)
 
 
-def _map_flat(path: Path) -> npt.NDArray[np.float32]:
-    return np.memmap(path, dtype=np.float32, mode="r") if path.stat().st_size else np.empty(0, dtype=np.float32)
-
-
-def _scatter(path: Path, rows: npt.NDArray[np.int64], pieces: list[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(rows), *pieces[0].shape[1:]))
-    start = 0
-    for piece in pieces:
-        out[rows[start : start + len(piece)]] = piece
-        start += len(piece)
-    return out
+def _refuse_repeated(row_ids: pd.Series, where: str) -> None:
+    repeated = row_ids.duplicated()
+    if repeated.any():
+        raise BankError(
+            f"{where}: row id {row_ids[repeated].iloc[0]!r} stands {int((row_ids == row_ids[repeated].iloc[0]).sum())} times"
+        )
 
 
 def hash_ids(row_ids: Sequence[str] | pd.Series) -> str:

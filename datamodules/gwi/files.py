@@ -21,7 +21,7 @@ import numpy.typing as npt
 from datamodules.errors import DataError
 from datamodules.gwi.gathers import COMPACT_SAMPLES
 from datamodules.gwi.schema import N_RECEIVERS, N_SAMPLES, N_SHOTS, PLAUSIBLE, SIDE, family_name
-from datamodules.gwi.shards import GATHERS, MANIFEST, VELOCITY, read_manifest
+from datamodules.gwi.shards import GATHERS, VELOCITY, read_manifest
 
 _FULL = (N_SHOTS, N_SAMPLES, N_RECEIVERS)
 _COMPACT = (N_SHOTS, COMPACT_SAMPLES, N_RECEIVERS)
@@ -97,12 +97,9 @@ def _hidden(path: Path, root: Path) -> bool:
 
 
 def _shard(path: Path) -> MapFile:
-    key, sums = read_manifest(path)
-    for name in sums:
-        if not (path / name).is_file():
-            raise DataError(f"{path / name} is missing though {MANIFEST} names it; generate the shard again")
-    gathers = path / GATHERS if GATHERS in sums else None
-    return MapFile(family_name(key.family), path.name, path / VELOCITY, gathers, key.rows)
+    shard = read_manifest(path)
+    gathers = path / GATHERS if GATHERS in shard.names else None
+    return MapFile(family_name(shard.family), path.name, path / VELOCITY, gathers, shard.rows)
 
 
 def _pair(path: Path, root: Path) -> list[MapFile]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.errors import DataError
-from datamodules.files import atomic_path, read_json, sha256_of, write_json
+from datamodules.files import atomic_path, read_record, sha256_of, write_json
+from datamodules.stores.arrays import FileSums, sums_of
 
 GatherFormat = Literal["full", "compact", "none"]
 MANIFEST, VELOCITY, GATHERS = "manifest.json", "velocity.npy", "gathers.npy"
 _FORMAT_VERSION = 1
+_REMEDY = "delete the shard and generate it again"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,31 @@ class ShardKey:
         return f"shard-s{self.seed}-{self.first:08d}"
 
 
+@dataclass(frozen=True)
+class ShardManifest(ShardKey):
+    """The schema of a shard's ``manifest.json``.
+
+    Args:
+        version: Version of the format.
+        files: Checksums of the arrays.
+        sha256: The same in shards of version 0.1.
+    """
+
+    version: int = _FORMAT_VERSION
+    files: dict[str, FileSums] = field(default_factory=dict)
+    sha256: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> ShardKey:
+        """What the maps are a function of."""
+        return ShardKey(**{name: getattr(self, name) for name in ShardKey.__dataclass_fields__})
+
+    @property
+    def names(self) -> list[str]:
+        """Its array files."""
+        return [*(self.files or self.sha256)]
+
+
 def write_shard(root: Path, key: ShardKey, velocity: npt.NDArray[Any], gathers: npt.NDArray[Any] | None) -> Path:
     """Write one shard (without ``gathers`` only its maps) under its final name by one rename; returns that name."""
     path = root / key.family / key.folder
@@ -51,46 +78,40 @@ def write_shard(root: Path, key: ShardKey, velocity: npt.NDArray[Any], gathers: 
         np.save(work / VELOCITY, np.asarray(velocity, dtype=np.float32))
         if gathers is not None:
             np.save(work / GATHERS, gathers)
-        sums = {name: sha256_of(work / name) for name in (VELOCITY, GATHERS) if (work / name).is_file()}
-        write_json(work / MANIFEST, {"version": _FORMAT_VERSION, **asdict(key), "sha256": sums})
+        files = sums_of(work, sorted(file.name for file in work.glob("*.npy")))
+        write_json(work / MANIFEST, asdict(ShardManifest(**asdict(key), files=files)))
     return path
 
 
-def read_manifest(path: Path) -> tuple[ShardKey, dict[str, str]]:
-    """What a shard says of itself: its key and the checksums.
+def read_manifest(path: Path) -> ShardManifest:
+    """What a shard says of itself.
 
     Raises:
-        DataError: no manifest, of another version, or without an entry.
+        DataError: No manifest, of another version, an entry that is missing or wrong, or an array that is missing.
     """
     file = path / MANIFEST
     if not file.is_file():
         raise DataError(f"{path} has no {MANIFEST}; it is not a finished shard: generate it again or delete the folder")
-    content = read_json(file)
-    try:
-        if content["version"] != _FORMAT_VERSION:
-            raise DataError(
-                f"{file} has version {content['version']}, this program reads {_FORMAT_VERSION}; generate it again"
-            )
-        fields = {name: content[name] for name in ShardKey.__dataclass_fields__}
-        return ShardKey(**fields), dict(content["sha256"])
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{file} lacks the entry {error}; generate the shard again") from None
+    manifest = read_record(file, ShardManifest, _REMEDY, ("version", _FORMAT_VERSION))
+    for name in manifest.names:
+        if not (path / name).is_file():
+            raise DataError(f"{path / name} is missing though {MANIFEST} names it; {_REMEDY}")
+    return manifest
 
 
 def verify_shard(path: Path) -> None:
     """Read a whole shard and compare its checksums.
 
     Raises:
-        DataError: a file is missing or not what was written.
+        DataError: A file is missing or not what was written.
     """
-    _, sums = read_manifest(path)
-    for name, expected in sums.items():
-        if not (path / name).is_file():
-            raise DataError(f"{path / name} is missing; generate the shard again")
+    manifest = read_manifest(path)
+    for name, sums in manifest.files.items():
+        if damage := sums.damage(path / name):
+            raise DataError(f"{path / name} {damage}; {_REMEDY}")
+    for name, expected in manifest.sha256.items():
         if sha256_of(path / name) != expected:
-            raise DataError(
-                f"{path / name} has another checksum than its {MANIFEST}; delete the shard and generate it again"
-            )
+            raise DataError(f"{path / name} has another checksum than its {MANIFEST}; {_REMEDY}")
 
 
 def is_finished(root: Path, key: ShardKey) -> bool:
@@ -102,7 +123,7 @@ def is_finished(root: Path, key: ShardKey) -> bool:
     path = root / key.family / key.folder
     if not path.is_dir():
         return False
-    found, _ = read_manifest(path)
+    found = read_manifest(path).key
     if found != key:
         raise DataError(f"{path} holds a shard made with other settings ({found}); give another --out or --seed")
     return True

@@ -17,6 +17,7 @@ from datamodules.files import atomic_path
 from datamodules.gwi.files import MapFile
 from datamodules.gwi.gathers import compact, resize_time, zero_last_sample
 from datamodules.gwi.simulator import CENTRAL_SHOT, Simulator
+from datamodules.stores.arrays import open_array
 
 _AT_ONCE = 8
 _ASYMMETRIC_SHOT = 1  # tells a mirrored line
@@ -95,5 +96,4 @@ def _cached(
                     bar.update(len(maps))
             with atomic_path(path) as temporary, temporary.open("wb") as out:
                 np.save(out, np.concatenate(shot))
-    array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
-    return array
+    return open_array(path, remedy="delete it, it is simulated again")

@@ -14,8 +14,10 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from datamodules.batches import Rows
+from datamodules.errors import DataError
 from datamodules.files import atomic_path
 from datamodules.leap.schema import zero_weight_mask
+from datamodules.stores.arrays import read_arrays
 from datamodules.stores.store import Store
 
 VERSION = 1
@@ -25,6 +27,13 @@ _CONSTANT = (
 )
 _WEIGHT_FLOOR = 1e-15  # the judge's floor under the target std
 _RMS_FLOOR = 1e-8
+
+KINDS = {
+    **{f"{kind}_{name}": "f" for kind in ("profile", "scalar", "target") for name in ("mean", "std", "min", "max")},
+    **dict.fromkeys(("profile_total_mean", "profile_total_std", "target_weight", "target_shift", "target_rms"), "f"),
+    **dict.fromkeys(("profile_constant", "scalar_constant"), "b"),
+}
+"""The schema of a statistics file: its arrays and the kinds of their dtypes."""
 
 Array = npt.NDArray[np.float64]
 
@@ -81,8 +90,11 @@ def training_statistics(store: Store, rows: Rows, cache: Path) -> dict[str, npt.
             statistics = _derive(_moments(store, rows))
             with atomic_path(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **statistics)
-        with np.load(path, allow_pickle=False) as loaded:
-            return dict(loaded)
+        statistics = read_arrays(path, KINDS, "delete it, it is computed again")
+    for name, values in statistics.items():
+        if not name.endswith("constant") and not np.isfinite(values).all():
+            raise DataError(f"{path}: the array {name!r} is not finite: delete it, it is computed again")
+    return statistics
 
 
 def _moments(store: Store, rows: Rows) -> dict[str, Moments]:

@@ -1,4 +1,4 @@
-"""How a store is made: a plan, parallel workers, a journal of what is finished, and one rename at the end."""
+"""How a store is made: a plan, parallel workers, journals of what is finished, and one rename at the end."""
 
 from __future__ import annotations
 
@@ -12,47 +12,43 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from datamodules.errors import DataError
-from datamodules.stores.files import (
-    DISK_FULL,
+from datamodules.files import DISK_FULL, disk_full_sentence, fsync, read_record, write_json, writing
+from datamodules.stores.arrays import ArrayFile, ArraySpec, check_array_file, open_arrays
+from datamodules.stores.store import (
     FORMAT_VERSION,
-    JOURNAL,
     MANIFEST,
-    PLAN,
-    ArraySpec,
-    array_path,
-    check_array_file,
-    disk_full_as_sentence,
-    disk_full_sentence,
-    fsync,
-    gigabytes,
-    npy_header,
-    open_arrays,
-    remove_store_folder,
-    reserve,
-    specs_from_json,
-    specs_to_json,
-    write_json,
+    REMEDY,
+    RowSource,
+    Store,
+    StoreManifest,
+    Unit,
+    WrittenUnit,
+    key_hash,
 )
-from datamodules.stores.store import RowSource, Store, Unit, key_hash
 
 logger = logging.getLogger(__name__)
 
+PLAN, JOURNALS, LOCKS = "plan.json", "journal*.jsonl", "*.lock"
+Sums = dict[str, int]
 
-@dataclass
+
+@dataclass(frozen=True)
 class _Plan:
-    """What a partial store will hold; written once all files have their full size."""
+    """What a partial store will hold (the schema of its ``plan.json``); written once all files have their full size."""
 
+    format: int
     key: dict[str, Any]
-    specs: dict[str, ArraySpec]
+    arrays: dict[str, ArraySpec]
     units: list[Unit]
 
     @property
@@ -61,19 +57,7 @@ class _Plan:
 
     @property
     def total_bytes(self) -> int:
-        return self.rows * sum(spec.row_bytes for spec in self.specs.values())
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT_VERSION,
-            "key": self.key,
-            "arrays": specs_to_json(self.specs),
-            "units": [[unit.name, unit.start, unit.stop, unit.meta] for unit in self.units],
-        }
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> _Plan:
-        return cls(content["key"], specs_from_json(content["arrays"]), [Unit(*unit) for unit in content["units"]])
+        return self.rows * sum(spec.row_bytes for spec in self.arrays.values())
 
 
 def build_store(source: RowSource, directory: str | Path, processes: int | None = None, progress: bool = True) -> Store:
@@ -95,89 +79,220 @@ def build_store(source: RowSource, directory: str | Path, processes: int | None 
     Raises:
         DataError: Bad raw data (the sentence names the unit), a full disk, or a folder in the way.
     """
+    store = build_part(source, directory, 1, 1, processes, progress)
+    assert store is not None  # the only part there is
+    return store
+
+
+def build_part(
+    source: RowSource, directory: str | Path, part: int, parts: int, processes: int | None = None, progress: bool = True
+) -> Store | None:
+    """Convert one part of a source; whoever finds that all parts are there makes them a store.
+
+    Every part writes its rows where they belong in the arrays of one partial store, so that nothing is joined
+    afterwards and the bytes do not depend on the number of parts. Any part can die and be given again, to any process
+    that sees the same file system. The last one reads back what the others wrote, since it was perhaps on other
+    machines, and compares checksums; what does not agree it writes again.
+
+    Args:
+        source: What to convert, the same for all parts.
+        directory: Final folder of the store.
+        part: Which part, from 1 on.
+        parts: How many there are.
+        processes: Worker processes, see :func:`build_store`.
+        progress: Show a progress bar.
+
+    Returns:
+        The store, or None while other parts are missing.
+
+    Raises:
+        DataError: As :func:`build_store`.
+    """
     directory = Path(directory)
-    key = json.loads(json.dumps(source.key()))
-    if (store := _finished(directory, key)) is not None:
-        return store
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{directory}.lock")
+    builder = _Builder(source, directory, processes, progress)
+    with writing(directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        name = "journal" if parts == 1 else f"journal-{part}-of-{parts}"
+        while True:
+            with builder.alone():
+                if (store := builder.finished()) is not None:
+                    return store
+                plan = builder.plan()
+            try:
+                lock = _lock(builder.partial / f"{name}.lock")
+            except FileNotFoundError:  # another process finished the store meanwhile
+                continue
+            with lock:
+                with builder.alone():
+                    if (store := builder.finished()) is not None:
+                        return store
+                first, stop = ((k * len(plan.units)) // parts for k in (part - 1, part))
+                sums = builder.convert(plan, range(first, stop), builder.partial / f"{name}.jsonl")
+                with builder.alone():
+                    return builder.finished() or builder.finish(plan, sums)
+
+
+def _lock(path: Path) -> AbstractContextManager[Any]:
+    """A lock that this process holds until the context ends; says so where another process has to be waited for."""
+    if not path.parent.is_dir():  # the lock would make it
+        raise FileNotFoundError(path.parent)
+    lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout:
-        logger.info("another process is building %s: waiting for it", directory)
-        lock.acquire()
-    try:
-        if (store := _finished(directory, key)) is not None:
-            return store
-        with disk_full_as_sentence(directory):
-            _build(source, key, directory, processes, progress)
-        return Store.open(directory)
-    finally:
-        lock.release()
+        logger.info("another process works on %s: waiting for it", path.with_suffix(""))
+        return lock.acquire()
 
 
-def _finished(directory: Path, key: Mapping[str, Any]) -> Store | None:
-    """The store at ``directory`` if it was made from ``key``; None if nothing or an older store is there."""
-    if not directory.exists() or not any(directory.iterdir()):
-        return None
-    store = Store.open(directory)
-    return store if store.key == key else None
+class _Builder:
+    """Makes one store. What changes the partial store as a whole happens while :meth:`alone`."""
 
+    def __init__(self, source: RowSource, directory: Path, processes: int | None, progress: bool) -> None:
+        self.source, self.directory = source, directory
+        self.partial = directory.with_name(directory.name + ".partial")
+        self.processes, self.progress = processes, progress
+        self.key: dict[str, Any] = json.loads(json.dumps(source.key()))
 
-def _build(source: RowSource, key: dict[str, Any], directory: Path, processes: int | None, progress: bool) -> None:
-    """Make the store, or go on where a killed process stood. The caller holds the lock; see ``build_store``."""
-    partial = directory.with_name(directory.name + ".partial")
-    if (partial / MANIFEST).exists() and Store.open(partial).key == key:  # killed just before the rename
-        _publish(partial, directory)
-        return
-    plan = _resumable_plan(partial, key)
-    if plan is None:
-        remove_store_folder(partial)
-        plan = _allocate(source, key, partial)
-    done = _read_journal(partial / JOURNAL)
-    if done:
-        logger.info("going on with %s: %d of %d units are there", partial, len(done), len(plan.units))
-    checksums = _convert_units(source, plan, partial, done, processes, progress)
-    _seal(source, plan, checksums, partial)
-    _publish(partial, directory)
+    def alone(self) -> AbstractContextManager[Any]:
+        """A context in which no other process plans, seals or publishes this store."""
+        return _lock(Path(f"{self.directory}.lock"))
 
-
-def _resumable_plan(partial: Path, key: Mapping[str, Any]) -> _Plan | None:
-    try:
-        content = json.loads((partial / PLAN).read_text())
-        if content["format"] != FORMAT_VERSION or content["key"] != key:
+    def finished(self) -> Store | None:
+        """The store if it is there and was made from this source; None if nothing or an older store is there."""
+        if (self.partial / MANIFEST).exists() and Store.open(self.partial).key == self.key:
+            self._publish()  # the process that sealed it was killed just before
+        if not self.directory.exists() or not any(self.directory.iterdir()):
             return None
-        plan = _Plan.from_json(content)
-        for name, spec in plan.specs.items():
-            check_array_file(array_path(partial, name), spec, plan.rows)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return plan
+        store = Store.open(self.directory)
+        return store if store.key == self.key else None
 
+    def plan(self) -> _Plan:
+        """The plan of the partial store that is there, or a new one with all its files made."""
+        try:
+            plan = read_record(self.partial / PLAN, _Plan, REMEDY, ("format", FORMAT_VERSION))
+            if plan.key == self.key:
+                for name, spec in plan.arrays.items():
+                    check_array_file(self.partial / f"{name}.npy", spec, plan.rows, REMEDY)
+                return plan
+        except DataError:
+            pass
+        return self._allocate()
 
-def _allocate(source: RowSource, key: dict[str, Any], partial: Path) -> _Plan:
-    """Create all array files at full size, so that a disk that is too small says so now and not after hours."""
-    plan = _Plan(key, dict(source.arrays()), list(source.units()))
-    _check_units(plan.units)
-    partial.mkdir(parents=True, exist_ok=True)
-    try:
-        for name, spec in plan.specs.items():
-            with open(array_path(partial, name), "wb") as file:
-                header = npy_header(spec, plan.rows)
-                file.write(header)
-                file.flush()
-                reserve(file.fileno(), len(header) + plan.rows * spec.row_bytes)
-    except OSError as error:
-        free = shutil.disk_usage(partial).free
-        remove_store_folder(partial)
-        if error.errno in DISK_FULL:
+    def _allocate(self) -> _Plan:
+        """Create all array files at full size, so that a disk that is too small says so now and not after hours."""
+        remove_store_folder(self.partial)
+        plan = _Plan(FORMAT_VERSION, self.key, dict(self.source.arrays()), list(self.source.units()))
+        _check_units(plan.units)
+        self.partial.mkdir(parents=True)
+        try:
+            with open_arrays(self.partial, plan.arrays, plan.rows) as files:
+                for file in files.values():
+                    file.reserve()
+        except OSError as error:
+            free = shutil.disk_usage(self.partial).free
+            remove_store_folder(self.partial)
+            if error.errno not in DISK_FULL:
+                raise
             raise DataError(
-                f"disk full: the store {partial.with_suffix('')} needs {gigabytes(plan.total_bytes)} and its file "
-                f"system has {gigabytes(free)} free: make room or choose another destination"
+                f"the disk is full: the store {self.directory} needs {plan.total_bytes / 1e9:.2f} GB and its file system "
+                f"has {free / 1e9:.2f} GB free; make room or choose another destination"
             ) from error
-        raise
-    write_json(partial / PLAN, plan.to_json())
-    return plan
+        write_json(self.partial / PLAN, asdict(plan))
+        return plan
+
+    def convert(self, plan: _Plan, units: Sequence[int], journal: Path) -> dict[int, Sums]:
+        """Write the units that no journal has (and that are intact); returns the checksums of these units."""
+        from tqdm import tqdm
+
+        done = {index: sums for index, sums in self._journals().items() if index in units}
+        if done:
+            logger.info("going on with %s: %d of %d units are there", self.partial, len(done), len(units))
+        checksums = {}
+        total = sum(plan.units[index].stop - plan.units[index].start for index in units)
+        bar = tqdm(total=total, unit=" rows", unit_scale=True, desc="converting", disable=not self.progress)
+        with bar, open(journal, "a") as file:
+            if file.tell():
+                file.write("\n")  # after a kill the last line may be torn; the new ones must not be glued to it
+            for index, result, intact in self._results(plan, units, done):
+                checksums[index] = result
+                if not intact:
+                    file.write(json.dumps({"unit": index, "checksums": result}) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                bar.update(plan.units[index].stop - plan.units[index].start)
+        for name in plan.arrays:
+            fsync(self.partial / f"{name}.npy")
+        return checksums
+
+    def _journals(self) -> dict[int, Sums]:
+        """Checksums of the finished units of all parts by index; a torn last line is left out."""
+        done: dict[int, Sums] = {}
+        for path in sorted(self.partial.glob(JOURNALS)):
+            for line in path.read_text(errors="replace").splitlines():
+                try:
+                    entry = json.loads(line)
+                    done[int(entry["unit"])] = dict(entry["checksums"])
+                except (ValueError, KeyError, TypeError):
+                    continue
+        return done
+
+    def _results(self, plan: _Plan, units: Sequence[int], done: Mapping[int, Sums]) -> Iterator[tuple[int, Sums, bool]]:
+        processes = min(self.processes or _usable_cores(), len(units))
+        if processes <= 1:
+            with open_arrays(self.partial, plan.arrays) as files:
+                worker = _Worker(self.source, self.directory, files)
+                for index in units:
+                    yield index, *worker.convert(plan.units[index], done.get(index))
+            return
+        from multiprocessing import get_context
+
+        arguments = (self.source, self.directory, self.partial, plan.arrays)
+        pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker, initargs=arguments)
+        try:
+            futures = {pool.submit(_convert_unit, plan.units[index], done.get(index)): index for index in units}
+            for future in as_completed(futures):
+                yield futures.pop(future), *future.result()
+        except BrokenProcessPool as error:
+            raise DataError(
+                f"a worker process died while converting to {self.partial}: start again with fewer processes (what is "
+                "finished is kept) if memory ran out; a script of your own needs an 'if __name__ == \"__main__\":' guard"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def finish(self, plan: _Plan, sums: dict[int, Sums]) -> Store | None:
+        """Make the partial store a store if all its units are there; ``sums`` are those that this process knows."""
+        if len(sums) < len(plan.units):
+            found = self._journals()
+            if missing := len(plan.units) - len(found):
+                logger.info(
+                    "%s: other parts have %d of %d units to convert yet", self.partial, missing, len(plan.units)
+                )
+                return None
+            logger.info("all parts of %s are there: comparing checksums", self.partial)
+            sums = self.convert(plan, range(len(plan.units)), self.partial / "journal.jsonl")
+        self._seal(plan, [sums[index] for index in range(len(plan.units))])
+        self._publish()
+        return Store.open(self.directory)
+
+    def _seal(self, plan: _Plan, checksums: Sequence[Sums]) -> None:
+        """Write the manifest: where it is, the store is whole."""
+        layout = {name: asdict(spec) for name, spec in plan.arrays.items()}
+        units = [WrittenUnit(**vars(unit), checksums=sums) for unit, sums in zip(plan.units, checksums, strict=True)]
+        content = key_hash({"arrays": layout, "units": [[unit.stop, unit.checksums] for unit in units]})
+        created = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "numpy": np.__version__}
+        manifest = StoreManifest(FORMAT_VERSION, plan.rows, plan.arrays, plan.key, content, units, {}, created)
+        manifest.info.update(self.source.manifest(Store(self.partial, manifest).arrays))
+        write_json(self.partial / MANIFEST, asdict(manifest))
+
+    def _publish(self) -> None:
+        for path in _files_of_work(self.partial):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        fsync(self.partial)
+        if self.directory.exists():  # empty, or a store of other data: both were looked at in finished()
+            remove_store_folder(self.directory)
+        self.partial.rename(self.directory)
+        fsync(self.directory.parent)
 
 
 def _check_units(units: Sequence[Unit]) -> None:
@@ -188,115 +303,30 @@ def _check_units(units: Sequence[Unit]) -> None:
         position = unit.stop
 
 
-def _convert_units(
-    source: RowSource,
-    plan: _Plan,
-    partial: Path,
-    done: Mapping[int, dict[str, int]],
-    processes: int | None,
-    progress: bool,
-) -> list[dict[str, int]]:
-    """Write every unit that is not done (and intact); return the checksums of all, in order."""
-    from tqdm import tqdm
-
-    checksums: list[dict[str, int]] = [{} for _ in plan.units]
-    bar = tqdm(total=plan.rows, unit=" rows", unit_scale=True, desc="converting", disable=not progress)
-    with bar, open(partial / JOURNAL, "a") as journal:
-        if journal.tell():
-            journal.write("\n")  # after a kill the last line may be torn; the new ones must not be glued to it
-        for index, result, intact in _results(source, plan, partial, done, processes):
-            checksums[index] = result
-            if not intact:
-                journal.write(json.dumps({"unit": index, "checksums": result}) + "\n")
-                journal.flush()
-                os.fsync(journal.fileno())
-            bar.update(plan.units[index].stop - plan.units[index].start)
-    return checksums
-
-
-def _results(
-    source: RowSource, plan: _Plan, partial: Path, done: Mapping[int, dict[str, int]], processes: int | None
-) -> Iterator[tuple[int, dict[str, int], bool]]:
-    processes = min(processes or _usable_cores(), len(plan.units))
-    if processes <= 1:
-        with _Worker(source, plan.specs, partial) as worker:
-            for index, unit in enumerate(plan.units):
-                yield index, *worker.convert(unit, done.get(index))
-        return
-    from multiprocessing import get_context
-
-    pool = ProcessPoolExecutor(
-        processes, get_context("spawn"), initializer=_start_worker, initargs=(source, plan.specs, partial)
-    )
-    try:
-        futures = {pool.submit(_convert_unit, unit, done.get(i)): i for i, unit in enumerate(plan.units)}
-        for future in as_completed(futures):
-            yield futures.pop(future), *future.result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            f"a worker process died while converting to {partial}: start again with fewer processes (what is finished is "
-            "kept) if memory ran out; a script of your own needs an 'if __name__ == \"__main__\":' guard"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
 def _usable_cores() -> int:
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _seal(source: RowSource, plan: _Plan, checksums: Sequence[Mapping[str, int]], partial: Path) -> None:
-    """Push the arrays to the disk, then write the manifest: where it is, the store is whole."""
-    units = [
-        {"name": unit.name, "start": unit.start, "stop": unit.stop, "checksums": dict(sums), "meta": unit.meta}
-        for unit, sums in zip(plan.units, checksums, strict=True)
-    ]
-    manifest: dict[str, Any] = {
-        "format": FORMAT_VERSION,
-        "rows": plan.rows,
-        "arrays": specs_to_json(plan.specs),
-        "key": plan.key,
-        "hash": _content_hash(plan, checksums),
-        "created": {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "numpy": np.__version__},
-        "info": {},
-        "units": units,
-    }
-    manifest["info"] = source.manifest(Store(partial, manifest).arrays)
-    for name in plan.specs:
-        fsync(array_path(partial, name))
-    write_json(partial / MANIFEST, manifest)
+def _files_of_work(partial: Path) -> list[Path]:
+    """What a partial store holds beside arrays and manifest: plan, journals, locks, and halves of killed writes."""
+    patterns = (PLAN, JOURNALS, LOCKS, f".{PLAN}.*", f".{MANIFEST}.*")
+    return [path for pattern in patterns for path in partial.glob(pattern)]
 
 
-def _publish(partial: Path, directory: Path) -> None:
-    for name in (PLAN, JOURNAL):
-        (partial / name).unlink(missing_ok=True)
-    fsync(partial)
-    if directory.exists():  # empty, or a store of other data: both were looked at in _finished
-        remove_store_folder(directory)
-    partial.rename(directory)
-    fsync(directory.parent)
+def remove_store_folder(directory: Path) -> None:
+    """Delete a store or what is left of one, and nothing that is not part of a store.
 
-
-def _content_hash(plan: _Plan, checksums: Sequence[Mapping[str, int]]) -> str:
-    content = {
-        "arrays": specs_to_json(plan.specs),
-        "units": [[unit.stop, dict(sums)] for unit, sums in zip(plan.units, checksums, strict=True)],
-    }
-    return key_hash(content)
-
-
-def _read_journal(path: Path) -> dict[int, dict[str, int]]:
-    """Checksums of the finished units by index; a torn last line is left out."""
-    done: dict[int, dict[str, int]] = {}
-    if path.exists():
-        for line in path.read_text(errors="replace").splitlines():
-            try:
-                entry = json.loads(line)
-                done[entry["unit"]] = entry["checksums"]
-            except (ValueError, KeyError, TypeError):
-                continue
-    return done
+    Raises:
+        DataError: Something else lies in the folder.
+    """
+    if not directory.exists():
+        return
+    known = {*_files_of_work(directory), *directory.glob("*.npy"), directory / MANIFEST}
+    for path in directory.iterdir():
+        if path not in known:
+            raise DataError(f"{directory} holds {path.name}, which belongs to no store: move it away")
+    shutil.rmtree(directory)
 
 
 # --- Workers ------------------------------------------------------------------------------------------------------
@@ -305,53 +335,47 @@ def _read_journal(path: Path) -> dict[int, dict[str, int]]:
 class _Worker:
     """Writes units into the array files of a partial store."""
 
-    def __init__(self, source: RowSource, specs: dict[str, ArraySpec], partial: Path) -> None:
-        self.source, self.specs, self.partial = source, specs, partial
-        self._stack = ExitStack()
-        self.files = self._stack.enter_context(open_arrays(partial, specs, os.O_RDWR))
+    def __init__(self, source: RowSource, directory: Path, files: Mapping[str, ArrayFile]) -> None:
+        self.source, self.directory, self.files = source, directory, files
 
-    def __enter__(self) -> _Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def convert(self, unit: Unit, expected: Mapping[str, int] | None) -> tuple[dict[str, int], bool]:
-        """Checksums of the unit, and whether it was there already (``expected``, from the journal, still holds)."""
+    def convert(self, unit: Unit, expected: Sums | None) -> tuple[Sums, bool]:
+        """Checksums of the unit, and whether it was there already (``expected``, from a journal, still holds)."""
         try:
             if expected is not None and all(
                 file.checksum(unit.start, unit.stop) == expected.get(name) for name, file in self.files.items()
             ):
-                return dict(expected), True
+                return expected, True
             return self._write(unit), False
         except DataError as error:
             raise DataError(f"unit '{unit.name}': {error}") from error
         except Exception as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL:
-                raise DataError(disk_full_sentence(self.partial.with_suffix(""))) from error
+                raise DataError(disk_full_sentence(f"the store {self.directory}")) from error
             raise DataError(f"unit '{unit.name}': {type(error).__name__}: {error}") from error
 
-    def _write(self, unit: Unit) -> dict[str, int]:
-        sums = dict.fromkeys(self.specs, 0)
+    def _write(self, unit: Unit) -> Sums:
+        sums = dict.fromkeys(self.files, 0)
         row = unit.start
         for block in self.source.read(unit):
             rows = self._check_block(block, row, unit)
-            for name, spec in self.specs.items():
-                data = np.ascontiguousarray(block[name], spec.numpy_dtype).data.cast("B") if rows else b""
-                sums[name] = zlib.crc32(data, sums[name])  # while the block is in the cache
-                self.files[name].write(data, row)
+            for name, file in self.files.items():
+                data = np.ascontiguousarray(block[name], file.spec.numpy_dtype)
+                file.write(data, row)
+                sums[name] = zlib.crc32(
+                    data.view(np.uint8).data if data.size else b"", sums[name]
+                )  # while in the cache
             row += rows
         if row != unit.stop:
             raise DataError(f"gave {row - unit.start} rows, expected {unit.stop - unit.start}")
         return sums
 
-    def _check_block(self, block: Mapping[str, np.ndarray], row: int, unit: Unit) -> int:
-        if set(block) != set(self.specs):
-            raise DataError(f"gave the arrays {sorted(block)}, expected {sorted(self.specs)}")
+    def _check_block(self, block: Mapping[str, npt.NDArray[Any]], row: int, unit: Unit) -> int:
+        if set(block) != set(self.files):
+            raise DataError(f"gave the arrays {sorted(block)}, expected {sorted(self.files)}")
         rows = len(next(iter(block.values())))
-        for name, spec in self.specs.items():
-            if block[name].shape != (rows, *spec.shape):
-                raise DataError(f"array '{name}' has shape {block[name].shape}, expected {(rows, *spec.shape)}")
+        for name, file in self.files.items():
+            if block[name].shape != (rows, *file.spec.shape):
+                raise DataError(f"array '{name}' has shape {block[name].shape}, expected {(rows, *file.spec.shape)}")
         if row + rows > unit.stop:
             raise DataError(f"gave more than its {unit.stop - unit.start} rows")
         return rows
@@ -360,13 +384,15 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def _start_worker(source: RowSource, specs: dict[str, ArraySpec], partial: Path) -> None:
+def _start_worker(source: RowSource, directory: Path, partial: Path, specs: dict[str, ArraySpec]) -> None:
     import signal
 
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    _worker = _Worker(source, specs, partial)
+    _worker = _Worker(
+        source, directory, {name: ArrayFile(partial / f"{name}.npy", spec) for name, spec in specs.items()}
+    )
 
 
 def _exit_with_parent() -> None:
@@ -380,6 +406,6 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _convert_unit(unit: Unit, expected: Mapping[str, int] | None) -> tuple[dict[str, int], bool]:
+def _convert_unit(unit: Unit, expected: Sums | None) -> tuple[Sums, bool]:
     assert _worker is not None
     return _worker.convert(unit, expected)

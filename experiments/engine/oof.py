@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from datamodules.banks.bank import Manifest, PartWriter, PredictionBank, hash_ids, merge_parts, write_bank
+from datamodules.banks.bank import Manifest, PartWriter, PredictionBank, hash_ids, merge_parts
 from datamodules.base import BaseDataModule
 from datamodules.batches import Rows
+from datamodules.files import scratch_folder
 from datamodules.folds import VALID
 from lit_modules.base import BaseTask
 
@@ -22,7 +23,7 @@ _TRUTH_CHUNK = 65_536
 
 
 class PredictionWriter(Callback):
-    """Write what ``predict_step`` returns to this process's part files.
+    """Write what ``predict_step`` returns where it belongs in the bank to be.
 
     Args:
         parts: Folder that all processes share.
@@ -36,7 +37,7 @@ class PredictionWriter(Callback):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the part of this process."""
-        self._writer = PartWriter(self.parts, trainer.global_rank)
+        self._writer = PartWriter(self.parts, trainer.global_rank, len(self.rows))
 
     def on_predict_batch_end(
         self,
@@ -59,10 +60,7 @@ class PredictionWriter(Callback):
 
 
 def predict_rows(trainer: Trainer, task: LightningModule, data: BaseDataModule, rows: Rows, parts: Path) -> None:
-    """Predict rows on all processes into part files; the caller merges them on the first process."""
-    if trainer.is_global_zero:
-        shutil.rmtree(parts, ignore_errors=True)
-    trainer.strategy.barrier("parts")
+    """Predict rows on all processes into ``parts``, an empty folder; the caller merges them on the first process."""
     writer = PredictionWriter(parts, rows)
     trainer.callbacks.append(writer)  # type: ignore[attr-defined]
     try:
@@ -89,12 +87,15 @@ def predict_out_of_fold(
         The bank on the first process, None on the others.
     """
     rows = data.rows(VALID)
-    parts = path.with_name(".parts")
-    predict_rows(trainer, task, data, rows, parts)
-    if not trainer.is_global_zero:
-        return None
-    scale = task.bank_scale.double().cpu().numpy()
-    return merge_out_of_fold(parts, trainer.world_size, path, data, rows, manifest, scale, truth_root)
+    with ExitStack() as stack:
+        own = stack.enter_context(scratch_folder(path)) if trainer.is_global_zero else None
+        parts = trainer.strategy.broadcast(own)
+        assert parts is not None
+        predict_rows(trainer, task, data, rows, parts)
+        if own is None:
+            return None
+        scale = task.bank_scale.double().cpu().numpy()
+        return merge_out_of_fold(parts, trainer.world_size, path, data, rows, manifest, scale, truth_root)
 
 
 def merge_out_of_fold(
@@ -127,19 +128,17 @@ def merge_out_of_fold(
     digest = hashlib.sha256(key.encode() + scale.tobytes()).hexdigest()[:16]
     truth_path = truth_root / f"{manifest.domain}-{digest}"
     if not truth_path.is_dir():
-        truth = np.concatenate(
-            [
-                (data.truth(rows[i : i + _TRUTH_CHUNK]) / scale).astype(np.float32)
-                for i in range(0, len(rows), _TRUTH_CHUNK)
-            ]
-        )
         own = Manifest(
             kind="truth", domain=manifest.domain, metric=manifest.metric, folds=manifest.folds, targets=manifest.targets,
             groups=manifest.groups, convention=manifest.convention,
             hashes={name: manifest.hashes[name] for name in ("data", "folds")},
         )  # fmt: skip
-        write_bank(truth_path, truth, index, own, scale=scale)
+        with scratch_folder(truth_path) as truth:
+            writer = PartWriter(truth, 0, len(rows))
+            for start in range(0, len(rows), _TRUTH_CHUNK):
+                chunk = rows[start : start + _TRUTH_CHUNK]
+                writer.append(np.arange(start, start + len(chunk)), {"predictions": data.truth(chunk) / scale})
+            writer.close()
+            merge_parts(truth, 1, truth_path, index, own, scale)
     manifest.truth = os.path.relpath(truth_path, path)
-    bank = merge_parts(parts, processes, path, index, manifest, scale)
-    shutil.rmtree(parts, ignore_errors=True)
-    return bank
+    return merge_parts(parts, processes, path, index, manifest, scale)

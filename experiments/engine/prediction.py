@@ -88,7 +88,7 @@ def predict_input(request: Request, trained: Trained, source: PredictionInput) -
 def _predict(
     request: Request, trained: Trained, source: PredictionInput, target: Path, scratch: Path
 ) -> PredictionBank:
-    parts = PartWriter(scratch, 0)
+    parts = PartWriter(scratch, 0, source.rows)
     names: list[Text] = []
     rows = 0
     with tqdm(total=source.rows, unit=f" {source.unit}", unit_scale=True, desc="predicting") as bar:

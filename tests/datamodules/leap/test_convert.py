@@ -117,7 +117,7 @@ def test_processes_do_not_change_the_store(raw, tmp_path):
         build_store(RawSource(raw, COLUMNS, files_per_unit=5), tmp_path / str(n), n, progress=False) for n in (1, 2)
     ]
     assert stores[0].hash == stores[1].hash
-    assert stores[0].manifest["units"][0]["name"] == "0008-01-05-00000..0008-02-05-00000"
+    assert stores[0].manifest.units[0].name == "0008-01-05-00000..0008-02-05-00000"
     np.testing.assert_array_equal(stores[1].arrays["profiles"], expected(raw)[0])
 
 

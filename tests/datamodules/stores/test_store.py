@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from datamodules.errors import DataError
-from datamodules.stores.build import build_store
+from datamodules.stores.build import build_part, build_store
 from datamodules.stores.store import ArraySpec, Store, Unit
 
 REPOSITORY = Path(__file__).parents[3]
@@ -70,7 +70,7 @@ def test_a_store_holds_the_rows_of_its_source(tmp_path, processes):
     np.testing.assert_array_equal(store.arrays["row_id"], rows * 10)
     np.testing.assert_array_equal(store.arrays["odd"], rows % 2 == 1)
     assert store.info == {"odd_rows": 10}
-    assert [unit["meta"] for unit in store.manifest["units"]] == [{"piece": i} for i in range(4)]
+    assert [unit.meta for unit in store.manifest.units] == [{"piece": i} for i in range(4)]
     assert sorted(path.name for path in store.directory.iterdir()) == [
         "manifest.json",
         "odd.npy",
@@ -149,10 +149,11 @@ def test_the_error_of_a_unit_names_it_and_the_next_start_goes_on(tmp_path, proce
     store.verify()
 
 
-def start_builder(directory, log, units, delay, processes):
+def start_builder(directory, log, units, delay, processes, part="1, 1"):
     code = (
         "from tests.datamodules.stores.test_store import *\n"
-        f"build_store(Numbers(units={units}, log={str(log)!r}, delay={delay}), {str(directory)!r}, {processes}, False)"
+        f"source = Numbers(units={units}, log={str(log)!r}, delay={delay})\n"
+        f"build_part(source, {str(directory)!r}, {part}, {processes}, False)"
     )
     return subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY)
 
@@ -241,6 +242,61 @@ def test_two_processes_at_once_do_the_work_once(tmp_path):
     Store.open(store).verify()
 
 
+# --- In parts -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
+def test_parts_give_the_bytes_of_one(tmp_path, order):
+    whole = build_store(Numbers(units=8), tmp_path / "whole", 1, progress=False)
+    log = tmp_path / "log"
+    stores = [build_part(Numbers(units=8, log=log), tmp_path / "store", k, 3, 1, progress=False) for k in order]
+    assert stores[:2] == [None, None]
+    assert stores[2].hash == whole.hash
+    assert files_of(tmp_path / "store") == files_of(tmp_path / "whole")
+    assert sorted(read_log(log)) == [f"unit-{i}" for i in range(8)]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".lock") == ["log", "store", "whole"]
+    assert {path.suffix for path in (tmp_path / "store").iterdir()} == {".npy", ".json"}
+    stores[2].verify()
+
+
+def test_a_part_that_died_is_given_again(tmp_path):
+    log = tmp_path / "log"
+    build_part(Numbers(units=8, log=log), tmp_path / "store", 1, 2, 1, progress=False)
+    broken = Numbers(units=8, log=log, fail="unit-6", error=OSError("gone"))
+    with pytest.raises(DataError, match="unit-6"):
+        build_part(broken, tmp_path / "store", 2, 2, 1, progress=False)
+    assert build_part(Numbers(units=8, log=log), tmp_path / "store", 1, 2, 1, progress=False) is None
+    with pytest.raises(DataError, match="not a store"):
+        Store.open(tmp_path / "store.partial")
+    store = build_part(Numbers(units=8, log=log), tmp_path / "store", 2, 2, 1, progress=False)
+    store.verify()
+    assert sorted(read_log(log)) == sorted([f"unit-{i}" for i in range(8)] + ["unit-6"])
+
+
+def test_what_another_part_wrote_is_read_back_before_it_counts(tmp_path):
+    build_part(Numbers(units=8), tmp_path / "store", 1, 2, 1, progress=False)
+    with open(tmp_path / "store.partial" / "row_id.npy", "r+b") as file:
+        file.seek(128 + 12 * 8)
+        file.write(b"\xff")
+    build_part(Numbers(units=8), tmp_path / "store", 2, 2, 1, progress=False).verify()
+    whole = build_store(Numbers(units=8), tmp_path / "whole", 1, progress=False)
+    assert files_of(tmp_path / "store") == files_of(whole.directory)
+
+
+def test_parts_at_once_one_of_them_killed(tmp_path):
+    store, log = tmp_path / "store", tmp_path / "log"
+    parts = [start_builder(store, log, units=12, delay=0.1, processes=1, part=f"{k}, 4") for k in (1, 2, 3, 4)]
+    journal = tmp_path / "store.partial" / "journal-3-of-4.jsonl"
+    wait_until(lambda: journal.exists() and journal.read_text())
+    parts[2].send_signal(signal.SIGKILL)
+    assert [part.wait(60) for part in parts] == [0, 0, -signal.SIGKILL, 0]
+    assert not store.exists()
+    assert start_builder(store, log, units=12, delay=0, processes=1, part="3, 4").wait(60) == 0
+    whole = build_store(Numbers(units=12), tmp_path / "whole", 1, progress=False)
+    assert files_of(store) == files_of(whole.directory)
+    Store.open(store).verify()
+
+
 # --- Disk full ----------------------------------------------------------------------------------------------------
 
 
@@ -251,7 +307,7 @@ def full_disk(*_):
 def test_a_disk_too_small_is_noticed_before_any_work(tmp_path, monkeypatch):
     log = tmp_path / "log"
     monkeypatch.setattr(os, "posix_fallocate", full_disk)
-    with pytest.raises(DataError, match=r"disk full: the store .*store needs 0\.00 GB .* free: make room"):
+    with pytest.raises(DataError, match=r"the disk is full: the store .*store needs 0\.00 GB .* free; make room"):
         build_store(Numbers(log=log), tmp_path / "store", 1, progress=False)
     assert read_log(log) == []
     assert not (tmp_path / "store").exists()
@@ -267,7 +323,9 @@ def test_a_disk_that_fills_up_leaves_nothing_that_is_taken_for_whole(tmp_path, m
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", fills_up)
-        with pytest.raises(DataError, match=r"disk full while writing the store .*store: make room and start again"):
+        with pytest.raises(
+            DataError, match=r"the disk is full: the store .*store was not written; free some space and run again"
+        ):
             build_store(Numbers(), tmp_path / "store", 1, progress=False)
     assert not (tmp_path / "store").exists()
     log = tmp_path / "log"
@@ -277,14 +335,14 @@ def test_a_disk_that_fills_up_leaves_nothing_that_is_taken_for_whole(tmp_path, m
 
 def test_a_full_disk_in_a_worker_process_is_one_sentence(tmp_path):
     broken = Numbers(fail="unit-1", error=OSError(errno.ENOSPC, "No space left on device"))
-    with pytest.raises(DataError, match="disk full while writing the store"):
+    with pytest.raises(DataError, match="the disk is full: the store"):
         build_store(broken, tmp_path / "store", 2, progress=False)
     assert not (tmp_path / "store").exists()
 
 
 def test_a_disk_full_at_the_manifest_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(DataError, match="disk full"):
+    with pytest.raises(DataError, match="the disk is full"):
         build_store(Numbers(), tmp_path / "store", 1, progress=False)
     assert not (tmp_path / "store").exists()
 
@@ -313,6 +371,11 @@ def directory(tmp_path):
     return build_store(Numbers(), tmp_path / "store", 1, progress=False).directory
 
 
+def edit_manifest(directory, name, value):
+    content = json.loads((directory / "manifest.json").read_text())
+    (directory / "manifest.json").write_text(json.dumps(content | {name: value}))
+
+
 def test_verify_names_the_damaged_array_and_unit(directory):
     with open(directory / "row_id.npy", "r+b") as file:
         file.seek(128 + 12 * 8)
@@ -325,8 +388,11 @@ def test_verify_names_the_damaged_array_and_unit(directory):
     ("damage", "message"),
     [
         (lambda d: (d / "manifest.json").unlink(), "is not a store: it has no manifest.json"),
-        (lambda d: (d / "manifest.json").write_text("{"), "is not a store manifest"),
-        (lambda d: (d / "manifest.json").write_text('{"format": 99}'), "store format 99"),
+        (lambda d: (d / "manifest.json").write_text("{"), r"manifest\.json is not valid JSON"),
+        (lambda d: (d / "manifest.json").write_text('{"format": 99}'), "is of format 99, this program reads format 1"),
+        (lambda d: edit_manifest(d, "rows", "20"), "the entry 'rows' is not as expected"),
+        (lambda d: edit_manifest(d, "units", [{"name": "a"}]), r"the entry 'units\.0\.start' is missing"),
+        (lambda d: edit_manifest(d, "arrays", {"x": {"dtype": "float64"}}), r"the entry 'arrays\.x\.shape' is missing"),
         (lambda d: (d / "x.npy").unlink(), r"x\.npy is missing"),
         (lambda d: os.truncate(d / "x.npy", 700), r"x\.npy has 700 bytes, expected 1088 \(truncated\?\)"),
         (lambda d: os.truncate(d / "x.npy", 3), r"x\.npy has no valid header"),
