@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import time
 
 import numpy as np
 import pandas as pd
@@ -195,6 +196,7 @@ def test_a_bank_that_was_made_by_hand_is_read_right_in_any_order(tmp_path, dtype
 
 def write_often(path, values, times):
     for _ in range(times):
+        time.sleep(0.01)  # longer than the clock of the file system ticks
         write_bank(
             path,
             np.full((3, 2), values, np.float32),
