@@ -44,6 +44,9 @@ def export(request: Request) -> None:
         DataError: no usable checkpoint, a domain or a net that cannot be exported, or an output that cannot be written.
     """
     from datamodules.errors import DataError
+    from experiments.engine.run_directory import must_exist
+
+    must_exist(request.run)
     from experiments.engine.export import origin_of, write
     from experiments.engine.inference import load_task
     from experiments.engine.trainer import quiet_libraries
@@ -53,11 +56,8 @@ def export(request: Request) -> None:
     domain, name = trained.experiment.domain, trained.experiment.name
     if domain.export is None:
         raise DataError(f"{name} cannot be exported: the domain {domain.name!r} declares no export function")
-    if not trained.task.can_predict:
-        raise DataError(
-            f"{trained.checkpoint} cannot be exported: with its settings (attention over the batch) a row's "
-            "prediction depends on the rows beside it; train it with --model.attention_axis level"
-        )
+    if trained.task.cannot_predict:
+        raise DataError(f"{trained.checkpoint} cannot be exported: {trained.task.cannot_predict}")
     deployable = domain.part("export")(trained.task)
     write(deployable, request.output, request.format, origin_of(trained))
     print(f"{request.output}: {name}, checked against its own predictions on {deployable.rows} example rows")

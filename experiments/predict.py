@@ -17,6 +17,9 @@ def predict(request: Request) -> None:
     """Rebuild the task and hand over to its domain."""
     from dataclasses import replace
 
+    from experiments.engine.run_directory import must_exist
+
+    must_exist(request.run, request.input, request.template)  # before torch is imported
     from experiments.engine.inference import load_task
     from experiments.engine.trainer import quiet_libraries, resolve_hardware
 

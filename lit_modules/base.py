@@ -216,9 +216,9 @@ class BaseTask(LightningModule, ABC):
         return set()
 
     @property
-    def can_predict(self) -> bool:
-        """Whether a row's prediction is its own; what depends on the rows beside it gets no out-of-fold bank."""
-        return True
+    def cannot_predict(self) -> str:
+        """Why a row's prediction is not its own, and what to do; empty where it is. Without it there is no bank, no export."""
+        return ""
 
     def figures(self) -> dict[str, Figure]:
         """Pictures of the last validation, by file name."""

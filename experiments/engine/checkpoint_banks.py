@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from filelock import FileLock
 from lightning.pytorch import Trainer
 
 from datamodules.banks.bank import PredictionBank
@@ -51,6 +52,15 @@ def checkpoint_bank(run: RunDirectory, which: str, accelerator: str = "auto") ->
         raise DataError(
             f"the data of {run.path} have changed since it was trained; give back the old ones or train it again"
         )
+    twin.lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(twin.lock):
+        return _finish(trained, settings, accelerator, data, run, twin)
+
+
+def _finish(
+    trained: Trained, settings: Settings, accelerator: str, data: BaseDataModule, run: RunDirectory, twin: RunDirectory
+) -> RunDirectory:
+    record = run.record()
     bank = _predict(settings, accelerator, trained, data, PredictionBank(run.bank), twin)
     names = ("experiment", "seed", "fold", "demo", "hashes", "settings", "rows", "parameters", "published")
     kept = {name: record[name] for name in names if name in record}

@@ -149,7 +149,24 @@ def build_parser(experiment: Experiment, demo: bool = False) -> ArgumentParser:
     parser.set_defaults({name: getattr(experiment, name) for name in ("epochs", "batch_size", "lr", "seed")})
     if demo:
         parser.set_defaults(experiment.demo)
+    plain_help(parser, {f"--{name}": f" In a demo run: {value}." for name, value in experiment.demo.items()})
     return parser
+
+
+def plain_help(parser: ArgumentParser, more: Mapping[str, str] | None = None) -> None:
+    """Take the docstrings' markup out of ``--help``.
+
+    Args:
+        parser: With all its arguments.
+        more: What is said of some flags behind their own text.
+    """
+    for action in parser._actions:
+        if isinstance(action.help, str):
+            own = next((more[flag] for flag in action.option_strings if more and flag in more), "")
+            action.help = action.help.replace("``", "") + own
+    for group in parser._action_groups:
+        if isinstance(group.title, str):
+            group.title = group.title.replace("``", "")
 
 
 def _describe(experiment: Experiment) -> str:

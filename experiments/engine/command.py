@@ -34,10 +34,13 @@ def run_command(
     """
     from jsonargparse import ArgumentParser
 
+    from experiments.engine.cli import plain_help
+
     parser = ArgumentParser(prog=program, description=description, allow_abbrev=False)
     if positional is not None:
         parser.add_argument(positional, nargs="+", type=str, help="names")
     parser.add_class_arguments(kind, as_group=False, skip={positional} if positional else None)
+    plain_help(parser)
     arguments = parser.parse_args([renamed(word, aliases or {}) for word in (sys.argv[1:] if argv is None else argv)])
     try:
         request = kind(**arguments.as_dict())

@@ -124,6 +124,17 @@ class RunDirectory:
             self.path.rename(target)
 
 
+def must_exist(*paths: Path | None) -> None:
+    """Refuse paths that a command was given and that are not there; None and patterns are let through.
+
+    Raises:
+        DataError: The first of them.
+    """
+    for path in paths:
+        if path is not None and not any(sign in str(path) for sign in "*?[:") and not path.exists():
+            raise DataError(f"{path} does not exist")
+
+
 def provenance() -> dict[str, Any]:
     """What made this run: commit, versions, machine, time."""
     return {

@@ -331,8 +331,8 @@ def _predict_fold(
     task.load_state_dict(read_checkpoint(path)["state_dict"])
     if not data.has_validation:
         return None
-    if not task.can_predict:
-        print("no out-of-fold predictions: with these settings a row's prediction depends on the rows beside it")
+    if task.cannot_predict:
+        print(f"no out-of-fold predictions: {task.cannot_predict}")
         return None
     manifest = Manifest(
         kind="out_of_fold",

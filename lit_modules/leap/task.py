@@ -146,7 +146,7 @@ class LeapTask(BaseTask):
     def update_metrics(self, batch: Batch) -> Tensor:
         """Score a validation batch in physical units."""
         # the batch-axis quirk may be scored, as the source scored it, but predicts nothing
-        with nullcontext() if self.can_predict else batch_axis_evaluation(self.net):
+        with batch_axis_evaluation(self.net) if self.cannot_predict else nullcontext():
             output = self.outputs(batch)
         self.val_r2.update(self.physical(output.prediction[:, :N_TARGETS], batch), batch["targets"])
         return self.loss(output, self.truth(batch))
@@ -200,9 +200,14 @@ class LeapTask(BaseTask):
         return TARGET_GROUPS
 
     @property
-    def can_predict(self) -> bool:
-        """False where attention runs over the batch."""
-        return getattr(self.model_settings, "attention_axis", "level") == "level"
+    def cannot_predict(self) -> str:
+        """Attention over the batch makes a row's prediction depend on the rows beside it."""
+        if getattr(self.model_settings, "attention_axis", "level") == "level":
+            return ""
+        return (
+            "with its attention over the batch a row's prediction depends on the rows beside it; train it with "
+            "--model.attention_axis level"
+        )
 
     def figures(self) -> dict[str, Figure]:
         """R2 by level and variable of the last validation."""

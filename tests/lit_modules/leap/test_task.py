@@ -96,7 +96,7 @@ def test_predictions_do_not_depend_on_batch_mates(data: LeapDataModule) -> None:
 
 def test_batch_axis_attention_is_scored_but_not_predicted(data: LeapDataModule) -> None:
     own = task(data, BiLSTMAttention(hidden=4, layers=1, heads=2, attention_axis="batch")).eval()
-    assert not own.can_predict
+    assert own.cannot_predict
     assert own.update_metrics(batch_of(data, VALID)).isfinite()
     with pytest.raises(RuntimeError, match="refused"):
         own.predict_step(batch_of(data, VALID))
