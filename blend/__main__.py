@@ -1,4 +1,4 @@
-"""Command line of the blend: ``python -m blend search | compare | apply | show``.
+"""Command line of the blend: ``python -m blend search | compare | apply | show | verify``.
 
 Examples::
 
@@ -48,6 +48,9 @@ def build_parser() -> ArgumentParser:
     show = _command("explain weights, a study, banks, or the methods", banks=True)
     _add(show, Inputs)
     commands.add_subcommand("show", show)
+    verify = _command("read banks (and stores and shards) whole and compare their checksums", banks=False)
+    verify.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="bank, run, or any folder of them")
+    commands.add_subcommand("verify", verify)
     return parser
 
 
@@ -95,14 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(None if arguments is None else list(arguments))
     flags = parsed[parsed.command]
     try:
-        _run(parsed.command, flags)
+        return _run(parsed.command, flags)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
-def _run(command: str, flags: Any) -> None:
+def _run(command: str, flags: Any) -> int:
     def group(kind: type[Any]) -> Any:
         return kind(**{name: flags[name] for name in kind.__dataclass_fields__})
 
@@ -118,10 +120,15 @@ def _run(command: str, flags: Any) -> None:
         from blend.commands.apply import apply
 
         apply(flags.weights, flags.banks, flags.predictions, flags.out, flags.submission, flags.template, flags.groups)
+    elif command == "verify":
+        from datamodules.verify import report
+
+        return 1 if report(flags.paths) else 0
     else:
         from blend.commands.show import show
 
         show(flags.banks, group(Inputs))
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -57,3 +59,31 @@ def verify_folder(path: Path) -> None:
         verify_shard(path)
     else:
         Store.open(path).verify()
+
+
+def report(paths: Sequence[Path]) -> int:
+    """Verify, print a line for each folder, and return how many are damaged.
+
+    Raises:
+        DataError: As :func:`verify_all`.
+    """
+    damaged = 0
+    for folder, problem in verify_all(paths):
+        damaged += bool(problem)
+        print(f"damaged  {problem}" if problem else f"whole    {folder}")
+    return damaged
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; exit status 1 where something is damaged."""
+    parser = argparse.ArgumentParser(prog="python -m datamodules.verify", description=__doc__, allow_abbrev=False)
+    parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="bank, store, shard, or a folder of them")
+    try:
+        return 1 if report(parser.parse_args(arguments).paths) else 0
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

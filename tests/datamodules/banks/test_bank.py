@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from blend.__main__ import main as blend
 from datamodules.banks.bank import BankError, Manifest, PartWriter, PredictionBank, hash_ids, merge_parts, write_bank
 from datamodules.errors import DataError
 from datamodules.gwi.shards import ShardKey, write_shard
@@ -241,7 +242,7 @@ def test_every_prediction_is_written_once(tmp_path, monkeypatch):
 # --- The check of everything --------------------------------------------------------------------------------------
 
 
-def test_verify_finds_every_folder_and_names_the_damaged_one(tmp_path):
+def test_verify_finds_every_folder_and_names_the_damaged_one(tmp_path, capsys):
     good = write_bank(tmp_path / "runs" / "a" / "bank", VALUES, INDEX, MANIFEST)
     bad = write_bank(tmp_path / "runs" / "b" / "bank", VALUES, INDEX, MANIFEST)
     with (bad.path / "predictions.npy").open("r+b") as file:
@@ -252,6 +253,9 @@ def test_verify_finds_every_folder_and_names_the_damaged_one(tmp_path):
     assert found.keys() == {good.path, bad.path, shard}
     assert found[good.path] == found[shard] == ""
     assert "predictions.npy is not what was written" in found[bad.path]
+    assert blend(["verify", str(good.path)]) == 0
+    assert blend(["verify", str(tmp_path / "runs")]) == 1
+    assert f"damaged  {bad.path / 'predictions.npy'} is not what was written" in capsys.readouterr().out
     (shard / "manifest.json").write_text("{}")
     assert "manifest.json: the entry" in dict(verify_all([shard]))[shard]
     (tmp_path / "empty").mkdir()
