@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,15 +12,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 from filelock import FileLock
-from pyarrow import csv
 
 from datamodules.errors import DataError
 from datamodules.files import atomic_path, read_json, write_json
 from datamodules.mars.demo.fingerprints import CLASSES
 from datamodules.mars.demo.sample import synthesise
-from datamodules.mars.features import COLUMNS
+from datamodules.mars.features import write_run
 from datamodules.mars.tables import METADATA_COLUMNS
 
 GENERATOR_VERSION = 1
@@ -147,11 +144,4 @@ def _write_run(
 ) -> str:
     random = np.random.default_rng((seed, GENERATOR_VERSION, number))
     run = synthesise(labels.tolist(), bool(derivatized), random)
-    table = pa.table([run.time, run.mass, run.intensity.astype(np.int64)], names=list(COLUMNS))
-    text = pa.BufferOutputStream()
-    # the header of pyarrow's writer is quoted, the competition's is not
-    text.write((",".join(COLUMNS) + "\n").encode())
-    csv.write_csv(table, text, csv.WriteOptions(include_header=False))
-    content = text.getvalue().to_pybytes()
-    (folder / path).write_bytes(content)
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return write_run(folder / path, replace(run, intensity=run.intensity.astype(np.int64)))
