@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -289,6 +290,9 @@ def read_checkpoint(path: Any) -> dict[str, Any]:
         DataError: the file is missing, damaged, or not a checkpoint of this project.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch writes checksums and does not compare them
+            if damaged := archive.testzip():
+                raise ValueError(f"its entry {damaged} is damaged")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; give a checkpoint file or a run directory") from None

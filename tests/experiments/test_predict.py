@@ -162,7 +162,7 @@ def test_bad_inputs_are_refused(
 
     assert "does not exist" in refused(tmp_path / "norun", kaggle / "test.csv")
     assert "no checkpoint yet" in refused(tmp_path, kaggle / "test.csv")
-    assert "no such file" in refused(run_directory, tmp_path / "none.csv")
+    assert "does not exist" in refused(run_directory, tmp_path / "none.csv")
     missing = edit(kaggle / "test.csv", tmp_path / "m.csv", lambda f: f.drop(columns="state_t_5"))
     assert "state_t_5" in refused(run_directory, missing)
     assert "NaN or infinite" in refused(run_directory, edit(kaggle / "test.csv", tmp_path / "n.csv", poison))
