@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -36,6 +37,7 @@ _REFUSED = (
     errno.ENAMETOOLONG,
 )
 _SCRATCH = ".scratch"
+_SEAL = "checksum"
 
 
 def disk_full_sentence(what: str) -> str:
@@ -155,13 +157,25 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as indented JSON, atomically and flushed to the disk."""
+def write_json(path: Path, content: Any, sealed: bool = False) -> None:
+    """Write ``content`` as indented JSON, atomically and flushed to the disk.
+
+    Args:
+        path: The file.
+        content: Plain values.
+        sealed: Add a checksum of a mapping, which :func:`read_json` compares and takes out again.
+    """
+    if sealed:
+        content = {**content, _SEAL: _checksum(content)}
     with atomic_path(path) as temporary, temporary.open("w") as file:
         json.dump(content, file, indent=1, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _checksum(content: Any) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
 def sha256_of(path: Path) -> str:
@@ -174,10 +188,13 @@ def read_json(path: Path, remedy: str = "delete it or restore it") -> Any:
     """Read one JSON file.
 
     Raises:
-        DataError: The file is missing, empty, cut or not JSON; names the file and the line.
+        DataError: The file is missing, empty, cut or not JSON, or is not what was written; names the file and the line.
     """
     try:
-        return json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_text())
+        if isinstance(content, dict) and _SEAL in content and content.pop(_SEAL) != _checksum(content):
+            raise DataError(f"{path} was damaged or changed since it was written; {remedy}")
+        return content
     except json.JSONDecodeError as error:
         raise DataError(f"{path} is not valid JSON (line {error.lineno}): {error.msg}; {remedy}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -79,8 +79,17 @@ class FoldTable:
 
     @classmethod
     def read(cls, path: Path) -> FoldTable:
-        """Read a table that :meth:`write` wrote."""
-        frame = pd.read_csv(path, dtype=str)
+        """Read a table that :meth:`write` wrote.
+
+        Raises:
+            DataError: The file is missing, cut or damaged.
+        """
+        try:
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+            frame["key"]
+        except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{path} is not a fold table ({reason}); delete it or restore it") from None
         return cls(frame["key"].to_numpy(dtype=str), frame.drop(columns="key").to_numpy(dtype=str))
 
     @classmethod

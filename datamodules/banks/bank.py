@@ -371,7 +371,7 @@ def merge_parts(
             files.append("scale.npy")
         index.reset_index(drop=True).to_parquet(folder / INDEX)
         content = _BankFile(FORMAT_VERSION, manifest, sums_of(folder, [*files, INDEX]))
-        write_json(folder / MANIFEST, asdict(content))
+        write_json(folder / MANIFEST, asdict(content), sealed=True)
         fsync(folder)
         for name, sums in content.files.items():
             if mark := _mark(folder / name):

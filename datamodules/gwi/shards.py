@@ -79,7 +79,7 @@ def write_shard(root: Path, key: ShardKey, velocity: npt.NDArray[Any], gathers: 
         if gathers is not None:
             np.save(work / GATHERS, gathers)
         files = sums_of(work, sorted(file.name for file in work.glob("*.npy")))
-        write_json(work / MANIFEST, asdict(ShardManifest(**asdict(key), files=files)))
+        write_json(work / MANIFEST, asdict(ShardManifest(**asdict(key), files=files)), sealed=True)
     return path
 
 

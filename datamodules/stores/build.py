@@ -283,7 +283,7 @@ class _Builder:
         created = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "numpy": np.__version__}
         manifest = StoreManifest(FORMAT_VERSION, plan.rows, plan.arrays, plan.key, content, units, {}, created)
         manifest.info.update(self.source.manifest(Store(self.partial, manifest).arrays))
-        write_json(self.partial / MANIFEST, asdict(manifest))
+        write_json(self.partial / MANIFEST, asdict(manifest), sealed=True)
 
     def _publish(self) -> None:
         for path in _files_of_work(self.partial):

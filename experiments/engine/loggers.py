@@ -51,7 +51,7 @@ class MetricsCsv(Logger):
         """All rows, without the empty cells; a last line that a killed process left half written is none."""
         if not self.path.is_file():
             return []
-        with self.path.open(newline="") as file:
+        with self.path.open(newline="", errors="replace") as file:
             lines = list(csv.reader(line for line in file if line.endswith("\n")))
         names = lines[0] if lines else []
         whole = [line for line in lines[1:] if len(line) == len(names) and line[0].isdecimal()]

@@ -113,7 +113,7 @@ class RunDirectory:
 
     def update_record(self, **values: Any) -> None:
         """Change some entries of ``run.json``, atomically."""
-        write_json(self.path / "run.json", {**self.record(), **values})
+        write_json(self.path / "run.json", {**self.record(), **values}, sealed=True)
 
     def set_aside(self) -> None:
         """Rename the folder to the next free ``<name>.replaced-N``; nothing is deleted."""
