@@ -3,7 +3,8 @@
 ClimSim's raw files are CDF-5: a header that lists every variable with its type, shape and byte offset, then the values,
 big-endian. Reading such a file in one go and viewing the variables in it takes a quarter of the time that the netCDF
 library needs for the same 40 small reads (``benchmarks/leap_convert.py``). The header of every file is parsed; nothing
-is assumed about offsets. Files that use a record dimension are left to the netCDF library.
+is assumed about offsets. Files that use a record dimension are left to the netCDF library. Packed variables are
+unpacked by :func:`unpack`, which serves both.
 
 Source: the NetCDF classic format specification (Unidata, "File Format Specifications") with the CDF-5 extension of
 PnetCDF (64-bit sizes).
@@ -13,8 +14,10 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,13 +45,18 @@ class TruncatedError(ValueError):
     """A classic file that is shorter than its header says."""
 
 
+PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
+"""Attributes that say how stored numbers become values (CF conventions 2.5.1 and 8.1)."""
+
+
 @dataclass(frozen=True)
 class Variable:
-    """Where a variable lies in the file."""
+    """Where a variable lies in the file, and the attributes of :data:`PACKING` that it has."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
     offset: int
+    packing: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def read(path: str | Path) -> tuple[bytes, dict[str, Variable]]:
@@ -67,9 +75,32 @@ def read(path: str | Path) -> tuple[bytes, dict[str, Variable]]:
 
 
 def values(content: bytes, variable: Variable) -> np.ndarray:
-    """A read-only big-endian view ``variable.shape`` of the values, without a copy."""
+    """The values, ``variable.shape``: a read-only big-endian view without a copy, unless they are packed."""
     count = math.prod(variable.shape)
-    return np.frombuffer(content, variable.dtype, count, variable.offset).reshape(variable.shape)
+    stored = np.frombuffer(content, variable.dtype, count, variable.offset).reshape(variable.shape)
+    return unpack(stored, variable.packing) if variable.packing else stored
+
+
+def unpack(stored: np.ndarray, packing: Mapping[str, Any]) -> np.ndarray:
+    """Values from stored numbers: ``stored * scale_factor + add_offset`` in float64, NaN where none was recorded.
+
+    Args:
+        stored: As they stand in the file.
+        packing: The attributes of :data:`PACKING` that the variable has.
+    """
+    if stored.dtype.kind == "i" and _text(packing.get("_Unsigned", "")) == "true":
+        stored = stored.view(stored.dtype.str.replace("i", "u"))
+    values = stored.astype(np.float64)
+    values *= np.asarray(packing.get("scale_factor", 1), np.float64).reshape(-1)[0]
+    values += np.asarray(packing.get("add_offset", 0), np.float64).reshape(-1)[0]
+    for name in ("_FillValue", "missing_value"):
+        for missing in np.asarray(packing.get(name, [])).reshape(-1):
+            values[stored == missing.astype(stored.dtype)] = np.nan
+    return values
+
+
+def _text(attribute: Any) -> str:
+    return attribute if isinstance(attribute, str) else np.asarray(attribute).tobytes().decode(errors="replace")
 
 
 def parse_header(content: bytes) -> dict[str, Variable]:
@@ -101,7 +132,7 @@ class _Header:
     def variables(self) -> dict[str, Variable]:
         self._take(self.count_format)  # number of records
         lengths = [self._dimension() for _ in range(self._list(_DIMENSIONS))]
-        self._skip_attributes()
+        self._attributes()
         found = {}
         for _ in range(self._list(_VARIABLES)):
             name, variable = self._variable(lengths)
@@ -143,11 +174,17 @@ class _Header:
         self._name()
         return self._take(self.count_format)
 
-    def _skip_attributes(self) -> None:
+    def _attributes(self) -> dict[str, np.ndarray]:
+        """Those of :data:`PACKING`; all others are passed over."""
+        found = {}
         for _ in range(self._list(_ATTRIBUTES)):
-            self._name()
+            name = self._name()
             dtype = self._type()
-            self._skip(self._take(self.count_format) * dtype.itemsize)
+            count, start = self._take(self.count_format), self.position
+            self._skip(count * dtype.itemsize)
+            if name in PACKING:
+                found[name] = np.frombuffer(self.content, dtype, count, start)
+        return found
 
     def _variable(self, lengths: list[int]) -> tuple[str, Variable]:
         name = self._name()
@@ -155,7 +192,7 @@ class _Header:
         shape = tuple(lengths[self._take(self.count_format)] for _ in range(rank))
         if 0 in shape:  # length 0 in the header marks the record dimension
             raise UnsupportedError(f"'{name}' uses a record dimension")
-        self._skip_attributes()
+        packing = self._attributes()
         dtype = self._type()
         self._take(self.count_format)  # padded size, redundant (and wrong for large variables)
-        return name, Variable(dtype, shape, self._take(self.offset_format))
+        return name, Variable(dtype, shape, self._take(self.offset_format), packing)

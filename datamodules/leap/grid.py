@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.errors import DataError
-from datamodules.leap import cdf5
 from datamodules.leap.demo.climate import load_climate
 from datamodules.leap.demo.write import read_info
+from datamodules.leap.netcdf import read_variables
 from datamodules.leap.schema import GRID_COLUMNS
 
 _NAMES = ("lat", "lon")
@@ -43,28 +43,12 @@ def grid_coordinates(data_dir: Path, columns: int, grid_file: Path | None = None
 
 def _read(path: Path, columns: int) -> npt.NDArray[np.float64]:
     try:
-        content, variables = cdf5.read(path)
-        values = {name: cdf5.values(content, variables[name]) for name in _NAMES if name in variables}
-    except cdf5.UnsupportedError:
-        values = _read_with_netcdf(path)
-    except (OSError, cdf5.TruncatedError) as error:
-        raise DataError(f"cannot read the grid file {path}: {error}") from None
+        values = read_variables(path, _NAMES)
+    except DataError as error:
+        raise DataError(f"the grid file cannot be used: {error}; give a ClimSim grid-info file") from None
     for name in _NAMES:
-        if name not in values:
-            raise DataError(f"{path} has no variable '{name}': give a ClimSim grid-info file")
         if values[name].shape != (columns,):
             raise DataError(
                 f"{path} describes {values[name].size} grid columns but the data have {columns}: give their own grid file"
             )
     return np.stack([values[name] for name in _NAMES], axis=1).astype(np.float64)
-
-
-def _read_with_netcdf(path: Path) -> dict[str, npt.NDArray[np.float64]]:
-    import netCDF4
-
-    try:
-        with netCDF4.Dataset(path) as file:
-            file.set_auto_maskandscale(False)
-            return {name: file.variables[name][...] for name in _NAMES if name in file.variables}
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"cannot read the grid file {path}: {error}") from None

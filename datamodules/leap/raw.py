@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datamodules.errors import DataError, nearest_name
-from datamodules.leap import cdf5
+from datamodules.errors import DataError
 from datamodules.leap.calendar import stamp_to_step
+from datamodules.leap.netcdf import read_variables
 from datamodules.leap.schema import (
     FLUXES,
     GRID_COLUMNS,
@@ -173,46 +173,12 @@ def read_pair(pair: Pair, columns: int = GRID_COLUMNS, out: Rows | None = None) 
 
 def _read_variables(path: str | Path, names: Collection[str], columns: int) -> dict[str, np.ndarray]:
     """The named variables, checked: profiles (60, columns), others (columns,); possibly big-endian and read-only."""
-    try:
-        variables = _read_classic(path, names)
-    except cdf5.UnsupportedError:
-        variables = _read_with_netcdf(path, names)
-    except cdf5.TruncatedError as error:
-        raise DataError(f"{path} is truncated ({error}): fetch it again") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    variables = read_variables(path, names)
     _check_time(path, variables)
     for name in names:
         if name not in _CLOCK:
             _check_shape(path, name, variables[name], columns)
     return variables
-
-
-def _read_classic(path: str | Path, names: Collection[str]) -> dict[str, np.ndarray]:
-    content, header = cdf5.read(path)
-    _check_names(path, names, header)
-    return {name: cdf5.values(content, header[name]) for name in names}
-
-
-def _read_with_netcdf(path: str | Path, names: Collection[str]) -> dict[str, np.ndarray]:
-    """The same through the netCDF library, which knows the other formats (netCDF-4 on HDF5) as well."""
-    import netCDF4
-
-    try:
-        with netCDF4.Dataset(os.fspath(path)) as file:
-            file.set_auto_maskandscale(False)
-            _check_names(path, names, file.variables)
-            return {name: file.variables[name][...] for name in names}
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"{path} is not a netCDF file, or a damaged one ({error}): fetch it again") from error
-
-
-def _check_names(path: str | Path, names: Collection[str], present: Collection[str]) -> None:
-    for name in names:
-        if name not in present:
-            near = nearest_name(name, set(present).difference(names))
-            hint = f": the nearest name in it is '{near}'" if near else ""
-            raise DataError(f"{path} has no variable '{name}'{hint}")
 
 
 def _check_time(path: str | Path, variables: Mapping[str, np.ndarray]) -> None:

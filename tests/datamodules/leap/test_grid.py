@@ -48,8 +48,8 @@ def test_a_wrong_grid_file_is_named(tmp_path: Path) -> None:
         grid_coordinates(tmp_path, 8, write_grid(tmp_path / "grid.nc", 12))
     with pytest.raises(DataError, match="has no variable 'lon'"):
         grid_coordinates(tmp_path, 8, write_grid(tmp_path / "half.nc", 8, names=("lat",)))
-    with pytest.raises(DataError, match="cannot read the grid file"):
+    with pytest.raises(DataError, match="the grid file cannot be used: cannot read"):
         grid_coordinates(tmp_path, 8, tmp_path / "none.nc")
     (tmp_path / "text.nc").write_text("not a grid")
-    with pytest.raises(DataError, match="cannot read the grid file"):
+    with pytest.raises(DataError, match="the grid file cannot be used: cannot read"):
         grid_coordinates(tmp_path, 8, tmp_path / "text.nc")

@@ -7,6 +7,7 @@ import pytest
 
 from datamodules.errors import DataError
 from datamodules.leap import cdf5
+from datamodules.leap.netcdf import read_variables
 from datamodules.leap.raw import Rows, find_pairs, read_inputs, read_pair
 from datamodules.leap.schema import FLUXES, PROFILES, SCALARS, TARGET_GROUPS, TENDENCIES
 from tests.datamodules.leap.raw_files import CDF5, write_pair
@@ -96,6 +97,68 @@ def test_tendencies_are_differences_over_1200_seconds(tmp_path):
     rows = read_pair(pair, columns=6)
     assert rows.profiles[2, PROFILES.index("state_t"), 59] == 280.0
     assert rows.targets[2, TARGET_GROUPS["t"]][59] == (280.6 - 280.0) / 1200
+
+
+def pack(path, file_format, dtype="i2", fill=True, **attributes):
+    """The file again with ``state_t`` packed into integers, one value in it missing where ``fill``."""
+    with netCDF4.Dataset(path) as old:
+        variables = {name: (v.dtype, v.dimensions, np.asarray(v[...])) for name, v in old.variables.items()}
+        sizes = {name: len(d) for name, d in old.dimensions.items()}
+    with netCDF4.Dataset(path, "w", format=file_format) as new:
+        for name, size in sizes.items():
+            new.createDimension(name, size)
+        for name, (kind, dimensions, values) in variables.items():
+            packed = name == "state_t"
+            made = new.createVariable(
+                name, dtype if packed else kind, dimensions, fill_value=-99 if packed and fill else None
+            )
+            made.set_auto_maskandscale(False)
+            if packed:
+                for attribute, value in attributes.items():
+                    made.setncattr(attribute, value)
+                values = np.rint((values - 200) / 0.01).astype(dtype)
+                values[3, 1] = -99
+                values[4, 2] = -7
+            made[...] = values
+
+
+@pytest.mark.parametrize("file_format", [CDF5, "NETCDF3_CLASSIC", "NETCDF4"])
+@pytest.mark.parametrize(
+    ("fill", "attributes"),
+    [
+        (True, {"scale_factor": 0.01, "add_offset": 200.0}),
+        (False, {"scale_factor": 0.01}),
+        (False, {"add_offset": np.float32(200)}),
+        (True, {}),
+        (False, {"scale_factor": 0.01, "add_offset": 200.0, "missing_value": np.int16(-7)}),
+        (True, {"scale_factor": 0.01, "add_offset": 200.0, "_Unsigned": "false"}),
+    ],
+)
+def test_packed_variables_are_what_xarray_reads(tmp_path, file_format, fill, attributes):
+    xarray = pytest.importorskip("xarray")
+    pair = write_pair(tmp_path, STAMP)
+    pack(pair.mli, file_format, fill=fill, **attributes)
+    profiles, _ = read_inputs(pair.mli, 6)
+    with xarray.open_dataset(pair.mli) as data:
+        expected = data["state_t"].values
+    np.testing.assert_allclose(profiles[:, 0].T, expected, rtol=1e-6)
+    missing = int(fill) + ("missing_value" in attributes)
+    assert np.isnan(expected).sum() == np.isnan(profiles).sum() >= missing
+    assert np.isnan(read_pair(pair, 6).targets).sum() == np.isnan(expected).sum()
+
+
+def test_unsigned_bytes_are_what_xarray_reads(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    for file_format in ("NETCDF3_CLASSIC", "NETCDF4"):
+        path = tmp_path / f"{file_format}.nc"
+        with netCDF4.Dataset(path, "w", format=file_format) as file:
+            file.createDimension("ncol", 4)
+            made = file.createVariable("lat", "i1", ("ncol",))
+            made.set_auto_maskandscale(False)
+            made.setncatts({"_Unsigned": "true", "scale_factor": 0.5})
+            made[...] = np.array([-1, 0, 1, -128], "i1")
+        with xarray.open_dataset(path) as data:
+            np.testing.assert_array_equal(read_variables(path, ["lat"])["lat"], data["lat"].values)
 
 
 def test_memory_can_be_used_again(tmp_path):
