@@ -193,7 +193,9 @@ def read_json(path: Path, remedy: str = "delete it or restore it") -> Any:
     try:
         content = json.loads(Path(path).read_text())
         if isinstance(content, dict) and _SEAL in content and content.pop(_SEAL) != _checksum(content):
-            raise DataError(f"{path} was damaged or changed since it was written; {remedy}")
+            raise DataError(
+                f"{path} was damaged or changed since it was written; {remedy} (who changed it on purpose deletes its {_SEAL!r})"
+            )
         return content
     except json.JSONDecodeError as error:
         raise DataError(f"{path} is not valid JSON (line {error.lineno}): {error.msg}; {remedy}") from None

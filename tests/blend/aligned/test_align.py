@@ -37,6 +37,7 @@ def runs(written, tmp_path):
 def edit(folder: Path, **changes):
     path = folder / "manifest.json"
     content = json.loads(path.read_text())
+    content.pop("checksum", None)
     content["manifest"].update(changes)
     path.write_text(json.dumps(content))
 

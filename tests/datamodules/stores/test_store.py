@@ -373,6 +373,7 @@ def directory(tmp_path):
 
 def edit_manifest(directory, name, value):
     content = json.loads((directory / "manifest.json").read_text())
+    del content["checksum"]  # as whoever edits it on purpose must
     (directory / "manifest.json").write_text(json.dumps(content | {name: value}))
 
 
