@@ -49,6 +49,7 @@ class Request:
                 raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.augment <= 1:
             raise ValueError(f"--augment is a share in [0, 1], got {self.augment}")
+        parse_part(self.part)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

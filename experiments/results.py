@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from datamodules.errors import DataError
 from experiments.engine.command import run_command
 from experiments.tables.table import Request as Table
 
@@ -58,15 +59,13 @@ def make_tables(request: Request) -> None:
     """Make the tables of all files.
 
     Raises:
-        ValueError: a file with unknown keys, or no table of a wanted name.
+        DataError: a file with unknown keys, or no table of a wanted name.
     """
     plans = {file: read_plan(Path(file)) for file in request.files}
     known = {name for plan in plans.values() for name in plan}
     unknown = [name for name in request.only if name not in known]
     if unknown:
-        raise ValueError(
-            f"there is no table {unknown[0]!r} in {', '.join(request.files)}; there are {', '.join(known)}"
-        )
+        raise DataError(f"there is no table {unknown[0]!r} in {', '.join(request.files)}; there are {', '.join(known)}")
     for file, plan in plans.items():
         for name, values in plan.items():
             if not request.only or name in request.only:
@@ -77,28 +76,28 @@ def read_plan(path: Path) -> dict[str, dict[str, Any]]:
     """Settings of every table of a file, by name.
 
     Raises:
-        ValueError: the file is missing, no YAML, or has an unknown key.
+        DataError: the file is missing, no YAML, or has an unknown key.
     """
     import yaml
 
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; give a YAML file of tables")
+        raise DataError(f"{path} does not exist; give a YAML file of tables")
     try:
         content = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(content, dict) or not isinstance(content.get("tables"), dict):
-        raise ValueError(f"{path} has no mapping 'tables' of names to settings")
+        raise DataError(f"{path} has no mapping 'tables' of names to settings")
     if extra := set(content) - {"write", "common", "tables"}:
-        raise ValueError(f"{path}: unknown key {min(extra)!r}; there are write, common and tables")
+        raise DataError(f"{path}: unknown key {min(extra)!r}; there are write, common and tables")
     allowed = {item.name for item in fields(Table)} - {"name"} | {"prepare"}
     plan = {}
     for name, own in content["tables"].items():
         values = {"write": content.get("write")} | (content.get("common") or {}) | (own or {})
         if extra := set(values) - allowed:
-            raise ValueError(f"{path}: table {name} has the unknown key {min(extra)!r}")
+            raise DataError(f"{path}: table {name} has the unknown key {min(extra)!r}")
         if not values.get("experiments"):
-            raise ValueError(f"{path}: table {name} names no experiments")
+            raise DataError(f"{path}: table {name} names no experiments")
         plan[str(name)] = values
     return plan
 
@@ -126,8 +125,6 @@ def _make(file: str, name: str, values: dict[str, Any], request: Request) -> Non
 
 
 def _prepare(name: str, module: list[str]) -> None:
-    from datamodules.errors import DataError
-
     if subprocess.run([sys.executable, "-m", *map(str, module)], check=False).returncode != 0:
         raise DataError(f"table {name}: its data could not be prepared by python -m {' '.join(map(str, module))}")
 
