@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.engine.command import run_command
+from experiments.gwi_generate import parse_part
 
 _ON_A_GPU = 64  # maps at once: 0.2 GB of wavefields each
 
@@ -57,6 +58,7 @@ class Request:
             raise ValueError(f"--at_once must not be negative, got {self.at_once}")
         if self.most_per_family is not None and self.most_per_family < 1:
             raise ValueError(f"--most_per_family must be at least 1, got {self.most_per_family}")
+        parse_part(self.part)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -70,7 +72,6 @@ def refine(request: Request) -> None:
 
     from datamodules.gwi.refinement.descent import Descent
     from experiments.domains.gwi.refined_bank import Plan, report, work, write
-    from experiments.gwi_generate import parse_part
 
     part, parts = parse_part(request.part)
     torch.set_num_threads(request.threads or torch.get_num_threads())
