@@ -111,6 +111,19 @@ class LastCheckpoint(Checkpoint):
         return int(trainer.strategy.reduce(heard, reduce_op="max")) if trainer.world_size > 1 else int(heard)
 
 
+class ValidationLines(Callback):
+    """One line a validation, where there is no terminal to draw a bar on: a log file wants no thousand updates."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print where training stands."""
+        if not trainer.is_global_zero or not isinstance(pl_module, BaseTask):
+            return
+        scores = {name: float(trainer.callback_metrics[name]) for name in (pl_module.monitor, "val_loss")}
+        words = ", ".join(f"{name} {value:.5g}" for name, value in scores.items())
+        epoch = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+        print(f"{epoch}, optimiser step {trainer.global_step:,}: {words}", flush=True)
+
+
 class BestCheckpoint(ModelCheckpoint):
     """The checkpoint of the best validation score, which a run remembers when its folder was moved in between."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from datamodules.errors import DataError
 from experiments.engine.cli import Settings
 from experiments.engine.declare import load
-from experiments.engine.processes import check_launch
+from experiments.engine.processes import check_launch, is_first_process
 from experiments.engine.trainer import resolve_hardware
 from lit_modules.base import without_memory
 
@@ -31,7 +31,9 @@ def check(settings: Settings) -> None:
         raise DataError(
             f"--batch_size {daily.batch_size} must divide by --train.accumulate {settings.train.accumulate}"
         )
-    _, devices, _ = resolve_hardware(daily.accelerator, daily.devices, daily.precision)
+    kind, devices, _ = resolve_hardware(daily.accelerator, daily.devices, daily.precision)
+    if kind == "cpu" and devices > 1 and daily.accelerator == "auto" and is_first_process():
+        print(f"--devices {devices}: no GPU is visible, so {devices} CPU processes share the work")
     check_launch(devices, daily.num_nodes)
     load(settings.experiment.domain.datamodule).check_settings(settings.data)
     check_net(settings)

@@ -45,7 +45,7 @@ class Domain:
         report: Function ``(RunReport) -> None`` that prints tables and writes figures after a run.
         predict: Function ``(request, trained) -> None`` that predicts an input (``experiments/predict.py``).
         metric: Name of the judge's metric as banks carry it.
-        demo_announcement: First line of a demo run, after ``DEMO: ``.
+        demo_announcement: First line of a demo run, after ``DEMO: ``; ``{net}`` is where it says which net is trained.
         export: Function ``(task) -> Deployable`` that wraps a task for ``experiments/export.py``; None where the domain
             has none.
     """
@@ -130,7 +130,9 @@ class Experiment:
     @property
     def demo_announcement(self) -> str:
         """What a run without data says first."""
-        return self.announcement or self.domain.demo_announcement
+        smaller = any(name.startswith("model.") for name in self.demo)
+        text = self.announcement or self.domain.demo_announcement
+        return text.format(net="a smaller net" if smaller else "the declared net")
 
 
 def load(reference: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
 
@@ -13,7 +14,14 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from lightning.pytorch.strategies import DDPStrategy
 
 from datamodules.errors import DataError
-from experiments.engine.callbacks import BestCheckpoint, FigureWriter, LastCheckpoint, ProgressBar, Throughput
+from experiments.engine.callbacks import (
+    BestCheckpoint,
+    FigureWriter,
+    LastCheckpoint,
+    ProgressBar,
+    Throughput,
+    ValidationLines,
+)
 from experiments.engine.cli import Settings
 from experiments.engine.loggers import MetricsCsv, wandb_logger
 from experiments.engine.processes import check_launch, launcher
@@ -65,7 +73,7 @@ def build_trainer(
         logger=loggers,
         log_every_n_steps=loop.log_every,
         callbacks=[*callbacks, *_callbacks(settings, directory, task, validates)],
-        enable_progress_bar=loop.progress,
+        enable_progress_bar=loop.progress and sys.stderr.isatty(),
         enable_model_summary=False,
         default_root_dir=directory.path,
         # our own handlers see to a scheduler's signals (experiments/engine/signals.py)
@@ -78,7 +86,7 @@ def _callbacks(settings: Settings, directory: RunDirectory, task: BaseTask, vali
     loop = settings.train
     callbacks: list[Callback] = [StepSeed(settings.daily.seed), Throughput(), LearningRateMonitor("step")]
     if loop.progress:
-        callbacks.append(ProgressBar(refresh_rate=10))
+        callbacks.append(ProgressBar(refresh_rate=10) if sys.stderr.isatty() else ValidationLines())
     if loop.ema_decay > 0:
         callbacks.append(Ema(loop.ema_decay))
     if validates:

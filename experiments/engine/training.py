@@ -101,9 +101,13 @@ def train(settings: Settings) -> RunDirectory:
         start = _Start(**decide(trainer, lambda: asdict(_start(directory, settings, identity))))
         if start.finished:
             if is_first_process():
-                print(f"{directory.path} is finished: nothing to do (--resume never starts anew)")
+                print(f"{directory.path} is finished: {_score(directory)} (--resume never starts anew)")
             return directory
         if start.resume is None:
+            if is_first_process() and (before := _shorter(directory, settings)):
+                print(
+                    f"a new run: {before} differs in its epochs alone; --init_from {before} would start from its weights"
+                )
             parents += _start_from(task, settings.daily.init_from)
         else:
             step = int(read_checkpoint(start.resume)["global_step"])
@@ -119,6 +123,24 @@ def train(settings: Settings) -> RunDirectory:
                 directory.update_record(status="stopped")
             raise
     return directory
+
+
+def _score(directory: RunDirectory) -> str:
+    """What a finished run reached, in words."""
+    best = directory.record().get("best") or {}
+    score, metric = best.get("score"), best.get("metric")
+    return "nothing to do" + ("" if score is None else f", {metric} is {score:.6g}")
+
+
+def _shorter(directory: RunDirectory, settings: Settings) -> Path | None:
+    """A finished run of the same settings and another number of epochs, whose user may have meant to prolong it."""
+    own = settings.naming()
+    for path in sorted(directory.path.parents[1].parent.glob(f"*/{directory.path.parent.name}/{directory.path.name}")):
+        saved = RunDirectory(path).record().get("settings", {})
+        other = {name for name in own if saved.get(name) != own[name]}
+        if other == {"epochs"} and RunDirectory(path).is_finished:
+            return path
+    return None
 
 
 def identity_of(settings: Settings, data: BaseDataModule) -> RunIdentity:

@@ -16,7 +16,7 @@ GWI = Domain(
     submission="datamodules.gwi.submission:write_bank",
     metric="mae",
     demo_announcement=(
-        "no --data_dir, so maps of three families are generated and shot (minutes, once) and a small net is trained; "
+        "no --data_dir, so maps of three families are generated and shot (minutes, once) and {net} is trained; "
         "the scores say nothing about the competition's"
     ),
 )
@@ -29,7 +29,7 @@ GWI_FAMILY = Domain(
     predict="experiments.domains.gwi.family_predict:predict",
     metric="column_log_loss",
     demo_announcement=(
-        "no --data_dir, so maps of all ten families are generated (seconds, not shot) and a small net is trained; "
+        "no --data_dir, so maps of all ten families are generated (seconds, not shot) and {net} is trained; "
         "generated families are easier or harder to tell apart than real ones"
     ),
 )

@@ -19,7 +19,7 @@ LEAP = Domain(
     export="experiments.domains.leap.export:export",
     metric="r2",
     demo_announcement=(
-        "no --data_dir, so synthetic ClimSim files are generated and a reduced net is trained; "
+        "no --data_dir, so synthetic ClimSim files are generated and {net} is trained; "
         "the scores say nothing about the competition's"
     ),
 )

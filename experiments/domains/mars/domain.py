@@ -13,7 +13,7 @@ MARS = Domain(
     submission="datamodules.mars.submission:write_bank",
     metric="column_log_loss",
     demo_announcement=(
-        "no --data_dir, so synthetic GC-MS runs are generated and a small backbone is trained from random weights; "
+        "no --data_dir, so synthetic GC-MS runs are generated and {net} is trained; "
         "the scores say nothing about the competition's"
     ),
 )

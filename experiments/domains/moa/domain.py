@@ -23,7 +23,7 @@ MOA = Domain(
     submission="datamodules.moa.submission:write_bank",
     metric="column_log_loss",
     demo_announcement=(
-        "no --data_dir, so synthetic lish-moa files are generated and a reduced net is trained; "
+        "no --data_dir, so synthetic lish-moa files are generated and {net} is trained; "
         "the scores say nothing about the competition's"
     ),
 )
