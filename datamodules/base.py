@@ -40,6 +40,7 @@ class BaseDataModule(LightningDataModule, ABC):
         folds: Who trains and validates on what.
         data_hash: Data hash of the content of the data.
         threads: read-ahead threads of a loader.
+        progress: Whether to show bars while data are prepared.
         convention: What counts as a row, where a domain knows several ways; blends refuse to mix them.
         truth_rule: How truth differs from what the files hold, where it does; a bank of truth written under another rule is
             never taken for this one.
@@ -49,6 +50,7 @@ class BaseDataModule(LightningDataModule, ABC):
     folds: FoldTable
     data_hash: str
     threads: int = 2
+    progress: bool = True
     convention: str = ""
     truth_rule: str = ""
     previous_runs: Sequence[Path] = ()

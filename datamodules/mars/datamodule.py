@@ -20,6 +20,8 @@ from datamodules.mars.settings import MarsData
 from datamodules.mars.split import split_samples
 from datamodules.mars.tables import Labels, read_labels, read_metadata
 
+_BAND = 32  # rows that the last feature map of the usual backbones sees as one
+
 
 class MarsDataModule(BaseDataModule):
     """Batches of linear images: ``image`` (B, m_bins, t_bins) in [0, 1], ``derivatized`` (B,), ``labels`` (B, classes).
@@ -39,7 +41,7 @@ class MarsDataModule(BaseDataModule):
         self.samples = everyone.take(known)
         self.labels = Labels(labels.classes, labels.values[known])
         self.rendering = rendering_of(s)
-        self.store = rendered(self.samples, self.rendering, self.cache_dir, s.check_md5, s.processes)
+        self.store = rendered(self.samples, self.rendering, self.cache_dir, s.check_md5, s.processes, self.progress)
         self.threads = s.threads
         self.folds = split_samples(self.samples, self.labels, s)
         self.data_hash = self._content_hash()
@@ -76,10 +78,11 @@ class MarsDataModule(BaseDataModule):
     def statistics(self) -> dict[str, npt.NDArray[Any]]:
         """Class names and sizes of the images; nothing is fitted, every image is scaled by itself."""
         r = self.rendering
-        return {
-            "classes": np.array(self.labels.classes),
-            "rendering": np.array([r.m_bins, r.t_bins, r.min_mass, int(r.drop_helium)]),
-        }
+        sizes = [r.m_bins, r.t_bins, r.min_mass, int(r.drop_helium)]
+        if self.settings.trim_masses:
+            held = (self.store.arrays["image"][...].max(axis=(0, 2)) > 0).nonzero()[0]
+            sizes.append(min(r.m_bins, _BAND * (int(held[-1]) // _BAND + 1)))
+        return {"classes": np.array(self.labels.classes), "rendering": np.array(sizes)}
 
 
 def rendering_of(settings: MarsData) -> Rendering:

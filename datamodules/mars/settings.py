@@ -19,6 +19,8 @@ class MarsData(Checked):
         t_bins: Columns of an image; every run is stretched over all of them.
         min_mass: Smallest mass that is kept.
         drop_helium: Leave out the carrier gas at m/z 4.
+        trim_masses: The net does not look at masses above the largest one that any labelled run holds (in steps of 32 rows),
+            so that runs of few masses, such as evolved gas, take a part of the time.
         val_in_train: Add the labelled samples of the official validation set to the training rows of every fold (the
             2nd place's "train_val"); they are never validated on.
         n_folds: multilabel-stratified folds of the training samples.
@@ -39,6 +41,7 @@ class MarsData(Checked):
     t_bins: int = setting(192, low=2, reads_rows=True)
     min_mass: int = setting(0, low=0, reads_rows=True)
     drop_helium: bool = setting(True, reads_rows=True)
+    trim_masses: bool = setting(False, reads_rows=True)
     val_in_train: bool = True
     n_folds: int = setting(5, low=2)
     fold_seed: int = setting(42, low=0)

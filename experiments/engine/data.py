@@ -18,6 +18,7 @@ def prepare_data(settings: Settings) -> BaseDataModule:
     data: BaseDataModule = load(domain.datamodule)(
         settings.data, data_dir, cache, daily.batch_size, fold, daily.seed, settings.train.accumulate
     )
+    data.progress = settings.train.progress
     data.prepare()
     if data.has_validation:
         data.folds.where(data.role_fold, VALID)

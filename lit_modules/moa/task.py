@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from datamodules.errors import DataError
+from datamodules.folds import TRAIN
 from datamodules.moa.datamodule import MoaDataModule
 from datamodules.moa.features import FeaturePipeline
 from datamodules.moa.settings import MoaData
@@ -18,6 +19,7 @@ from datamodules.names import decode_names
 from lit_modules.base import BaseTask, Batch
 from lit_modules.metrics import ColumnLogLoss
 from lit_modules.moa.augment import ControlNoise, rare_weights
+from lit_modules.moa.estimate import announce_cost
 from lit_modules.moa.nets import build_net
 from lit_modules.moa.settings import DeepInsightModel, MoaModel
 
@@ -119,6 +121,13 @@ class MoaTask(BaseTask):
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, MoaDataModule):
             data.serve_features(self.features)
+
+    def on_train_start(self) -> None:
+        """Image nets take hours to weeks on a CPU, so what is ahead is said first."""
+        data = getattr(self.trainer, "datamodule", None)
+        alone = self.trainer.world_size == 1 and isinstance(self.model_settings, DeepInsightModel)
+        if alone and isinstance(data, MoaDataModule) and data.progress:
+            announce_cost(self, data.read(data.rows(TRAIN)[: data.micro_batch]))
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits ``(B, targets)``, float32 under any precision (half-precision sigmoids are coarse below 6e-5)."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+
+from lit_modules.nets.spectrogram import build_backbone
 
 EFFICIENTNET_B3 = "tf_efficientnet_b3.ns_jft_in1k"
 
@@ -86,18 +88,25 @@ class DeepInsight(nn.Module):
         return logits
 
 
-def efficientnet_b3(pretrained: bool = False, weights: Path | None = None, name: str = EFFICIENTNET_B3) -> nn.Module:
+def efficientnet_b3(
+    pretrained: bool | Literal["wheel"] = False, weights: Path | None = None, name: str = EFFICIENTNET_B3
+) -> nn.Module:
     """EfficientNet-B3 (noisy student) without its classifier, dropout 0.3 on its features, drop path 0.2, 1536 features.
 
     Args:
-        pretrained: Fetch ImageNet weights.
+        pretrained: Fetch ImageNet weights, or take them from an installed package.
         weights: A local file of them instead.
         name: Name of the timm model, for smaller ones.
     """
     import timm
 
+    if pretrained == "wheel" and weights is None:
+        small: Any = build_backbone(name, False, "wheel")
+        small.reset_classifier(0)
+        small.drop_rate = 0.3
+        return cast(nn.Module, small)
     model: nn.Module = timm.create_model(
-        name, pretrained=pretrained and weights is None, num_classes=0, drop_rate=0.3, drop_path_rate=0.2
+        name, pretrained=bool(pretrained) and weights is None, num_classes=0, drop_rate=0.3, drop_path_rate=0.2
     )
     if weights is not None:
         _load_backbone(model, weights)

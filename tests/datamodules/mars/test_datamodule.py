@@ -91,6 +91,16 @@ def test_too_few_samples_for_the_folds(folder: Path) -> None:
         prepare(folder, replace(SETTINGS, n_folds=21))
 
 
+def test_masses_that_no_run_holds_are_told_to_the_net(folder: Path) -> None:
+    """The tiny runs end at m/z 29; the images stay whole, so that prediction draws them as training did."""
+    plain, trimmed = (
+        prepare(folder, replace(SETTINGS, m_bins=96, trim_masses=trim)).statistics()["rendering"]
+        for trim in (False, True)
+    )
+    assert plain.tolist() == [96, 16, 0, 1]
+    assert trimmed.tolist() == [96, 16, 0, 1, 32]
+
+
 @pytest.mark.real_data
 def test_real_samples_make_five_folds(real_data: Path, tmp_path: Path) -> None:
     settings = MarsData(threads=0, processes=1, t_bins=64)

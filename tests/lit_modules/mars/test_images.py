@@ -178,3 +178,20 @@ def test_real_images_show_what_the_write_up_printed(real_data: Any) -> None:
     torch.testing.assert_close(by_time.amax(dim=0), torch.ones(192))
     assert (by_time[[0, 1, 4]] < 1e-6).all()
     assert (by_mass > 0).float().mean() > (SpectrogramImages("none").scaled(tensor[None]) > 0).float().mean()
+
+
+def test_both_normalisations_are_channels_of_each_state() -> None:
+    image, derivatized = torch.rand(3, 8, 5), torch.tensor([-1, 0, 1])
+    both = SpectrogramImages("both")
+    linear = both.linear(image, derivatized)
+    for state in range(2):
+        for place, name in enumerate(("mass", "time")):
+            alone = SpectrogramImages(name).linear(image, derivatized)  # type: ignore[arg-type]
+            torch.testing.assert_close(linear[:, 2 * state + place], alone[:, state])
+    assert both(both.scaled(linear), 7).shape == (3, 3, 8, 7)
+
+
+def test_rows_that_are_not_looked_at_change_nothing() -> None:
+    image = torch.rand(2, 8, 5)
+    few = SpectrogramImages("mass", rows=4)
+    torch.testing.assert_close(few.linear(image, UNKNOWN.expand(2)), few.linear(image[:, :4], UNKNOWN.expand(2)))
