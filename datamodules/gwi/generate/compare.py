@@ -200,7 +200,10 @@ def contact_sheet(rows: dict[str, Maps], columns: int = 15) -> Figure:
     heights = [-(-len(maps) // columns) for maps in rows.values()]
     figure = Figure(figsize=(columns * 0.8, sum(heights) * 0.82 + 0.25 * len(rows)), layout="constrained")
     for part, (name, maps), height in zip(
-        np.atleast_1d(figure.subfigures(len(rows), 1, height_ratios=heights)), rows.items(), heights, strict=True
+        figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False).ravel(),
+        rows.items(),
+        heights,
+        strict=True,
     ):
         part.suptitle(name, fontsize=8, x=0.01, ha="left")
         axes = part.subplots(height, columns, squeeze=False)

@@ -122,7 +122,8 @@ def both_halves(rng: Rng, layers: int) -> Array:
 
 def vel_curve(rng: Rng) -> Array:
     """One curve of CurveVel, in cells, for interfaces that are parallel to it."""
-    return curved(rng.uniform(-7.0, 7.0, (1, len(_KNOTS))))[0]
+    curve: Array = curved(rng.uniform(-7.0, 7.0, (1, len(_KNOTS))))[0]
+    return curve
 
 
 def single_wave(rng: Rng) -> Array:
