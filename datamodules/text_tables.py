@@ -276,8 +276,8 @@ def read_table(
         options = form.arrow_options(names, strings, threads)
         options["convert_options"].include_columns = wanted
         with _unpacking(path):
-            if content is None and not form.packing:
-                return arrow.read_csv(form.path, **options)
+            if not form.packing:  # without a Python file between
+                return arrow.read_csv(form.path if content is None else pa.BufferReader(content), **options)
             with form.open(content) as file:
                 return arrow.read_csv(file, **options)
 
