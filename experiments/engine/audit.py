@@ -15,11 +15,10 @@ from typing import Any
 import yaml
 
 from datamodules.settings import plain
-from experiments.engine.cli import resolve
+from experiments.engine.cli import PRESETS, resolve
 from experiments.engine.declare import load_experiment
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
-PRESETS = Path(__file__).parents[1] / "presets"
 
 
 @dataclass(frozen=True)

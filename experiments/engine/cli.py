@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, NoReturn
 
@@ -19,6 +20,8 @@ from experiments.engine.declare import Experiment
 from experiments.engine.run_directory import RunDirectory
 from experiments.engine.settings import Daily, Train
 from lit_modules.settings import Optim
+
+PRESETS = Path(__file__).parents[1] / "presets"
 
 GROUPS = ("data", "model", "optim", "train")
 
@@ -104,13 +107,36 @@ class _Parser(ArgumentParser):
 
 def parse(experiment: Experiment, argv: Sequence[str] | None = None) -> Settings:
     """Read the command line; wrong flags, keys and values end the program with a sentence that names them."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = with_presets(experiment, sys.argv[1:] if argv is None else argv)
     try:
         first = build_parser(experiment).parse_args(arguments)
         return resolve(experiment, arguments, demo=first.data_dir is None)
     except ValueError as error:  # a check of the settings' own
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def presets(experiment: Experiment) -> dict[str, Path]:
+    """Files of the experiment's presets by name; none for an experiment of another package."""
+    return {path.stem: path for path in sorted((PRESETS / experiment.name).glob("*.yaml"))}
+
+
+def with_presets(experiment: Experiment, arguments: Sequence[str]) -> list[str]:
+    """Arguments with ``--config FILE`` in the place of ``--preset NAME``; an unknown name ends the program."""
+    words: list[str] = []
+    given = iter(arguments)
+    for word in given:
+        flag, equals, name = word.partition("=")
+        if flag != "--preset":
+            words.append(word)
+            continue
+        name = name if equals else next(given, "")
+        known = presets(experiment)
+        if name not in known:
+            print(f"error: --preset {name}: {experiment.name} has {', '.join(known) or 'no presets'}", file=sys.stderr)
+            raise SystemExit(2)
+        words += ["--config", str(known[name])]
+    return words
 
 
 def from_config(experiment: Experiment, content: Mapping[str, Any]) -> Settings:
@@ -126,7 +152,7 @@ def from_config(experiment: Experiment, content: Mapping[str, Any]) -> Settings:
 def resolve(experiment: Experiment, arguments: Sequence[str], demo: bool) -> Settings:
     """Parse arguments over the experiment's defaults, or over its demo's."""
     parser = build_parser(experiment, demo)
-    config = parser.parse_args(list(arguments))
+    config = parser.parse_args(with_presets(experiment, arguments))
     parts = parser.instantiate_classes(config)
     daily = Daily(**{name: getattr(parts, name) for name in Daily.__dataclass_fields__})
     return Settings(experiment, daily, parts.data, parts.model, parts.optim, parts.train, demo)
@@ -141,6 +167,8 @@ def build_parser(experiment: Experiment, demo: bool = False) -> ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="YAML file of settings; the command line wins over it")
+    if known := presets(experiment):
+        parser.add_argument("--preset", metavar="NAME", help=f"settings by name: {', '.join(known)}")
     parser.add_class_arguments(Daily, help="daily flags")
     for name in GROUPS:
         default = getattr(experiment, name)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.engine.cli import parse
+from experiments.engine.cli import PRESETS, parse
+from experiments.engine.declare import load_experiment
 from experiments.leap_bilstm_tcn import EXPERIMENT
 
 ROOT = Path(__file__).parents[3]
@@ -99,3 +100,21 @@ def test_wrong_flags_are_named(arguments: list[str], sentence: str, capsys: pyte
         parse(EXPERIMENT, arguments)
     assert stop.value.code == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_presets_are_named_in_the_help_and_taken_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = load_experiment("mars_timm")
+    with pytest.raises(SystemExit):
+        parse(experiment, ["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--preset NAME settings by name: 3a_301, 3a_302" in shown
+    assert "small" in shown
+    by_name = parse(experiment, ["--preset", "small", "--preset=3c_313", "--data_dir", "x"])
+    small, other = (str(PRESETS / "mars_timm" / f"{name}.yaml") for name in ("small", "3c_313"))
+    by_file = parse(experiment, ["--config", small, "--config", other, "--data_dir", "x"])
+    assert by_name.config_hash == by_file.config_hash
+    assert by_name.model.log == "log1p"
+    with pytest.raises(SystemExit) as ended:
+        parse(experiment, ["--preset", "tiny"])
+    assert ended.value.code == 2
+    assert "--preset tiny: mars_timm has 3a_301" in capsys.readouterr().err
