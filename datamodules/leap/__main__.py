@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from datamodules.errors import DataError
+from datamodules.commands import run_commands
 from datamodules.leap.demo.command import demo_main
 from datamodules.leap.download import download
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+    pass
 
 
 def convert(
@@ -58,36 +57,8 @@ COMMANDS: dict[str, Callable[..., None]] = {"convert": convert, "demo": demo_mai
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run a command; data errors end it with one sentence."""
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(prog="python -m datamodules.leap", description=__doc__, allow_abbrev=False)
-    commands = parser.add_subcommands(dest="command")
-    for name, function in COMMANDS.items():
-        commands.add_subcommand(name, _command_parser(function), help=_summary(function))
-    chosen = parser.parse_args(args)
-    try:
-        COMMANDS[chosen.command](**chosen[chosen.command].as_dict())
-    except DataError as error:
-        sys.exit(f"error: {error}")
-
-
-def _command_parser(function: Callable[..., None]) -> ArgumentParser:
-    """Options of a command from its signature; what is true or false is a switch."""
-    from docstring_parser import parse
-    from jsonargparse import ArgumentParser
-
-    switches: set[str | int] = {name for name, kind in function.__annotations__.items() if kind in (bool, "bool")}
-    parser = ArgumentParser(description=_summary(function), allow_abbrev=False)
-    parser.add_function_arguments(function, as_positional=True, skip=switches)
-    for parameter in parse(function.__doc__ or "").params:
-        if parameter.arg_name in switches:
-            parser.add_argument(f"--{parameter.arg_name}", action="store_true", help=parameter.description)
-    return parser
-
-
-def _summary(function: Callable[..., None]) -> str:
-    return (function.__doc__ or "").partition("\n")[0]
+    """Run a command; what it refuses is one sentence."""
+    run_commands("python -m datamodules.leap", __doc__, COMMANDS, args)
 
 
 if __name__ == "__main__":

@@ -239,7 +239,7 @@ def test_an_unwritable_output_is_named(tcn: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a folder; give a file"):
         export(Request(tcn, tmp_path))
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match=r"file/net.pt2 cannot be written .*give another --output"):
+    with pytest.raises(DataError, match=r"file/net.pt2 cannot be written"):
         export(Request(tcn, tmp_path / "file" / "net.pt2", "torchscript"))
 
 
