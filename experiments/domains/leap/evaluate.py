@@ -246,7 +246,7 @@ def _print(numbers: dict[str, dict[str, Any]], facts: dict[str, int]) -> None:
 
 def log_figures(run: Path, drawn: dict[str, Figure], mode: str) -> None:
     """Add figures to the W&B run of a run directory, where it has one."""
-    from experiments.engine.loggers import wandb_logger
+    from experiments.engine.loggers import MetricsCsv, wandb_logger
 
     if not (run / "wandb.json").is_file():
         print(f"{run} was trained without W&B; its figures are in the output folder alone")
@@ -255,7 +255,8 @@ def log_figures(run: Path, drawn: dict[str, Figure], mode: str) -> None:
     import wandb
 
     group = f"{record['experiment']}/{record['variant']}"
-    logger: Any = wandb_logger(mode, run, "podium", f"{group}/seed{record['seed']}/fold{record['fold']}", group, {})
+    name = f"{group}/seed{record['seed']}/fold{record['fold']}"
+    logger: Any = wandb_logger(mode, run, MetricsCsv(run / "metrics.csv"), "podium", name, group, {})
     if logger is not None:
         logger.experiment.log({f"evaluation/{name}": wandb.Image(figure) for name, figure in drawn.items()})
         logger.experiment.finish()

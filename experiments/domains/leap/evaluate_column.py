@@ -125,8 +125,9 @@ def integrate(task: LeapTask, columns: Columns, steps: int) -> dict[str, Any]:
 
 def _tendencies(task: LeapTask, profiles: Tensor, scalars: Tensor) -> Tensor:
     batch = {"profiles": profiles, "scalars": scalars}
-    physical = task.physical(task(profiles, scalars), batch)
-    return physical[:, : len(TENDENCIES) * LEVELS].unflatten(1, (len(TENDENCIES), LEVELS))
+    physical: Tensor = task.physical(task(profiles, scalars), batch)
+    of_levels: Tensor = physical[:, : len(TENDENCIES) * LEVELS].unflatten(1, (len(TENDENCIES), LEVELS))
+    return of_levels
 
 
 def training_range(task: LeapTask) -> tuple[Tensor, Tensor]:

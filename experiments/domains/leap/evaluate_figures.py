@@ -32,9 +32,7 @@ def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Figur
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    return plt.subplots(
-        rows, columns, figsize=(width * columns, height * rows), layout="constrained", squeeze=False, sharey="row"
-    )
+    return plt.subplots(rows, columns, figsize=(width * columns, height * rows), layout="constrained", squeeze=False)
 
 
 def _profile(values: Floats, variable: int) -> Floats:
@@ -101,7 +99,6 @@ def r2_by_pressure(panels: dict[str, Floats]) -> Figure:
     axes[0][0].set_ylabel("hybrid pressure [hPa]")
     axes[0][0].legend(fontsize="small")
     bars = axes[0][-1]
-    bars.sharey(bars)
     thickness = 0.8 / len(panels)
     places = np.linspace(50, 950, len(FLUXES))
     for i, values in enumerate(panels.values()):
@@ -153,7 +150,6 @@ def r2_by_confidence(curves: dict[str, Any]) -> Figure:
         axes[0][0].plot(kept, curve["skill"], marker="o", label=label)
         axes[0][1].plot(kept, curve["error"], marker="o", label=label)
     axes[0][0].set(ylabel="R2 against the spread of all rows")
-    axes[0][1].sharey(axes[0][1])
     axes[0][1].set(ylabel="mean absolute error [standard deviations]")
     for axis in axes[0]:
         axis.invert_xaxis()

@@ -59,20 +59,22 @@ class Grid:
     @cached_property
     def pressure(self) -> Floats:
         """Time-mean pressure at the mid-levels in Pa, (columns, 60)."""
-        return np.array(HYAM) * REFERENCE_PRESSURE + np.array(HYBM) * self.surface_pressure[:, None]
+        pressure: Floats = np.array(HYAM) * REFERENCE_PRESSURE + np.array(HYBM) * self.surface_pressure[:, None]
+        return pressure
 
     @cached_property
     def mass(self) -> Floats:
         """Share of the atmosphere's mass in every cell, (columns, 60): area times thickness of the layer in Pa."""
         table = load_climate(GRID_COLUMNS).table
         interfaces = table["grid/hyai"] * REFERENCE_PRESSURE + table["grid/hybi"] * self.surface_pressure[:, None]
-        mass = np.diff(interfaces, axis=1) * self.area[:, None]
-        return mass / mass.sum()
+        mass: Floats = np.diff(interfaces, axis=1) * self.area[:, None]
+        mass /= mass.sum()
+        return mass
 
 
 def reference_levels() -> Floats:
     """Pressure of the 60 mid-levels over a surface of 1000 hPa, in hPa."""
-    return (np.array(HYAM) + np.array(HYBM)) * REFERENCE_PRESSURE / 100
+    return np.array([(a + b) * REFERENCE_PRESSURE / 100 for a, b in zip(HYAM, HYBM, strict=True)])
 
 
 def rows_in_space_and_time(row_ids: pd.Series, where: Path) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64]]:
