@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from datamodules.banks.bank import PredictionBank
 from datamodules.errors import DataError
