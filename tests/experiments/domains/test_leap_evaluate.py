@@ -130,7 +130,7 @@ def test_what_cannot_be_evaluated_is_named(runs: list[Path], tmp_path: Path, raw
     other = train(
         parse(
             load_experiment("leap_bilstm"),
-            flags(raw_files, tmp_path, "--epochs", "1", "--data.split", "blocks", "--data.n_folds", "2"),
+            flags(raw_files, tmp_path, "--epochs", "1", "--data.split", "blocks", "--data.n_folds", "2", "--fold", "1"),
         )
     ).path
     with pytest.raises(DataError, match="predict different rows"):
