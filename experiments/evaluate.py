@@ -67,16 +67,16 @@ def one_list(argv: Sequence[str] | None) -> list[str]:
 def evaluate(request: Request) -> None:
     """Hand over to the domain of the runs."""
     from datamodules.errors import DataError
-    from datamodules.files import read_json
     from experiments.engine.declare import load_experiment
+    from experiments.engine.run_directory import RunDirectory
     from experiments.engine.trainer import quiet_libraries
 
     quiet_libraries()
-    records = [path / "run.json" for path in request.run]
-    for file in records:
-        if not file.is_file():
-            raise DataError(f"{file.parent} is no run directory: it has no run.json")
-    domains = {name: load_experiment(name).domain for name in (read_json(file)["experiment"] for file in records)}
+    records = {path: RunDirectory(path).record() for path in request.run}
+    for path, record in records.items():
+        if not record:
+            raise DataError(f"{path} is no run directory: it has no run.json")
+    domains = {name: load_experiment(name).domain for name in (record["experiment"] for record in records.values())}
     domain = next(iter(domains.values()))
     if any(other.name != domain.name for other in domains.values()):
         raise DataError(f"the runs are of several domains: {', '.join(sorted({d.name for d in domains.values()}))}")

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from datamodules.banks.bank import PredictionBank
 from datamodules.errors import DataError
-from datamodules.files import read_json, write_json
+from datamodules.files import write_json
 from datamodules.leap.schema import FLUXES, LEVELS, N_TARGETS, TARGET_GROUPS, TARGET_NAMES, TENDENCIES
 from experiments.domains.leap import evaluate_figures as figures
 from experiments.domains.leap.confidence import risk_coverage
@@ -120,7 +120,7 @@ def unique_labels(names: list[str]) -> list[str]:
 
 
 def _bank(run: Path) -> PredictionBank:
-    name = read_json(run / "run.json").get("bank")
+    name = RunDirectory(run).record().get("bank")
     if not name:
         raise DataError(f"{run} has no out-of-fold predictions: the run is not finished, or was trained on every row")
     return PredictionBank(run / name)
@@ -251,7 +251,7 @@ def log_figures(run: Path, drawn: dict[str, Figure], mode: str) -> None:
     if not (run / "wandb.json").is_file():
         print(f"{run} was trained without W&B; its figures are in the output folder alone")
         return
-    record = read_json(run / "run.json")
+    record = RunDirectory(run).record()
     import wandb
 
     group = f"{record['experiment']}/{record['variant']}"

@@ -23,7 +23,7 @@ from rich.table import Table
 from torch import Tensor
 
 from datamodules.errors import DataError
-from datamodules.files import read_json, write_json
+from datamodules.files import write_json
 from datamodules.leap.convert import RawSource
 from datamodules.leap.schema import LEVELS, STATE_PROFILES, STEP_SECONDS, TENDENCIES
 from experiments.domains.leap.evaluate import log_figures, unique_labels
@@ -148,7 +148,7 @@ def integrate_runs(request: Request) -> None:
         raise DataError("--column_model starts from raw file pairs: give their folder with --input")
     n_columns = request.columns or int(config["data"]["columns"])
     columns = read_columns(folder, n_columns, Grid.of(folder, n_columns, request.grid_file))
-    labels = unique_labels([str(read_json(run / "run.json")["experiment"]) for run in request.run])
+    labels = unique_labels([str(RunDirectory(run).record()["experiment"]) for run in request.run])
     results: dict[str, Any] = {}
     for label, run in zip(labels, request.run, strict=True):
         task = load_task(run, request.checkpoint).task

@@ -28,7 +28,7 @@ def test_predictions_are_a_cf_file_that_xarray_reads(run: Path, raw_files: Path,
     arguments = ["--run", str(run), "--input", str(raw_files), "--output", str(out), "--batch_size", "50"]
     predict([*arguments, "--accelerator", "cpu"])
     pairs = find_pairs(raw_files)
-    bank = PredictionBank(run / "predictions" / raw_files.name)
+    bank = PredictionBank(run / "predictions" / raw_files.stem)
     expected = bank.in_judge_units(slice(None)).reshape(len(pairs), COLUMNS, 368)
     with xarray.open_dataset(out, decode_times=xarray.coders.CFDatetimeCoder(use_cftime=True)) as data:
         assert dict(data.sizes) == {"time": 16, "lev": 60, "ncol": COLUMNS, "bnds": 2}
