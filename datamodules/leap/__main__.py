@@ -12,8 +12,6 @@ from datamodules.leap.download import download
 from datamodules.parts import parse_part
 
 if TYPE_CHECKING:
-    pass
-
     from datamodules.stores.store import Store
 
 
