@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -62,6 +63,10 @@ def refusals_as_sentences(again: str = "the same command goes on from what is do
     Args:
         again: How to go on after a signal.
     """
+    if (
+        not sys.stderr.isatty()
+    ):  # a log file wants a few lines of a bar, not hundreds of updates; tqdm reads it when imported
+        os.environ.setdefault("TQDM_MININTERVAL", "15")
     with ending_with_status(again):
         try:
             yield

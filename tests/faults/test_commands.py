@@ -94,8 +94,8 @@ def test_any_moment_is_a_good_one(name: str, moments: int, finished: RunDirector
     words, expected = COMMANDS[name](finished, raw, tmp_path / "whole")
     began = time.monotonic()
     process = start(words)
-    assert process.communicate(timeout=300)[1] is not None
-    assert process.returncode == 0
+    error = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, error
     seconds = time.monotonic() - began
     words, found = COMMANDS[name](finished, raw, tmp_path / "broken")
     draw = random.Random(name)
@@ -109,8 +109,8 @@ def test_any_moment_is_a_good_one(name: str, moments: int, finished: RunDirector
         assert process.returncode in (0, STATUS[signum], -signum, 1), error
         assert "Traceback" not in error or process.returncode in (-signum, 1), error
     process = start(words)
-    assert process.communicate(timeout=300)[1] is not None
-    assert process.returncode == 0
+    error = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, error
     assert found() == expected()
     left = [path for path in (tmp_path / "broken").rglob(".*") if path.is_dir() and "fold" not in path.name]
     assert len(left) <= moments, left  # only kill -9 leaves scratch, one folder a time
