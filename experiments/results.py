@@ -28,6 +28,7 @@ from typing import Any
 
 from datamodules.errors import DataError
 from experiments.engine.command import run_command
+from experiments.engine.launch.settings import Launch
 from experiments.tables.table import Request as Table
 
 _VARIABLE = re.compile(r"\$\{?(\w+)")
@@ -42,12 +43,14 @@ class Request:
         only: Names of the tables to make; default: all.
         out: Folder of runs; default: as the file says, else ``runs``.
         write: Markdown file, in place of the file's own.
+        launch: Where runs are trained, as in an experiment.
     """
 
     files: list[str]
     only: list[str] = field(default_factory=list)
     out: Path | None = None
     write: Path | None = None
+    launch: Launch = field(default_factory=Launch)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -90,7 +93,7 @@ def read_plan(path: Path) -> dict[str, dict[str, Any]]:
         raise DataError(f"{path} has no mapping 'tables' of names to settings")
     if extra := set(content) - {"write", "common", "tables"}:
         raise DataError(f"{path}: unknown key {min(extra)!r}; there are write, common and tables")
-    allowed = {item.name for item in fields(Table)} - {"name"} | {"prepare"}
+    allowed = {item.name for item in fields(Table)} - {"name", "launch"} | {"prepare"}
     plan = {}
     for name, own in content["tables"].items():
         values = {"write": content.get("write")} | (content.get("common") or {}) | (own or {})
@@ -121,7 +124,9 @@ def _make(file: str, name: str, values: dict[str, Any], request: Request) -> Non
         _prepare(name, prepare)
     from experiments.tables.table import make_table
 
-    make_table(Table(**values, name=name), f"python experiments/results.py {file} --only [{name}]")
+    make_table(
+        Table(**values, name=name, launch=request.launch), f"python experiments/results.py {file} --only [{name}]"
+    )
 
 
 def _prepare(name: str, module: list[str]) -> None:

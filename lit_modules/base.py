@@ -143,6 +143,13 @@ class BaseTask(LightningModule, ABC):
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """``row_id`` ``(batch,)`` and ``predictions`` ``(batch, *shape)`` in bank units, plus any extras."""
 
+    def configure_model(self) -> None:
+        """Share the net out among the processes where the strategy is FSDP."""
+        if self.device_mesh is not None:
+            from lit_modules.sharding import shard
+
+            shard(self.net, self.device_mesh["data_parallel"])
+
     def collect(self, batch: Batch) -> None:
         """What a task that solves in one pass keeps of a training batch."""
 

@@ -7,7 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-from datamodules.commands import plain_help
 from datamodules.settings import naming_values, plain
 from experiments.engine.declare import Experiment
+from experiments.engine.launch.settings import Launch, spell_out
 from experiments.engine.run_directory import RunDirectory
 from experiments.engine.settings import Daily, Train
 from lit_modules.settings import Optim
@@ -36,6 +36,7 @@ class Settings:
         daily: Flat flags.
         data, model, optim, train: The groups.
         demo: Whether the demo data set stands in for real files.
+        launch: Where the runs of a grid or of several stages go; no part of a run.
     """
 
     experiment: Experiment
@@ -45,6 +46,7 @@ class Settings:
     optim: Optim
     train: Train
     demo: bool
+    launch: Launch = field(default_factory=Launch)
 
     def plain(self) -> dict[str, Any]:
         """All settings as plain values, as in ``config.yaml``."""
@@ -94,7 +96,11 @@ class Settings:
 
 
 class _Parser(ArgumentParser):
-    """jsonargparse's parser, which also says what a misspelt flag may have meant."""
+    """jsonargparse's parser, which also knows ``--launch slurm`` and says what a misspelt flag may have meant."""
+
+    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:  # type: ignore[override]
+        """Parse the command line."""
+        return super().parse_args(spell_out(sys.argv[1:] if args is None else args), *more, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End the program with status 2 and a sentence."""
@@ -156,7 +162,7 @@ def resolve(experiment: Experiment, arguments: Sequence[str], demo: bool) -> Set
     config = parser.parse_args(with_presets(experiment, arguments))
     parts = parser.instantiate_classes(config)
     daily = Daily(**{name: getattr(parts, name) for name in Daily.__dataclass_fields__})
-    return Settings(experiment, daily, parts.data, parts.model, parts.optim, parts.train, demo)
+    return Settings(experiment, daily, parts.data, parts.model, parts.optim, parts.train, demo, parts.launch)
 
 
 def build_parser(experiment: Experiment, demo: bool = False) -> ArgumentParser:
@@ -175,11 +181,28 @@ def build_parser(experiment: Experiment, demo: bool = False) -> ArgumentParser:
         default = getattr(experiment, name)
         parser.add_class_arguments(type(default), name)
         parser.set_defaults({f"{name}.{key}": value for key, value in asdict(default).items()})
+    parser.add_class_arguments(Launch, "launch")
     parser.set_defaults({name: getattr(experiment, name) for name in ("epochs", "batch_size", "lr", "seed")})
     if demo:
         parser.set_defaults(experiment.demo)
     plain_help(parser, {f"--{name}": f" In a demo run: {value}." for name, value in experiment.demo.items()})
     return parser
+
+
+def plain_help(parser: ArgumentParser, more: Mapping[str, str] | None = None) -> None:
+    """Take the docstrings' markup out of ``--help``.
+
+    Args:
+        parser: With all its arguments.
+        more: What is said of some flags behind their own text.
+    """
+    for action in parser._actions:
+        if isinstance(action.help, str):
+            own = next((more[flag] for flag in action.option_strings if more and flag in more), "")
+            action.help = action.help.replace("``", "") + own
+    for group in parser._action_groups:
+        if isinstance(group.title, str):
+            group.title = group.title.replace("``", "")
 
 
 def _describe(experiment: Experiment) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
-
-from datamodules.commands import plain_help, refusals_as_sentences
 
 Request = TypeVar("Request")
 
@@ -35,14 +34,18 @@ def run_command(
     """
     from jsonargparse import ArgumentParser
 
+    from experiments.engine.cli import plain_help
+    from experiments.engine.launch.settings import spell_out
+
     parser = ArgumentParser(prog=program, description=description, allow_abbrev=False)
     if positional is not None:
         parser.add_argument(positional, nargs="+", type=str, help="names")
     parser.add_class_arguments(kind, as_group=False, skip={positional} if positional else None)
     plain_help(parser)
-    arguments = parser.parse_args([renamed(word, aliases or {}) for word in (sys.argv[1:] if argv is None else argv)])
+    words = [renamed(word, aliases or {}) for word in (sys.argv[1:] if argv is None else argv)]
     try:
-        request = kind(**arguments.as_dict())
+        arguments = parser.parse_args(spell_out(words))
+        request = kind(**parser.instantiate_classes(arguments).as_dict())
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -54,3 +57,27 @@ def renamed(word: str, aliases: Mapping[str, str]) -> str:
     """A word of the command line under the name that its flag has now."""
     flag, equals, value = word.partition("=")
     return aliases.get(flag, flag) + equals + value
+
+
+@contextmanager
+def refusals_as_sentences(again: str = "the same command goes on from what is done") -> Iterator[None]:
+    """End the program with one sentence and status 1 where data or the machine refuse; everything else is a bug and shows so.
+
+    Args:
+        again: How to go on after a signal.
+    """
+    from datamodules.errors import DataError
+    from experiments.engine.signals import ending_with_status
+
+    with ending_with_status(again):
+        try:
+            yield
+        except DataError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+        except OSError as error:  # a full disk, a folder that cannot be made, a file that vanished
+            if error.strerror is None:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"error: {where}{error.strerror}; mend it, and the same command goes on", file=sys.stderr)
+            raise SystemExit(1) from None

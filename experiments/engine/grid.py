@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
@@ -9,10 +10,10 @@ from rich.table import Table
 
 from datamodules.base import BaseDataModule
 from datamodules.errors import DataError
-from datamodules.signals import run_child
 from experiments.engine.cli import Settings
 from experiments.engine.data import prepare_data
 from experiments.engine.processes import launcher
+from experiments.engine.signals import run_child
 
 
 def run_grid(settings: Settings, arguments: list[str]) -> None:
@@ -31,25 +32,53 @@ def run_grid(settings: Settings, arguments: list[str]) -> None:
         raise DataError(
             "--fold all and --seeds start a process for each run; under torchrun give one --fold and one --seed"
         )
+    folds = folds_of(settings)
+    finished = finished_runs(settings, folds)
+    for seed in settings.daily.seed_list:
+        for fold in folds:
+            if (seed, fold) in finished:
+                print(f"seed {seed}, fold {fold}: finished before")
+            else:
+                _run(settings, arguments, seed, fold)
+    print_scores(settings, folds)
+
+
+def folds_of(settings: Settings) -> list[int | str]:
+    """The folds that are asked for; for all of them their table is made.
+
+    Raises:
+        DataError: Settings or data that cannot be used.
+    """
+    if settings.daily.fold != "all":
+        return [settings.daily.fold]
+    return list(range(prepare_data(_first(settings)).folds.n_folds))
+
+
+def finished_runs(settings: Settings, folds: Sequence[int | str]) -> set[tuple[int, int | str]]:
+    """Seed and fold of the runs that are finished, each sure to be the one that the grid means.
+
+    Args:
+        settings: Of the grid.
+        folds: As :func:`folds_of` gives them.
+
+    Raises:
+        DataError: Settings or data that cannot be used, or a run of other data, folds or settings.
+    """
     from experiments.engine.check import check
 
-    seeds = settings.daily.seed_list
-    first = _one(settings, seeds[0], 0 if settings.daily.fold == "all" else settings.daily.fold)
-    check(first)
-    data = prepare_data(first)
-    folds: list[int | str] = list(range(data.folds.n_folds)) if settings.daily.fold == "all" else [settings.daily.fold]
-    runs = [(seed, fold) for seed in seeds for fold in folds]
-    finished = [run for run in runs if _is_finished(_one(settings, *run), data)]
-    for seed, fold in runs:
-        if (seed, fold) in finished:
-            print(f"seed {seed}, fold {fold}: finished before")
-        else:
-            _run(settings, arguments, seed, fold)
-    if settings.daily.fold != "full":
-        _print_scores(settings, seeds, folds)
+    check(_first(settings))
+    data = prepare_data(_first(settings))
+    runs = [(seed, fold) for seed in settings.daily.seed_list for fold in folds]
+    return {run for run in runs if _is_finished(one_run(settings, *run), data)}
 
 
-def _one(settings: Settings, seed: int, fold: int | str) -> Settings:
+def _first(settings: Settings) -> Settings:
+    """Settings of the first run."""
+    daily = settings.daily
+    return one_run(settings, daily.seed_list[0], 0 if daily.fold == "all" else daily.fold)
+
+
+def one_run(settings: Settings, seed: int, fold: int | str) -> Settings:
     """Settings of one run of the grid."""
     return replace(settings, daily=replace(settings.daily, seed=seed, fold=fold, seeds=""))  # type: ignore[arg-type]
 
@@ -79,7 +108,11 @@ def _run(settings: Settings, arguments: list[str], seed: int, fold: int | str) -
         )
 
 
-def _print_scores(settings: Settings, seeds: list[int], folds: list[int | str]) -> None:
+def print_scores(settings: Settings, folds: Sequence[int | str]) -> None:
+    """The scores of all runs in one table, where rows were held out."""
+    if settings.daily.fold == "full":
+        return
+    seeds = settings.daily.seed_list
     records = {seed: [settings.directory(seed, fold).record() for fold in folds] for seed in seeds}
     first = records[seeds[0]][0]
     table = Table(title=f"{settings.experiment.name} ({settings.variant}): {first['best']['metric'] or 'score'}")

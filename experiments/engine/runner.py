@@ -17,7 +17,7 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
         argv: Arguments instead of the command line's.
     """
     settings = parse(experiment, argv)
-    from datamodules.commands import refusals_as_sentences
+    from experiments.engine.command import refusals_as_sentences
     from experiments.engine.processes import is_first_process
 
     with refusals_as_sentences("the same command goes on from the newest checkpoint"):
@@ -27,7 +27,12 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
 
 
 def execute(settings: Settings, arguments: list[str]) -> None:
-    """Train the stage before, if there is one, then the one run, or one process for each fold and seed."""
+    """Train the stage before, if there is one, then the one run, or one process for each fold and seed, or launch all as jobs."""
+    if settings.launch.active:
+        from experiments.engine.launch.plan import launch_runs
+
+        launch_runs([(settings, arguments)])
+        return
     if settings.experiment.previous:
         from experiments.engine.stages import train_previous
 

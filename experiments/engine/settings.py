@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from datamodules.settings import Checked, setting
 
-FileFormat = Literal["torch_export", "torchscript", "aotinductor"]
+FileFormat = Literal["torch_export", "torchscript"]
 
 
 @dataclass
@@ -82,6 +82,8 @@ class Train(Checked):
         checkpoint_every: Optimiser steps between checkpoints inside an epoch; 0 = only at the end of an epoch.
         keep_epochs: Keep the checkpoint of every epoch, so that blends can weigh epochs (``experiments/checkpoint_bank.py``).
         validate_every: Validations per epoch happen after this share of it (1 = at its end).
+        strategy: ddp = every process holds the whole net; fsdp = weights, gradients and optimiser states are shared out, for nets
+            that outgrow a GPU's memory.
         sync_batchnorm: BatchNorm over all GPUs.
         deterministic: Only deterministic algorithms.
         progress: Show progress bars.
@@ -99,8 +101,16 @@ class Train(Checked):
     checkpoint_every: int = setting(500, low=0, names_run=False)
     keep_epochs: bool = setting(False, names_run=False)
     validate_every: float = setting(1.0, above=0, high=1)
+    strategy: Literal["ddp", "fsdp"] = setting("ddp", names_run=False)
     sync_batchnorm: bool = True
     deterministic: bool = False
     progress: bool = setting(True, names_run=False)
     figures: bool = setting(True, names_run=False)
     log_every: int = setting(20, low=1, names_run=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.strategy == "fsdp" and self.ema_decay > 0:
+            raise ValueError(
+                "train.ema_decay averages whole weights, which --train.strategy fsdp shares out; give one of them"
+            )

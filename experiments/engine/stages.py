@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from datamodules.errors import DataError
 from experiments.engine.cli import Settings, resolve
-from experiments.engine.declare import Experiment, load_experiment
+from experiments.engine.declare import load_experiment
 from experiments.engine.grid import run_grid
 from experiments.engine.processes import is_first_process, launcher
 from experiments.engine.run_directory import RunDirectory
@@ -44,7 +44,7 @@ def train_previous(settings: Settings, arguments: Sequence[str]) -> tuple[Settin
         return settings, list(arguments)
     if experiment.takes == "weights" and (daily.fold == "all" or daily.seeds):
         return settings, list(arguments)  # each fold of each seed sees to its own
-    before, flags = _settings_before(settings, load_experiment(experiment.previous))
+    before, flags = settings_before(settings)
     _train(before, flags)
     settings = take(settings, before.directory().path)
     if experiment.takes == "predictions":
@@ -73,12 +73,12 @@ def take(settings: Settings, run: Path) -> Settings:
     return replace(settings, daily=replace(settings.daily, init_from=run))
 
 
-def _settings_before(settings: Settings, experiment: Experiment) -> tuple[Settings, list[str]]:
-    """Settings of the stage before: the same data, hardware and output, and the data flags that both declare alike.
+def settings_before(settings: Settings) -> tuple[Settings, list[str]]:
+    """Settings and arguments of the stage before: the same data, hardware and output, and the data flags that both declare alike.
 
     Where its weights are taken, the flags of the net too.
     """
-    daily = settings.daily
+    daily, experiment = settings.daily, load_experiment(settings.experiment.previous)
     flags: dict[str, Any] = {name: getattr(daily, name) for name in _HANDED_ON}
     flags["fold"] = "all" if settings.experiment.takes == "predictions" else daily.fold
     flags["seed"] = daily.seed

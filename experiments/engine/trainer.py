@@ -11,7 +11,7 @@ import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from datamodules.errors import DataError
 from experiments.engine.callbacks import (
@@ -28,6 +28,7 @@ from experiments.engine.processes import check_launch, launcher
 from experiments.engine.run_directory import RunDirectory
 from lit_modules.base import BaseTask
 from lit_modules.callbacks import Ema, StepSeed
+from lit_modules.sharding import GatherForEvaluation
 
 
 def build_trainer(
@@ -59,7 +60,7 @@ def build_trainer(
         accelerator=accelerator,
         devices=devices,
         num_nodes=daily.num_nodes,
-        strategy=DDPStrategy(gradient_as_bucket_view=True) if processes > 1 else "auto",
+        strategy=_strategy(loop.strategy, processes),
         precision=precision,  # type: ignore[arg-type]
         max_epochs=daily.epochs,
         accumulate_grad_batches=loop.accumulate,
@@ -76,10 +77,21 @@ def build_trainer(
         enable_progress_bar=loop.progress and sys.stderr.isatty(),
         enable_model_summary=False,
         default_root_dir=directory.path,
-        # our own handlers see to a scheduler's signals (datamodules/signals.py)
+        # our own handlers see to a scheduler's signals (experiments/engine/signals.py)
         plugins=[SLURMEnvironment(auto_requeue=False)] if launcher() == "slurm" else None,
     )
+    if isinstance(trainer.strategy, ModelParallelStrategy):
+        trainer.strategy.connect(task)  # which it wants before it connects the processes
     return trainer, csv
+
+
+def _strategy(name: str, processes: int) -> Strategy | str:
+    """How several processes share the work."""
+    if processes == 1:
+        return "auto"
+    if name == "fsdp":
+        return ModelParallelStrategy(processes, tensor_parallel_size=1, save_distributed_checkpoint=False)
+    return DDPStrategy(gradient_as_bucket_view=True)
 
 
 def _callbacks(settings: Settings, directory: RunDirectory, task: BaseTask, validates: bool) -> list[Callback]:
@@ -87,6 +99,8 @@ def _callbacks(settings: Settings, directory: RunDirectory, task: BaseTask, vali
     callbacks: list[Callback] = [StepSeed(settings.daily.seed), Throughput(), LearningRateMonitor("step")]
     if loop.progress:
         callbacks.append(ProgressBar(refresh_rate=10) if sys.stderr.isatty() else ValidationLines())
+    if loop.strategy == "fsdp":
+        callbacks.append(GatherForEvaluation())
     if loop.ema_decay > 0:
         callbacks.append(Ema(loop.ema_decay))
     if validates:

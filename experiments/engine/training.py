@@ -21,7 +21,6 @@ from datamodules.base import BaseDataModule
 from datamodules.errors import DataError
 from datamodules.files import atomic_path, sha256_of
 from datamodules.folds import TRAIN, VALID
-from datamodules.signals import Stopped, patient
 from experiments.engine.callbacks import BestCheckpoint, OpenRecord, Throughput
 from experiments.engine.check import check
 from experiments.engine.cli import Settings
@@ -32,9 +31,11 @@ from experiments.engine.lineage import previous_checkpoints
 from experiments.engine.oof import predict_out_of_fold
 from experiments.engine.processes import decide, is_first_process
 from experiments.engine.run_directory import FINISHED, RunDirectory, provenance
+from experiments.engine.signals import Stopped, patient
 from experiments.engine.trainer import build_trainer, quiet_libraries
 from lit_modules.base import IDENTITY_KEY, BaseTask, load_weights, read_checkpoint
 from lit_modules.callbacks import refuse_other_averaging
+from lit_modules.sharding import load_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -350,7 +351,7 @@ def _predict_fold(
     identity: RunIdentity,
 ) -> PredictionBank | None:
     path = directory.inference_checkpoint()
-    task.load_state_dict(read_checkpoint(path)["state_dict"])
+    load_whole(task, read_checkpoint(path)["state_dict"])
     if not data.has_validation:
         return None
     if task.cannot_predict:

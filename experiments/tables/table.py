@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.engine.command import run_command
-from experiments.tables.table_runs import Entry, Summary, blend_scores, train_entry
+from experiments.engine.launch.settings import Launch
+from experiments.tables.table_runs import Entry, Summary, blend_scores, launch_entries, train_entry
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Request:
         write: Markdown file to put the table into; default: print only.
         name: Name of the table in that file.
         wandb: As in an experiment.
+        launch: Where the runs of all rows are trained, as in an experiment.
     """
 
     experiments: list[str]
@@ -56,6 +58,7 @@ class Request:
     write: Path | None = None
     name: str = "table"
     wandb: Literal["online", "offline", "disabled"] = "disabled"
+    launch: Launch = field(default_factory=Launch)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -84,6 +87,8 @@ def make_table(request: Request, command: str) -> str:
         BankError: the rows' predictions cannot be blended.
     """
     entries = [Entry.read(text) for text in request.experiments]
+    if request.launch.active:
+        launch_entries(entries, common_flags(request), request.fold, request.size, request.launch)
     rows = [train_entry(entry, common_flags(request), request.fold, request.size) for entry in entries]
     blends = (
         blend_scores([row.banks for row in rows], request.blend, request.trials, request.mean) if request.blend else {}

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from datamodules.errors import DataError
 from experiments.engine.cli import Settings, parse
 from experiments.engine.declare import Experiment, load_experiment
+from experiments.engine.launch.settings import Launch
 from experiments.engine.run_directory import RunDirectory
 from experiments.engine.stages import awaits_previous, take
 
@@ -84,6 +86,32 @@ def train_entry(entry: Entry, common: Sequence[str], fold: int | Literal["all"],
     return Summary(entry.label(records[0]["variant"]), _mean_scores(records), entry.name, banks, records)
 
 
+def launch_entries(
+    entries: Sequence[Entry], common: Sequence[str], fold: int | Literal["all"], size: str, launch: Launch
+) -> None:
+    """Train the runs of all rows as jobs of one plan, earlier stages first.
+
+    Args:
+        entries: The rows.
+        common: Flags of all rows.
+        fold: One fold, or all.
+        size: As of :func:`train_entry`.
+        launch: Where the jobs run.
+
+    Raises:
+        DataError: Jobs that failed, or that are left to run.
+    """
+    from experiments.engine.launch.plan import launch_runs
+
+    wanted = []
+    for entry in entries:
+        experiment = load_experiment(entry.name)
+        words = [*_demo_words(experiment, size), *common, *entry.flags, "--fold", str(fold)]
+        wanted.append((replace(parse(experiment, words), launch=launch), words))
+    if not launch_runs(wanted):
+        raise DataError("the jobs go on; give the same command again to make the table once they are done")
+
+
 def _train(
     experiment: Experiment, flags: Sequence[str], common: Sequence[str], fold: int | Literal["all"], size: str
 ) -> list[RunDirectory]:
@@ -110,8 +138,12 @@ def _train(
 
 
 def _settings(experiment: Experiment, flags: Sequence[str], size: str) -> Settings:
+    return parse(experiment, [*_demo_words(experiment, size), *flags])
+
+
+def _demo_words(experiment: Experiment, size: str) -> list[str]:
     demo = experiment.demo if size == "demo" else {}
-    return parse(experiment, [*(part for name, value in demo.items() for part in (f"--{name}", str(value))), *flags])
+    return [part for name, value in demo.items() for part in (f"--{name}", str(value))]
 
 
 def _of_fold(settings: Settings, fold: int) -> Settings:

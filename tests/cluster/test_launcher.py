@@ -119,10 +119,13 @@ def test_two_commands_at_once_submit_a_job_once(start: Callable[..., Launcher], 
     assert sorted(log.read_text().split()) == ["0", "1", "2"]
 
 
-def test_a_finished_run_is_not_submitted(start: Callable[..., Launcher], tmp_path: Path) -> None:
-    write_json(tmp_path / "run" / "run.json", {"status": "finished"})
-    start().run([shell("a", f"touch {tmp_path}/ran", run=tmp_path / "run")])
-    assert not (tmp_path / "ran").exists()
+def test_a_job_is_done_only_when_its_run_is_finished(start: Callable[..., Launcher], tmp_path: Path) -> None:
+    record = tmp_path / "run" / "run.json"
+    script = f"[ -e {tmp_path}/once ] && cp {tmp_path}/finished.json {record}; touch {tmp_path}/once"
+    write_json(tmp_path / "finished.json", {"status": "finished"})
+    record.parent.mkdir()
+    start().run([shell("a", script, run=record.parent)])
+    assert record.is_file()
 
 
 def test_a_killed_job_is_submitted_again(tmp_path: Path) -> None:
@@ -184,21 +187,27 @@ from experiments.engine.launch.launcher import Launcher
 from experiments.engine.launch.settings import Launch
 flags = Launch(engine="local", poll_seconds=0.2)
 script = "echo begun > {tmp_path}/begun; sleep 3; echo done > {tmp_path}/done"
-Launcher(Path("{tmp_path}"), flags, Local(flags, [], 0)).run([Job("a", ("bash", "-c", script))])
+from experiments.engine.signals import ending_with_status
+with ending_with_status():
+    Launcher(Path("{tmp_path}"), flags, Local(flags, [], 0)).run([Job("a", ("bash", "-c", script))])
 """
     command = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     wait_for(tmp_path / "begun")
     os.killpg(command.pid, signal.SIGINT)  # as a terminal does: to all processes of its group
-    output, _ = command.communicate(timeout=20)
+    _, output = command.communicate(timeout=20)
     assert command.returncode == 130
     assert "1 jobs go on" in output
     wait_for(tmp_path / "done", 20)
 
 
-def test_the_short_form_names_the_engine() -> None:
+def test_the_short_form_names_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cluster.yaml").touch()
     given = ["--launch", "slurm", "--launch=local", "--launch", "cluster.yaml", "--fold", "all"]
     assert spell_out(given) == [
         "--launch.engine", "slurm", "--launch.engine=local", "--launch", "cluster.yaml", "--fold", "all",
     ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"--launch takes none, local, slurm or a YAML file .*, got 'slrum'"):
+        spell_out(["--launch", "slrum"])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -230,7 +232,9 @@ class Local:
                 )
 
     def cancel(self, id: str) -> None:
-        """Local jobs wait unstarted: there is nothing to end."""
+        """SIGTERM to the job's process, which hands it on."""
+        with suppress(ProcessLookupError):
+            os.kill(int(id), signal.SIGTERM)
 
 
 def _record(job: Job, engine: str, token: str, settings: Launch) -> Record:

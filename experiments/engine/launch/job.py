@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from datamodules.errors import DataError
 from datamodules.files import read_json, write_json
+from experiments.engine.signals import PARENT
 
 Phase = Literal["running", "done", "failed", "stopped", "requeued"]
 _ERROR = re.compile(r"^(?:error: .*|[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*)$")
@@ -36,7 +37,7 @@ class Job:
         key: Name of the job, a relative path such as ``moa_simple_nn/demo/seed0/fold1``.
         command: Program and arguments; given again it goes on where it stood.
         after: Keys of the jobs that must be done before.
-        run: Run directory that it fills; the job is done when that run is, and its epoch and score are shown.
+        run: Run directory that it fills: the job is done when the run is finished too, and its epoch and score are shown.
         devices: GPUs or processes on each node.
         nodes: Machines; with several, every process is a task of SLURM's own.
     """
@@ -111,12 +112,10 @@ def read(folder: Path, kind: type[Any]) -> Any:
         DataError: the file holds something else.
     """
     path = folder / _name(kind)
-    try:
-        content = read_json(path)
-    except FileNotFoundError:
+    if not path.is_file():
         return None
     try:
-        return kind(**content)
+        return kind(**read_json(path))
     except TypeError:
         known = ", ".join(item.name for item in fields(kind))
         raise DataError(f"{path} does not hold {known}; delete it, the job is then submitted again") from None
@@ -140,7 +139,8 @@ def run(path: str) -> None:
     if int(os.environ.get("SLURM_PROCID", "0")) > 0:  # one of many processes of a run on several nodes
         raise SystemExit(_execute(record, folder / f"log.{os.environ['SLURM_PROCID']}").wait())
     before: Status | None = read(folder, Status)
-    status = Status(record.token, starts=before.starts if before else 0, id=_own_id(), born=_born(os.getpid()))
+    starts = before.starts if before and before.phase != "done" else 0
+    status = Status(record.token, starts=starts, id=_own_id(), born=_born(os.getpid()))
     while True:
         status.starts += 1
         status.phase, status.exit_status, status.error = "running", None, ""
@@ -153,7 +153,9 @@ def run(path: str) -> None:
         child = _execute(record, log)
         told.forward_to(child, record.engine)
         status.exit_status = child.wait()
-        if status.exit_status == 0:
+        if status.exit_status == 0 and not (
+            told.warned and _several_tasks()
+        ):  # which requeue themselves and end with 0
             _end(folder, status, "done", "", 0)
         status.error = first_error(log, begin) or f"exit status {status.exit_status}"
         if told.terminated:  # cancelled or pre-empted: whoever did that decides what comes next
@@ -217,10 +219,16 @@ class _Signals:
 
 
 def _execute(record: Record, log: Path) -> subprocess.Popen[bytes]:
-    several_tasks = int(os.environ.get("SLURM_NTASKS", "1")) > 1
-    environment = {name: value for name, value in os.environ.items() if several_tasks or not name.startswith("SLURM_")}
+    environment = {
+        name: value for name, value in os.environ.items() if _several_tasks() or not name.startswith("SLURM_")
+    }
+    environment[PARENT] = str(os.getpid())  # or the command would go on if this process were killed
     with log.open("ab") as file:
         return subprocess.Popen(record.command, cwd=record.cwd, env=environment, stdout=file, stderr=file)
+
+
+def _several_tasks() -> bool:
+    return int(os.environ.get("SLURM_NTASKS", "1")) > 1
 
 
 def _end(folder: Path, status: Status, phase: Phase, error: str, exit_status: int) -> None:

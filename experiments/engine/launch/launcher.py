@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,16 +12,16 @@ from typing import Literal
 from filelock import FileLock
 
 from datamodules.errors import DataError
-from datamodules.files import read_json
 from experiments.engine.launch import job as jobs
 from experiments.engine.launch.engines import Engine, Seen, by_kind
 from experiments.engine.launch.job import Job, Record, Status
 from experiments.engine.launch.settings import Launch
 from experiments.engine.launch.table import LiveTable
-from experiments.engine.run_directory import FINISHED
+from experiments.engine.run_directory import RunDirectory
+from experiments.engine.signals import Stopped
 
-State = Literal["waiting", "queued", "running", "done", "failed", "blocked"]
-ENDED = ("done", "failed", "blocked")
+State = Literal["waiting", "queued", "running", "done", "failed", "blocked", "cancelled"]
+ENDED = ("done", "failed", "blocked", "cancelled")
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Watched:
     Args:
         job: The job.
         folder: Its folder.
-        state: ``waiting`` is not submitted yet, ``blocked`` waits for a job that failed.
+        state: ``waiting`` is not submitted yet, ``blocked`` waits for a job that failed, ``cancelled`` was ended on purpose.
         id: SLURM's id, or a process id.
         starts: How often it began.
         note: Why it waits, or the first line of its error.
@@ -58,15 +59,18 @@ class Launcher:
         self._settings, self._engine = settings, engine
         self._lost: set[str] = set()
 
-    def run(self, plan: Sequence[Job]) -> None:
+    def run(self, plan: Sequence[Job]) -> bool:
         """Submit what is missing, and watch until all jobs have ended (or leave at once, with ``--launch.wait false``).
 
         Args:
             plan: Jobs, those that others wait for first.
 
+        Returns:
+            Whether all are done; false where it leaves before.
+
         Raises:
             DataError: jobs failed for good; what is done stays so, and the same command submits the rest.
-            SystemExit: left with Ctrl-C, status 130; the jobs go on.
+            Stopped: left with Ctrl-C or another signal; the jobs go on.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._forget(plan)
@@ -81,13 +85,14 @@ class Launcher:
                         break
                     if not self._settings.wait and not any(one.state == "waiting" for one in watched):
                         print(f"{len(watched)} jobs submitted; the same command shows them")
-                        return
+                        return False
                     time.sleep(self._settings.poll_seconds)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped) as stop:
             left = sum(one.state in ("queued", "running") for one in watched)
-            print(f"left: {left} jobs go on; the same command picks them up")
-            raise SystemExit(130) from None
+            signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
+            raise Stopped(signum, f"{left} jobs go on; the same command picks them up") from None
         self._refuse_failures(watched)
+        return True
 
     def step(self, watched: Sequence[Watched]) -> None:
         """Look once at all jobs, and submit those that can be."""
@@ -101,22 +106,27 @@ class Launcher:
                 self._judge(one, records.get(one.job.key), statuses.get(one.job.key), seen)
             self._submit(watched, records)
 
+    def cancel(self, one: Watched, note: str) -> None:
+        """End a job for good."""
+        if one.id:
+            self._engine.cancel(one.id)
+        one.state, one.note = "cancelled", note
+
     def _forget(self, plan: Sequence[Job]) -> None:
         """A command given again tries again what had failed for good; one whose jobs are all done begins anew.
 
         Beginning anew costs little: the commands themselves skip what is there.
         """
         with FileLock(self.folder / ".lock"):
-            found = {job.key: jobs.read(self.folder / job.key, Status) for job in plan if job.run is None}
+            found = {job.key: jobs.read(self.folder / job.key, Status) for job in plan}
             anew = all(status is not None and status.phase == "done" for status in found.values())
-            found |= {job.key: jobs.read(self.folder / job.key, Status) for job in plan if job.run is not None}
             for key, status in found.items():
-                if status is not None and (status.phase == "failed" or (anew and status.phase == "done")):
+                if status is not None and (status.phase == "failed" or anew):
                     for name in ("status.json", "job.json"):
                         (self.folder / key / name).unlink(missing_ok=True)
 
     def _judge(self, one: Watched, record: Record | None, status: Status | None, seen: dict[str, Seen]) -> None:
-        if one.state in ("done", "failed"):
+        if one.state in ("done", "failed", "cancelled"):
             return
         mine = status if record is not None and status is not None and status.token == record.token else None
         one.starts = status.starts if status else 0
@@ -181,9 +191,6 @@ class Launcher:
 
 
 def _is_done(job: Job, status: Status | None) -> bool:
-    if job.run is None:
-        return status is not None and status.phase == "done"
-    try:
-        return bool(read_json(job.run / "run.json").get("status") == FINISHED)
-    except FileNotFoundError:
+    if status is None or status.phase != "done":
         return False
+    return job.run is None or RunDirectory(job.run).is_finished

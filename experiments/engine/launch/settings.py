@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 ENGINES = ("none", "local", "slurm")
@@ -61,11 +62,20 @@ class Launch:
 
 
 def spell_out(arguments: Sequence[str]) -> list[str]:
-    """``--launch slurm`` as ``--launch.engine slurm``; a file name after ``--launch`` stays the group's own YAML file."""
+    """``--launch slurm`` as ``--launch.engine slurm``; a file name after ``--launch`` stays the group's own YAML file.
+
+    Raises:
+        ValueError: It is neither.
+    """
     spelt: list[str] = []
     for word in arguments:
-        if word in ENGINES and spelt and spelt[-1] == "--launch":
-            spelt[-1] = "--launch.engine"
+        if spelt and spelt[-1] == "--launch":
+            if word in ENGINES:
+                spelt[-1] = "--launch.engine"
+            elif not Path(word).is_file():
+                raise ValueError(
+                    f"--launch takes {', '.join(ENGINES)} or a YAML file of --launch.* flags, got {word!r}"
+                )
         elif word.startswith("--launch=") and word.removeprefix("--launch=") in ENGINES:
             word = f"--launch.engine={word.removeprefix('--launch=')}"
         spelt.append(word)

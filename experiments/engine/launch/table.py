@@ -17,7 +17,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from experiments.engine.launch.launcher import Watched
 
-_ORDER = ("failed", "running", "queued", "waiting", "blocked", "done")
+_ORDER = ("failed", "running", "queued", "waiting", "blocked", "cancelled", "done")
 _COLOURS = {"failed": "red", "running": "cyan", "done": "green", "blocked": "yellow"}
 _TAIL_BYTES = 16_384
 
@@ -75,7 +75,7 @@ class LiveTable:
 
 
 def progress(run: Path) -> tuple[str, str]:
-    """Epoch and newest validation score of a run that trains, from the end of its ``metrics.csv``.
+    """Epoch and newest validation score of a run that trains.
 
     Args:
         run: Its run directory.
@@ -83,18 +83,29 @@ def progress(run: Path) -> tuple[str, str]:
     Returns:
         Both as text, empty before they are known.
     """
+    rows = read_metrics(run)
+    monitor = (
+        next((name for name in rows[0] if name.startswith("val_") and name != "val_loss"), "val_loss") if rows else ""
+    )
+    epochs = [row["epoch"] for row in rows if row.get("epoch")]
+    scores = [row[monitor] for row in rows if row.get(monitor)]
+    return f"{float(epochs[-1]):.0f}" if epochs else "", f"{float(scores[-1]):.5f}" if scores else ""
+
+
+def read_metrics(run: Path, most_bytes: int = _TAIL_BYTES) -> list[dict[str, str]]:
+    """The newest rows of a run's ``metrics.csv``, which another process writes just now.
+
+    Args:
+        run: Its run directory.
+        most_bytes: So much of the file's end is read.
+    """
     try:
         with (run / "metrics.csv").open("rb") as file:
             names = next(csv.reader([file.readline().decode()]))
             start = file.tell()
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(start, size - _TAIL_BYTES))
-            tail = file.read().decode(errors="replace").splitlines()[0 if size - start <= _TAIL_BYTES else 1 :]
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(start, end - most_bytes))
+            lines = file.read().decode(errors="replace").split("\n")[:-1]  # the last line may be half written
     except (OSError, StopIteration):
-        return "", ""
-    epoch = score = ""
-    monitor = next((name for name in names if name.startswith("val_") and name != "val_loss"), "val_loss")
-    for row in csv.DictReader(tail, names):
-        epoch = row.get("epoch") or epoch
-        score = row.get(monitor) or score
-    return f"{float(epoch):.0f}" if epoch else "", f"{float(score):.5f}" if score else ""
+        return []
+    return list(csv.DictReader(lines[0 if end - start <= most_bytes else 1 :], names))
