@@ -40,7 +40,7 @@ from sklearn.metrics import r2_score
 from blend.aligned.align import align
 from blend.commands.report import table
 from blend.judging.judge import judge
-from blend.metrics.scores import KNOWN
+from blend.metrics.registry import KNOWN
 from blend.problem import Problem
 from blend.solvers import make_solver
 from blend.solvers.exact import exact_minimum

@@ -30,6 +30,7 @@ import psutil
 
 from datamodules.leap.calendar import step_to_stamp
 from datamodules.leap.convert import RawSource
+from datamodules.leap.listing import Listing
 from datamodules.leap.raw import Pair, find_pairs
 from datamodules.leap.schema import FLUXES, GAS_PROFILES, LEVELS, PROFILES, SCALARS, STATE_PROFILES, TENDENCIES
 from datamodules.stores.build import build_store
@@ -89,7 +90,7 @@ def save(rows: np.ndarray, path: Path) -> int:
 def conversion(pairs: list[Pair], folder: Path, processes: int) -> Timing:
     """Files to a finished store."""
     source = RawSource(Path(pairs[0].mli).parents[1], COLUMNS)
-    source.pairs = pairs
+    source.listing = Listing.of(source.root, pairs)
     with tempfile.TemporaryDirectory(dir=folder) as destination:
         return timed(lambda: build_store(source, Path(destination) / "store", processes, progress=False).rows)
 

@@ -1,4 +1,5 @@
-"""Command line of the blend: ``python -m blend search | compare | apply | show | verify``.
+"""Command line of the blend: ``podium-blend`` or ``python -m blend``, then a command: search, compare,
+apply, show, verify.
 
 Examples::
 
@@ -10,12 +11,14 @@ Examples::
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from blend.settings import Inputs, Method, Output
 
@@ -23,13 +26,30 @@ from blend.settings import Inputs, Method, Output
 for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
-BANK_HELP = "run, variant, seed or fold directory, bank folder, .npz or .csv, a glob, or NAME=BANK"
-METHODS = "single, equal, grow, remove, greedy, convex, nnls, mae, optuna, stack, per_group, per_target"
+BANK_HELP = "run, variant, seed or fold directory, bank folder, table (.csv, .parquet, .npz, .npy), a folder or glob of these, or NAME=BANK"
+METHODS = "single, equal, grow, remove, greedy, bagged, coordinate, convex, shrunk, nnls, stacker, optuna, stack, per_group, per_target"
+INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT, 128 + SIGTERM
+
+
+class _Terminated(BaseException):
+    """SIGTERM: unwinds like Ctrl-C, so that studies are written."""
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
+class _Lines(DefaultHelpFormatter):
+    """Keeps the lines of a description that holds examples."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        plain = text.replace("``", "").replace("Examples::", "Examples:")
+        return "\n".join(indent + line for line in plain.splitlines())
 
 
 def build_parser() -> ArgumentParser:
     """The parser of all commands."""
-    parser = ArgumentParser(prog="python -m blend", description=__doc__, allow_abbrev=False)
+    parser = ArgumentParser(prog="python -m blend", description=__doc__, allow_abbrev=False, formatter_class=_Lines)
     commands = parser.add_subcommands(dest="command")
     search = _command("find blend weights and say what they are worth", banks=True)
     search.add_argument("--method", default="convex", help=f"one of {METHODS}; `show` explains them")
@@ -38,14 +58,17 @@ def build_parser() -> ArgumentParser:
     )
     _add(search, Inputs, Method, Output)
     commands.add_subcommand("search", search)
-    compare = _command("run all methods and recommend the simplest good one", banks=True)
+    compare = _command("run all methods that can win and recommend one", banks=True)
     compare.add_argument(
-        "--methods", type=list[str] | None, default=None, help="such as [equal, convex, greedy]; default: all that fit"
+        "--methods",
+        type=list[str] | None,
+        default=None,
+        help="such as [equal, convex, greedy]; default: all that can win",
     )
     _add(compare, Inputs, Method, Output)
     commands.add_subcommand("compare", compare)
     commands.add_subcommand("apply", _apply_parser())
-    show = _command("explain weights, a study, banks, or the methods", banks=True)
+    show = _command("explain weights, a study, banks, the methods, or (show metrics) the metrics", banks=True)
     _add(show, Inputs)
     commands.add_subcommand("show", show)
     verify = _command("read banks (and stores and shards) whole and compare their checksums", banks=False)
@@ -55,7 +78,7 @@ def build_parser() -> ArgumentParser:
 
 
 def _command(description: str, banks: bool) -> ArgumentParser:
-    parser = ArgumentParser(description=description, allow_abbrev=False)
+    parser = ArgumentParser(description=description, allow_abbrev=False, formatter_class=_Lines)
     if banks:
         parser.add_argument("banks", metavar="BANK", nargs="*", help=BANK_HELP)
         parser.add_argument("--config", action="config", help="YAML file of flags; the command line wins over it")
@@ -63,13 +86,13 @@ def _command(description: str, banks: bool) -> ArgumentParser:
 
 
 def _apply_parser() -> ArgumentParser:
-    parser = ArgumentParser(description="blend new predictions with fitted weights", allow_abbrev=False)
+    parser = _command("blend new predictions with fitted weights", banks=False)
     parser.add_argument("weights", type=Path, help="weights.json of a search, or its folder")
     parser.add_argument(
         "banks",
         metavar="BANK",
         nargs="*",
-        help=f"predictions of the fitted models ({BANK_HELP}); none = look in their run directories",
+        help=f"predictions of the fitted models ({BANK_HELP}); none = look in their run directories or beside their tables",
     )
     parser.add_argument(
         "--predictions",
@@ -85,6 +108,12 @@ def _apply_parser() -> ArgumentParser:
         help="the judge's sample submission: its rows and columns are written",
     )
     parser.add_argument("--groups", type=Path | None, default=None, help="CSV with the columns row_id and group")
+    parser.add_argument(
+        "--allow_call",
+        type=list[str],
+        default=[],
+        help="functions that the weights' steps may call, such as [package.module:function]; a file alone may name no code",
+    )
     return parser
 
 
@@ -94,32 +123,69 @@ def _add(parser: ArgumentParser, *groups: type[Any]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; a wrong input ends in one sentence and exit code 2."""
+    """Run one command.
+
+    Args:
+        arguments: Words of the command line; None for those of the process.
+
+    Returns:
+        Exit status: 0; 1 for wrong data and 2 for a wrong command line, each with one sentence; 130 after Ctrl-C, 143 after
+        SIGTERM. Anything else that goes wrong is a bug and keeps its traceback.
+    """
     parsed = build_parser().parse_args(None if arguments is None else list(arguments))
+    if parsed.command is None:
+        build_parser().print_help()
+        return 2
     flags = parsed[parsed.command]
     try:
-        return _run(parsed.command, flags)
-    except (ValueError, OSError) as error:
+        try:
+            groups = {kind: _group(kind, flags) for kind in (Inputs, Method, Output) if "metric" in flags}
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        return _run(parsed.command, flags, groups)
+    except (KeyboardInterrupt, _Terminated) as stop:
+        again = "the same command goes on from the trials in its study" if flags.get("method") == "optuna" else ""
+        print(f"\nstopped, nothing half-written; {again or 'run the same command again'}", file=sys.stderr)
+        return TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
+    except OSError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 1
+    except ValueError as error:
+        from datamodules.errors import DataError, UsageError
+
+        if not isinstance(error, DataError):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
 
 
-def _run(command: str, flags: Any) -> int:
-    def group(kind: type[Any]) -> Any:
-        return kind(**{name: flags[name] for name in kind.__dataclass_fields__})
+def _group(kind: type[Any], flags: Any) -> Any:
+    return kind(**{name: flags[name] for name in kind.__dataclass_fields__ if name in flags})
 
+
+def _run(command: str, flags: Any, groups: dict[type[Any], Any]) -> int:
     if command == "search":
         from blend.commands.search import search
 
-        search(flags.banks, flags.method, flags.recipe, group(Inputs), group(Method), group(Output))
+        search(flags.banks, flags.method, flags.recipe, groups[Inputs], groups[Method], groups[Output])
     elif command == "compare":
         from blend.commands.compare import compare
 
-        compare(flags.banks, flags.methods, group(Inputs), group(Method), group(Output))
+        compare(flags.banks, flags.methods, groups[Inputs], groups[Method], groups[Output])
     elif command == "apply":
         from blend.commands.apply import apply
 
-        apply(flags.weights, flags.banks, flags.predictions, flags.out, flags.submission, flags.template, flags.groups)
+        apply(
+            flags.weights,
+            flags.banks,
+            flags.predictions,
+            flags.out,
+            flags.submission,
+            flags.template,
+            flags.groups,
+            flags.allow_call,
+        )
     elif command == "verify":
         from datamodules.verify import report
 
@@ -127,9 +193,15 @@ def _run(command: str, flags: Any) -> int:
     else:
         from blend.commands.show import show
 
-        show(flags.banks, group(Inputs))
+        show(flags.banks, groups[Inputs])
     return 0
 
 
-if __name__ == "__main__":
+def command() -> NoReturn:
+    """The console command: :func:`main` as a process."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    command()

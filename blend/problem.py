@@ -9,18 +9,37 @@ import numpy as np
 import numpy.typing as npt
 
 from blend.aligned.view import Stack
-from blend.metrics.cells import Cells, gather_cells
-from blend.metrics.cells import Kind as CellKind
+from blend.metrics.cells import CellForm, Cells, LogitCells, LogLossCells, ResidualCells, TrueClassCells, gather_cells
 from blend.metrics.gram import ResidualMoments, residual_moments
 from blend.metrics.ranks import RankTable, rank_table
-from blend.metrics.scores import Metric, TruthSums
-from blend.objectives import AbsoluteLoss, Composed, FunctionLoss, LogitLoss, LogLoss, Objective, QuadraticLoss
+from blend.metrics.scores import (
+    R2,
+    Metric,
+    MulticlassLogLoss,
+    Pinball,
+    SquaredMetric,
+    SumMetric,
+    TruthSums,
+)
+from blend.metrics.tables import TableMetric, is_one_hot
+from blend.objectives import (
+    AbsoluteLoss,
+    Composed,
+    LogitLoss,
+    LogLoss,
+    Objective,
+    QuadraticLoss,
+    RootQuadraticLoss,
+    SoftmaxLoss,
+    TableLoss,
+)
 from blend.weights import LOGIT_CLIP, Kind, Weights, blend_rows
 from datamodules.banks.bank import BankError
 
 Array = npt.NDArray[np.float64]
 DEFAULT_MEMORY = 2 * 2**30
-MOST_TARGET_PARTS = 1024  # of log loss and MAE; R2 has Gram matrices of any number of targets
+MOST_TARGET_PARTS = 1024  # of log loss and MAE; squared errors have Gram matrices of any number of targets
+_CANDIDATE_VALUES = 2**22  # blended at once for metrics of whole columns
 
 
 class BlendProblem(Protocol):
@@ -45,8 +64,16 @@ class BlendProblem(Protocol):
         """Loss over some rows and targets."""
         ...
 
+    def mean_kind(self, kind: Kind) -> Kind:
+        """The kind of mean that ``kind`` stands for here."""
+        ...
+
     def count(self, folds: Sequence[int] | None, group: int) -> int:
         """Rows of a group in some folds."""
+        ...
+
+    def rows_of(self, folds: Sequence[int] | None) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Predictions ``(models, rows, targets)`` and truth ``(rows, targets)`` of some folds, in memory."""
         ...
 
 
@@ -69,11 +96,15 @@ class Problem:
         self.names, self.folds, self.width = stack.names, stack.folds, stack.width
         self.target_groups = stack.manifest.groups
         self.row_groups = stack.group_names
-        stack.probabilities = metric.name == "column_log_loss"
+        stack.probabilities, stack.labels = metric.probabilities, metric.labels
+        if metric.labels == "classes" and self.width < 2:
+            raise BankError(
+                f"metric {metric.name} needs a column per class, these predictions have one; use column_log_loss"
+            )
         self._moments: ResidualMoments | None = None
-        self._pools: dict[tuple[tuple[int, ...], int | None], tuple[Array, Array]] = {}
-        self._cells: dict[tuple[CellKind, float, bool, bool], Cells] = {}
-        self._ranks: dict[int, RankTable] | None = None
+        self._pools: dict[tuple[tuple[int, ...], int | None], tuple[Array, Array, float]] = {}
+        self._cells: dict[tuple[CellForm, bool], Cells] = {}
+        self._ranks: dict[int, RankTable] = {}
         self._truth_sums: TruthSums | None = None
         self._everything: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
 
@@ -105,20 +136,44 @@ class Problem:
             BankError: the metric has no such mean.
         """
         chosen = self.folds if folds is None else list(folds)
-        name = self.metric.name
-        if kind == "logit" and name in ("r2", "mae"):
-            raise BankError(f"a mean of logits needs probabilities; metric {name} has none: use the arithmetic mean")
-        if clip > 0 and name != "column_log_loss":
-            raise BankError(f"--clip clips probabilities; metric {name} has none")
-        if self.metric.function is not None or kind == "rank":
+        metric, kind = self.metric, self.mean_kind(kind)
+        self.check_mean(kind, clip)
+        if isinstance(metric, TableMetric) or kind == "rank":
             if group is not None or targets is not None:
                 raise BankError(
-                    f"weights per group or target need r2, column_log_loss or mae with another mean than {kind}"
+                    f"weights per group or target need a metric that is a sum over rows, and another mean than {kind}"
                 )
-            return self._function_objective(chosen, kind, clip)
-        if name == "r2":
-            return self._quadratic(chosen, group, targets)
-        return self._cell_objective(chosen, kind, clip, group, targets, reduce)
+            return TableLoss(self._evaluator(chosen, kind, clip), self.models)
+        if isinstance(metric, SquaredMetric):
+            return self._quadratic(metric, chosen, group, targets)
+        if kind == "softmax":
+            return self._softmax(chosen, clip or LOGIT_CLIP, group)
+        if kind == "logit":
+            return LogitLoss(self._parts(LogitCells(clip or LOGIT_CLIP), chosen, group, targets), self.models)
+        if isinstance(metric, Pinball):
+            parts = self._parts(ResidualCells(slopes=metric.slopes), chosen, group, targets)
+            return AbsoluteLoss(parts, self.models, metric.slopes)
+        form = (TrueClassCells if isinstance(metric, MulticlassLogLoss) else LogLossCells)(clip, reduce)
+        return LogLoss(self._parts(form, chosen, group, None if metric.labels == "classes" else targets), self.models)
+
+    def mean_kind(self, kind: Kind) -> Kind:
+        """Logits of classes are normalised over them."""
+        return "softmax" if kind == "logit" and self.metric.labels == "classes" else kind
+
+    def check_mean(self, kind: Kind, clip: float) -> None:
+        """Refuse a mean that these predictions do not have.
+
+        Raises:
+            BankError: logits or clips of what is not a probability.
+        """
+        if self.metric.probabilities or self.metric.labels == "binary":
+            return
+        if kind == "logit":
+            raise BankError(
+                f"a mean of logits needs probabilities; metric {self.metric.name} has none: use the arithmetic mean"
+            )
+        if clip > 0:
+            raise BankError(f"--clip clips probabilities; metric {self.metric.name} has none")
 
     def count(self, folds: Sequence[int] | None, group: int) -> int:
         """Rows of a row group in some folds."""
@@ -126,105 +181,130 @@ class Problem:
         held = np.isin(blocks.fold, self.folds if folds is None else list(folds)) & (blocks.group == group)
         return int(blocks.counts[held].sum())
 
-    def _quadratic(self, folds: list[int], group: int | None, targets: tuple[int, int] | None) -> QuadraticLoss:
-        pooled, total = self._pooled(tuple(sorted(folds)), group)
+    def _quadratic(
+        self, metric: SquaredMetric, folds: list[int], group: int | None, targets: tuple[int, int] | None
+    ) -> Objective:
+        pooled, total, rows = self._pooled(tuple(sorted(folds)), group)
         span = slice(None) if targets is None else slice(*targets)
-        gram, sst, shift = pooled[span], total[span], self.moments().shift[span]
-        live = sst > 0
+        gram, shift = pooled[span], self.moments().shift[span]
+        factors = metric.weights(total[span], rows, self.stack.target_scale[span])
         # v = [w, s, s c]: fold the last two together
         folded = gram[:, :-1, :-1].copy()
         folded[:, :, -1] += shift[:, None] * gram[:, :-1, -1]
         folded[:, -1, :] += shift[:, None] * gram[:, -1, :-1]
         folded[:, -1, -1] += shift**2 * gram[:, -1, -1]
-        form = np.einsum("tkl,t->kl", folded[live], 1.0 / sst[live]) / len(sst)
-        inexact = (np.einsum("tkk->tk", gram[~live])[:, : self.models] > 0).any(axis=1)
-        return QuadraticLoss(form, float(inexact.sum()) / len(sst))
+        if metric.root:
+            return RootQuadraticLoss(folded * factors[:, None, None])
+        form = np.einsum("tkl,t->kl", folded, factors) / len(factors)
+        dead = factors == 0  # without variance: no weights change its score, unless all models match it
+        inexact = (np.einsum("tkk->tk", gram[dead])[:, : self.models] > 0).any(axis=1)
+        return QuadraticLoss(form, float(inexact.sum()) / len(factors))
 
-    def _pooled(self, folds: tuple[int, ...], group: int | None) -> tuple[Array, Array]:
-        """Residual moments of some rows ``(targets, ...)``, and the total squares of all groups of these folds."""
+    def _pooled(self, folds: tuple[int, ...], group: int | None) -> tuple[Array, Array, float]:
+        """Residual moments of some rows ``(targets, ...)``; total squares and rows of all groups of these folds."""
         if (folds, group) not in self._pools:
             moments, blocks = self.moments(), self.stack.blocks
             in_folds = np.isin(blocks.fold, folds)
             chosen = in_folds if group is None else in_folds & (blocks.group == group)
             total = moments.truth_sums().pooled(in_folds[None, :].astype(np.float64)).total_squares()[0]
-            self._pools[folds, group] = moments.gram[chosen].sum(axis=0), total
+            rows = float(blocks.counts[in_folds].sum())
+            self._pools[folds, group] = moments.gram[chosen].sum(axis=0), total, rows
         return self._pools[folds, group]
 
-    def _cell_objective(
-        self,
-        folds: list[int],
-        kind: Kind,
-        clip: float,
-        group: int | None,
-        targets: tuple[int, int] | None,
-        reduce: bool,
-    ) -> Objective:
-        cell_kind: CellKind = "mae" if self.metric.name == "mae" else "logit" if kind == "logit" else "log_loss"
-        clip = clip or LOGIT_CLIP if cell_kind == "logit" else clip
-        cells = self.cells(cell_kind, clip, targets is not None, reduce)
-        parts = [
+    def _parts(self, form: CellForm, folds: list[int], group: int | None, targets: tuple[int, int] | None) -> list[Any]:
+        cells = self.cells(form, targets is not None)
+        return [
             part
             for (fold, row_group, target), part in cells.parts.items()
             if fold in folds
             and (group is None or row_group == group)
             and (targets is None or targets[0] <= target < targets[1])
         ]
-        if cell_kind == "mae":
-            return AbsoluteLoss(parts, self.models)
-        return (LogitLoss if cell_kind == "logit" else LogLoss)(parts, self.models)
 
-    def _function_objective(self, folds: list[int], kind: Kind, clip: float) -> FunctionLoss:
-        held = np.isin(self.stack.rows["nested"].to_numpy(), folds)
-        self.everything()
+    def _softmax(self, folds: list[int], clip: float, group: int | None) -> SoftmaxLoss:
+        predictions, truth = self.rows_of(folds)
+        if group is not None:
+            raise BankError("weights per group of classes take the arithmetic mean")
+        logs = np.log(np.clip(predictions, clip, 1 - clip))
+        return SoftmaxLoss(logs, truth.argmax(axis=1))
 
-        def evaluate(w: Array) -> float:
-            weights = Weights("", self.names, w, kind=kind, clip=clip or (LOGIT_CLIP if kind == "logit" else 0.0))
-            blended = np.concatenate([self.blend_fold(weights, fold) for fold in self.folds if fold in folds])
-            return self._loss_of(blended, held)
+    def _evaluator(self, folds: list[int], kind: Kind, clip: float) -> Any:
+        """Losses of candidate weights, for metrics and means of whole columns."""
+        truth, scale = self.rows_of(folds)[1], self.stack.target_scale
+        metric, judged = self.metric, truth.astype(np.float64) * scale
+        score = metric.evaluator(judged) if isinstance(metric, TableMetric) else self._sum_score(truth)
+        lower = -1.0 if metric.higher_is_better else 1.0
+        unit = scale if isinstance(metric, TableMetric) else np.ones_like(scale)
+        one = 1.0 if isinstance(metric, R2) else 0.0  # its loss is 1 - R2
+        if kind == "rank":
 
-        return FunctionLoss(evaluate, self.models)
+            def blend(w: Array) -> Array:
+                weights = Weights("", self.names, w, kind="rank")
+                return np.concatenate([self.blend_fold(weights, fold) for fold in self.folds if fold in folds])
 
-    def _loss_of(self, blended: Array, held: npt.NDArray[np.bool_]) -> float:
-        """Loss of blended rows against the truth, for metrics of any kind."""
-        truth = self.everything()[1][held]
-        if self.metric.function is not None:
-            shape, scale = (-1, *self.stack.shape), self.stack.target_scale
-            value = self.metric.function((truth * scale).reshape(shape), (blended * scale).reshape(shape))
-            return self.metric.sign * float(value)
-        mean = truth.mean(axis=0, dtype=np.float64)
+            return lambda W: np.array([one + lower * score(blend(w) * unit) for w in W])
+        values = self._transformed(folds, kind, clip)
+        models, width = len(values), values.shape[2]
+        flat, step = values.reshape(models, -1), max(1, _CANDIDATE_VALUES // max(1, values[0].size))
+
+        def evaluate(W: Array) -> Array:
+            losses = []
+            for start in range(0, len(W), step):
+                for row in W[start : start + step] @ flat:
+                    blended = row.reshape(-1, width)
+                    if kind == "logit":
+                        blended = 1.0 / (1.0 + np.exp(-blended))
+                    losses.append(lower * score(blended * unit))
+            return np.array(losses)
+
+        return evaluate
+
+    def _transformed(self, folds: list[int], kind: Kind, clip: float) -> Array:
+        """Predictions of some folds as they are averaged."""
+        values = self.rows_of(folds)[0].astype(np.float64)
+        clip = clip or (LOGIT_CLIP if kind == "logit" else 0.0)
+        if clip > 0:
+            values = np.clip(values, clip, 1 - clip)
+        return np.log(values / (1 - values)) if kind == "logit" else values
+
+    def _sum_score(self, truth: npt.NDArray[np.float32]) -> Any:
+        """Score of blended rows (stored units) under a metric of sums."""
+        metric = self.metric
+        assert isinstance(metric, SumMetric)
         constant = truth.min(axis=0) == truth.max(axis=0)
-        shifted = truth - np.where(constant, truth[0], mean)
-        sums = TruthSums(
-            np.array([len(truth)], dtype=np.float64), shifted.sum(axis=0)[None], (shifted**2).sum(axis=0)[None]
-        )
-        errors = self.metric.error_sums(truth, blended, self.stack.target_scale)[None]
-        score = float(self.metric.per_target(errors, sums).mean())
-        return 1.0 - score if self.metric.name == "r2" else score
+        shifted = truth - np.where(constant, truth[0], truth.mean(axis=0, dtype=np.float64))
+        counts = np.array([len(truth)], dtype=np.float64)
+        sums = TruthSums(counts, shifted.sum(axis=0)[None], (shifted**2).sum(axis=0)[None])
+
+        def score(blended: Array) -> float:
+            errors = metric.error_sums(truth, blended, self.stack.target_scale)[None]
+            return float(metric.per_target(errors, sums).mean())
+
+        return score
 
     def moments(self) -> ResidualMoments:
-        """Residual moments (R2)."""
+        """Residual moments (squared errors)."""
         if self._moments is None:
             self._moments = residual_moments(self.stack)
         return self._moments
 
-    def cells(self, kind: CellKind, clip: float, by_target: bool, reduce: bool) -> Cells:
-        """Reduced cells (log loss, MAE)."""
-        key = (kind, clip, by_target, reduce)
+    def cells(self, form: CellForm, by_target: bool) -> Cells:
+        """Reduced cells (log losses, absolute errors)."""
         if by_target and self.width > MOST_TARGET_PARTS:
             raise BankError(
                 f"{self.width} targets are too many for weights per target; use --method per_group or a global one"
             )
-        if key not in self._cells:
-            self._cells[key] = gather_cells(self.stack, kind, clip, by_target, self.memory, reduce)
-        return self._cells[key]
+        if (form, by_target) not in self._cells:
+            self._cells[form, by_target] = gather_cells(self.stack, form, by_target, self.memory)
+        return self._cells[form, by_target]
 
     def everything(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """All predictions and the truth in memory, for metrics given as functions and for ranks."""
+        """All predictions and the truth in memory, for metrics of whole columns and for ranks."""
         if self._everything is None:
             size = 4 * (self.models + 1) * len(self.stack.rows) * self.width
             if size > self.memory:
                 raise BankError(
-                    f"ranks and metrics given as functions need all predictions in memory ({size / 2**30:.1f} GiB); raise --memory"
+                    f"ranks and metrics of whole columns need all predictions in memory ({size / 2**30:.1f} GiB); raise --memory"
                 )
             chunks = list(self.stack.chunks())
             self._everything = (
@@ -233,6 +313,19 @@ class Problem:
             )
         return self._everything
 
+    def rows_of(self, folds: Sequence[int] | None) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """See :class:`BlendProblem`."""
+        predictions, truth = self.everything()
+        if folds is None or set(folds) == set(self.folds):
+            return predictions, truth
+        held = np.isin(self.stack.rows["nested"].to_numpy(), list(folds))
+        return predictions[:, held], truth[held]
+
+    @property
+    def one_hot(self) -> bool:
+        """Whether the targets are classes of which every row has exactly one."""
+        return self.metric.labels == "classes" or (self.width > 1 and is_one_hot(self.everything()[1]))
+
     def blend_fold(self, weights: Weights, fold: int) -> Array:
         """Blended rows of one fold in aligned order, from memory."""
         held = self.stack.rows["nested"].to_numpy() == fold
@@ -240,8 +333,6 @@ class Problem:
         if weights.kind != "rank":
             groups = self.stack.rows["group"].to_numpy()[held] if weights.level == "rows" else None
             return blend_rows(weights, predictions, groups)
-        if self._ranks is None:
-            self._ranks = {}
         if fold not in self._ranks:
             self._ranks[fold] = rank_table(predictions)
         return self._ranks[fold].blend(weights.values)
@@ -251,7 +342,7 @@ class Problem:
         if self._truth_sums is None:
             counts = self.stack.blocks.counts.astype(np.float64)
             nothing = np.zeros((len(counts), 1))
-            r2 = self.metric.name == "r2"
+            r2 = isinstance(self.metric, R2)
             self._truth_sums = self.moments().truth_sums() if r2 else TruthSums(counts, nothing, nothing)
         return self._truth_sums
 
@@ -274,9 +365,18 @@ class Projected:
         """As :meth:`Problem.objective`, over the new models."""
         return Composed(self._problem.objective(*args, **kwargs), self._basis)
 
+    def mean_kind(self, kind: Kind) -> Kind:
+        """As :meth:`Problem.mean_kind`."""
+        return self._problem.mean_kind(kind)
+
     def count(self, folds: Sequence[int] | None, group: int) -> int:
         """As :meth:`Problem.count`."""
         return self._problem.count(folds, group)
+
+    def rows_of(self, folds: Sequence[int] | None) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """As :meth:`Problem.rows_of`, of the new models."""
+        predictions, truth = self._problem.rows_of(folds)
+        return np.tensordot(self._basis, predictions, axes=1).astype(np.float32), truth
 
 
 def subset(problem: BlendProblem, keep: Sequence[int]) -> Projected:

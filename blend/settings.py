@@ -15,8 +15,9 @@ class Inputs:
 
     Args:
         truth: True values (bank folder, .npz or .csv); default: the truth that the banks name.
-        metric: r2, column_log_loss, mae or package.module:function; default: what the banks name.
-        direction: Direction of a metric given as a function.
+        metric: Such as auc, rmse or multiclass_log_loss (`show metrics` lists all), or package.module:function; default:
+            what the banks name.
+        direction: Direction of a metric given as a function; functions of sklearn.metrics know theirs.
         groups: CSV with the columns row_id and group, such as the family of each map.
         clip_predictions: Clip probabilities to [0, 1] instead of refusing others.
         allow_fold_mismatch: Blend models of different fold tables, as long as row ids and fold numbers agree.
@@ -25,7 +26,7 @@ class Inputs:
 
     truth: Path | None = None
     metric: str | None = None
-    direction: Literal["minimize", "maximize"] = "minimize"
+    direction: Literal["minimize", "maximize"] | None = None
     groups: Path | None = None
     clip_predictions: bool = False
     allow_fold_mismatch: bool = False

@@ -13,7 +13,7 @@ from datamodules.banks.bank import BankError
 from datamodules.files import read_json, write_json
 
 Array = npt.NDArray[np.float64]
-Kind = Literal["arithmetic", "logit", "rank"]
+Kind = Literal["arithmetic", "logit", "softmax", "rank"]
 Level = Literal["global", "targets", "rows"]
 FORMAT_VERSION = 1
 LOGIT_CLIP = 1e-4
@@ -29,8 +29,11 @@ class Weights:
         values: ``(models,)``, or ``(segments, models)``.
         level: ``global``; ``targets``, a row of weights per range of targets; ``rows``, one per row group.
         segments: For ``targets`` the ranges ``[start, stop]``; for ``rows`` the group names.
-        kind: Mean of predictions, of logits, or of ranks (see :mod:`blend.metrics.ranks`).
+        kind: Mean of predictions, of logits, of logarithms normalised over the classes (``softmax``), or of ranks (see
+            :mod:`blend.metrics.ranks`).
         clip: Probabilities are clipped to ``[clip, 1 - clip]`` before they are averaged; 0 = not.
+        intercept: Added to the mean (of logits, where these are averaged), one value or one per target; empty for none.
+        thresholds: Of decisions, one per target; empty where the metric needs none.
         gap: Certificate, how far the in-sample loss is from the optimum at most; None where there is none.
         path: Steps of greedy methods: ``added`` or ``removed`` model, and the loss.
         notes: What the person should know, one sentence each.
@@ -43,6 +46,8 @@ class Weights:
     segments: list[Any] = field(default_factory=list)
     kind: Kind = "arithmetic"
     clip: float = 0.0
+    intercept: list[float] = field(default_factory=list)
+    thresholds: list[float] = field(default_factory=list)
     gap: float | None = None
     path: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -108,13 +113,21 @@ def blend_rows(
         ``(rows, targets)`` float64.
     """
     P: npt.NDArray[Any] = predictions
+    logs = weights.kind in ("logit", "softmax")
     if weights.clip > 0:
-        clip = weights.clip if weights.kind == "logit" else np.float32(weights.clip)
-        P = np.clip(P, clip, 1 - clip, dtype=np.float64 if weights.kind == "logit" else np.float32)
-    if weights.kind == "logit":
-        P = np.log(P / (1.0 - P))
+        clip = weights.clip if logs else np.float32(weights.clip)
+        P = np.clip(P, clip, 1 - clip, dtype=np.float64 if logs else np.float32)
+    if logs:
+        P = np.log(P / (1.0 - P)) if weights.kind == "logit" else np.log(P)
     mean = _weighted_mean(weights, P, groups)
-    return 1.0 / (1.0 + np.exp(-mean)) if weights.kind == "logit" else mean
+    if weights.intercept:
+        mean = mean + np.asarray(weights.intercept)
+    if weights.kind == "logit":
+        return np.asarray(1.0 / (1.0 + np.exp(-mean)))
+    if weights.kind == "softmax":
+        mean = np.exp(mean - mean.max(axis=1, keepdims=True))
+        return np.asarray(mean / mean.sum(axis=1, keepdims=True))
+    return mean
 
 
 def _weighted_mean(weights: Weights, P: npt.NDArray[Any], groups: npt.NDArray[np.str_] | None) -> Array:

@@ -14,6 +14,10 @@ class DataError(ValueError):
     """
 
 
+class UsageError(DataError):
+    """The command line asks for what does not exist or does not go together: exit status 2 instead of 1."""
+
+
 def nearest_name(name: str, candidates: Iterable[str]) -> str | None:
     """The candidate that looks most like ``name`` (whatever its case), for a hint at a renamed variable; None if none does."""
     lower = {candidate.lower(): candidate for candidate in candidates}

@@ -22,13 +22,19 @@ class Request:
     Args:
         run: Run directory (``runs/<experiment>/<variant>/seed<S>/fold<F>``) or a checkpoint file.
         output: File to write, such as ``emulator.pt2`` (``.pt`` for TorchScript).
-        format: torch_export is torch's current format; torchscript is the older one, which LibTorch couplers read.
+        format: torch_export is torch's current format; torchscript is the older one, which LibTorch and FTorch couplers
+            read; aotinductor is a library compiled for this machine, for C++ without Python.
+        layout: What a LEAP file takes: columns = profiles and scalars, two float64 tensors; flat = one float64 tensor of
+            557 values a column; e3sm = the same in float32 with relative humidity, as E3SM-MMF's FTorch interface hands it.
+        device: Where the file will run.
         checkpoint: Which checkpoint of the run.
     """
 
     run: Path
     output: Path
     format: FileFormat = "torch_export"
+    layout: Literal["columns", "flat", "e3sm"] = "columns"
+    device: Literal["cpu", "cuda"] = "cpu"
     checkpoint: Literal["best", "last"] = "best"
 
 
@@ -43,6 +49,8 @@ def export(request: Request) -> None:
     Raises:
         DataError: no usable checkpoint, a domain or a net that cannot be exported, or an output that cannot be written.
     """
+    import torch
+
     from datamodules.errors import DataError
     from experiments.engine.run_directory import must_exist
 
@@ -58,8 +66,10 @@ def export(request: Request) -> None:
         raise DataError(f"{name} cannot be exported: the domain {domain.name!r} declares no export function")
     if trained.task.cannot_predict:
         raise DataError(f"{trained.checkpoint} cannot be exported: {trained.task.cannot_predict}")
-    deployable = domain.part("export")(trained.task)
-    write(deployable, request.output, request.format, origin_of(trained))
+    if request.device == "cuda" and not torch.cuda.is_available():
+        raise DataError("--device cuda needs a CUDA GPU here: the file is checked on the device that it is written for")
+    deployable = domain.part("export")(trained.task, request.layout)
+    write(deployable, request.output, request.format, origin_of(trained), request.device)
     print(f"{request.output}: {name}, checked against its own predictions on {deployable.rows} example rows")
 
 

@@ -1,7 +1,9 @@
-"""GWI: refine a bank's maps by full-waveform inversion, until the exact simulator gives the recorded gathers.
+"""GWI: full-waveform inversion, until the exact simulator gives the recorded gathers. Of a bank's maps, or of one survey from a plain start.
 
-A map that explains its gathers no better than the net's is left as it was. Killed and started again it goes on where it stood; several
+With --bank: a map that explains its gathers no better than the net's is left as it was. Killed and started again it goes on where it stood; several
 machines share the work with --part 1/3, 2/3, 3/3 and the same other flags, and whoever finishes last writes the bank.
+
+With --gathers: one line of any survey (--acquisition) from a gradient, a constant or a map of one's own (--start), low frequencies first.
 """
 
 from __future__ import annotations
@@ -22,9 +24,22 @@ class Request:
     """What to refine.
 
     Args:
+        gathers: One survey's gathers (shots, samples, receivers) as .npy, or a .sgy or .segy file, instead of a bank.
+        start: Where the inversion of --gathers begins: gradient:1600:4200 or constant:2500 in m/s, FILE.npy, or smooth:5:FILE.npy, blurred by so many cells.
+        acquisition: YAML file of the survey (spacing, interval, sources, receivers, wavelet; see docs/gwi.md); default: OpenFWI's.
+        shape: Depth and columns of the map in cells, where --start does not tell; 70,70 by default.
+        truth: True map as .npy, to say how far off the result is.
+        family: Family of OpenFWI whose prior holds for --gathers; default: layers with few edges.
+        frequencies: Highest frequency in Hz of each stage before the last, such as 5,8,12, which has all; empty: one stage.
+        misfit: l2 compares traces; envelope begins with their envelopes, which forgive skipped cycles.
+        wavelet: given by the acquisition, or estimate it over the start.
+        ensemble: Starts, smoothly disturbed, whose results give mean and standard deviation.
+        spread: Standard deviation of these disturbances in m/s.
+        slowest: Lower bound of velocities in m/s.
+        fastest: Upper bound of velocities in m/s.
         bank: Bank folder of the net's maps, or a fold directory that holds one.
-        data_dir: Folder of the data that were predicted; real maps without gathers are shot exactly.
-        out: Bank folder to write; default: beside the bank, with the ending _refined.
+        data_dir: Folder of the data that were predicted, for --bank; real maps without gathers are shot exactly.
+        out: Bank folder to write, by default beside the bank with the ending _refined; for --gathers a folder, by default inversion.
         groups: CSV with the columns row_id and group (the family), for banks of test files, such as the classifier's labels.
         max_iterations: For each map, if it does not stop before; one costs about four simulations.
         tolerance: Stop when ten iterations lower the residual by less than this share, once the prior has let go.
@@ -37,8 +52,21 @@ class Request:
         device: auto takes a CUDA GPU where there is one.
     """
 
-    bank: Path
-    data_dir: Path
+    bank: Path | None = None
+    data_dir: Path | None = None
+    gathers: Path | None = None
+    start: str = "gradient:1600:4200"
+    acquisition: Path | None = None
+    shape: str = "70,70"
+    truth: Path | None = None
+    family: str | None = None
+    frequencies: str = ""
+    misfit: Literal["l2", "envelope"] = "l2"
+    wavelet: Literal["given", "estimate"] = "given"
+    ensemble: int = 1
+    spread: float = 100.0
+    slowest: float = 1500.0
+    fastest: float = 4500.0
     out: Path | None = None
     groups: Path | None = None
     max_iterations: int = 60
@@ -52,6 +80,17 @@ class Request:
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
+        if (self.bank is None) == (self.gathers is None):
+            raise ValueError("give either --bank, whose maps are refined, or --gathers of one survey")
+        if self.bank is not None and self.data_dir is None:
+            raise ValueError("--bank needs --data_dir, where its gathers are")
+        if self.ensemble < 1:
+            raise ValueError(f"--ensemble must be at least 1, got {self.ensemble}")
+        if not 0 < self.slowest < self.fastest:
+            raise ValueError(f"--slowest and --fastest are bounds above 0, got {self.slowest} and {self.fastest}")
+        numbers(self.frequencies, "--frequencies")
+        if len(numbers(self.shape, "--shape")) != 2:
+            raise ValueError(f"--shape is written as depth,columns, such as 150,460, got {self.shape!r}")
         if self.max_iterations < 1:
             raise ValueError(f"--max_iterations must be at least 1, got {self.max_iterations}")
         if self.at_once < 0:
@@ -59,6 +98,21 @@ class Request:
         if self.most_per_family is not None and self.most_per_family < 1:
             raise ValueError(f"--most_per_family must be at least 1, got {self.most_per_family}")
         parse_part(self.part)
+
+
+def numbers(text: str, flag: str) -> tuple[float, ...]:
+    """``5,8,12`` as numbers above 0, ascending or not.
+
+    Raises:
+        ValueError: it is not written so.
+    """
+    try:
+        found = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        found = (-1.0,)
+    if any(number <= 0 for number in found):
+        raise ValueError(f"{flag} takes numbers above 0 such as 5,8,12, got {text!r}")
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -72,6 +126,7 @@ def refine(request: Request) -> None:
 
     from datamodules.gwi.refinement.descent import Descent
     from experiments.domains.gwi.refined_bank import Plan, report, work, write
+    from experiments.domains.gwi.survey import invert_survey
 
     part, parts = parse_part(request.part)
     torch.set_num_threads(request.threads or torch.get_num_threads())
@@ -84,7 +139,14 @@ def refine(request: Request) -> None:
         tolerance=request.tolerance,
         prior_weight=request.prior_weight,
         late_prior_weight=request.late_prior_weight,
+        slowest=request.slowest,
+        fastest=request.fastest,
     )
+    if request.gathers is not None:
+        invert_survey(request, settings, device, at_once)
+        return
+    assert request.bank is not None
+    assert request.data_dir is not None
     plan = Plan.of(request.bank, request.out, request.groups, request.most_per_family, settings)
     work(plan, request.data_dir, part, parts, device, at_once)
     if missing := plan.missing():

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from datamodules.scoring import r2_of_sums
+
 
 class StreamingR2(Metric):
     """Coefficient of determination per target, as ``sklearn.metrics.r2_score`` gives it on all rows at once.
@@ -76,9 +78,8 @@ class StreamingR2(Metric):
         joined = (counts[0], means[0], m2s[0])
         for other in zip(counts[1:], means[1:], m2s[1:], strict=True):
             joined = _join_moments(joined, other)
-        constant = self.low == self.high
-        exact = torch.where(self.rss == 0, 1.0, 0.0).double()
-        return torch.where(constant, exact, 1.0 - self.rss / torch.where(constant, 1.0, joined[2]))
+        sums = [values.cpu().numpy() for values in (self.rss, joined[2], self.low == self.high)]
+        return torch.from_numpy(r2_of_sums(sums[0], sums[1], sums[2])).to(self.rss.device)
 
     def compute(self) -> Tensor:
         """Mean R2 over all targets."""

@@ -54,11 +54,13 @@ def align(
         BankError: rows, folds, targets, shapes or conventions differ; the sentence names the bank and the row.
     """
     _check_manifests(sources, allow_fold_mismatch)
+    for source in sources:
+        _check_one_data_set(source)
     test = sources[0].kind == "test"
     frame = _reference_rows(sources[0], test)
     if groups is not None:
         frame["group"] = _read_groups(groups, frame["row_id"])
-    frame, note = nested_folds(frame, sources[0].banks[0].manifest.domain, test)
+    frame, note = nested_folds(frame, test)
     if row_groups and "group" not in frame:
         raise BankError(f"{sources[0].path} has no row groups; give them with --groups FILE (columns row_id, group)")
     order = (
@@ -107,6 +109,18 @@ def _check_manifests(sources: Sequence[Source], allow_fold_mismatch: bool) -> No
             raise BankError(
                 f"{bank.path} was trained on another fold table ({theirs[:12]}) than {reference.path} ({ours[:12]}); "
                 "its out-of-fold rows may be training rows of the other: train it on the same folds"
+            )
+
+
+def _check_one_data_set(source: Source) -> None:
+    """The out-of-fold banks of one model come from one data set, or its rows do not belong together."""
+    said = [(bank, bank.manifest.hashes["data"]) for bank in source.banks if bank.manifest.hashes.get("data")]
+    for bank, theirs in said if source.kind != "test" else []:
+        first, ours = said[0]
+        if ours != theirs:
+            raise BankError(
+                f"{bank.path} was predicted on other data ({theirs[:12]}) than {first.path} ({ours[:12]}), both folds or seeds of "
+                f"{source.name}; train them on one data set"
             )
 
 

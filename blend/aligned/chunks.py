@@ -19,12 +19,12 @@ class ArrayRows:
     where one lasting memory map would let the resident size grow to the size of all files.
 
     Args:
-        array: ``(rows, *shape)``; a memory map is read from its file.
+        array: ``(rows, *shape)``; a memory map of rows one after another is read from its file.
     """
 
     def __init__(self, array: Floats) -> None:
         self._file = None
-        if isinstance(array, np.memmap) and array.filename is not None:
+        if isinstance(array, np.memmap) and array.filename is not None and array.flags.c_contiguous:
             self._file = (str(array.filename), array.dtype, int(array.offset), array.shape)
         else:
             self._array = array

@@ -11,15 +11,13 @@ NESTED_BLOCKS = 5
 _MONTH = re.compile(r"\d{4}-\d{2}")
 
 
-def nested_folds(frame: pd.DataFrame, domain: str, test: bool) -> tuple[pd.DataFrame, str]:
+def nested_folds(frame: pd.DataFrame, test: bool) -> tuple[pd.DataFrame, str]:
     """Add the column ``nested``: the banks' folds, or blocks of rows where there is only one.
 
-    Blocks are contiguous in time for LEAP (whole months), else in sorted row ids: neighbouring rows are alike, and
-    weights must not be judged on neighbours of what they were fitted on.
+    Rows grouped by months are cut into blocks of whole months; other rows are shuffled.
 
     Args:
         frame: ``row_id`` and, where known, ``fold`` and ``group``.
-        domain: Domain of the banks.
         test: Test predictions are not scored and stay together.
 
     Returns:
@@ -33,14 +31,12 @@ def nested_folds(frame: pd.DataFrame, domain: str, test: bool) -> tuple[pd.DataF
         ), f"nested over the {frame['fold'].nunique()} folds of the banks"
     blocks = min(NESTED_BLOCKS, len(frame))
     months = frame["group"].astype(str) if "group" in frame else pd.Series(dtype=str)
-    if domain == "leap" and months.nunique() >= blocks and all(map(_MONTH.fullmatch, months.unique())):
+    if months.nunique() >= blocks and all(map(_MONTH.fullmatch, months.unique())):
         names = np.sort(months.unique())
         block_of = {name: i for i, part in enumerate(np.array_split(names, blocks)) for name in part}
         nested = months.map(block_of).to_numpy(dtype=np.int64)
         return frame.assign(nested=nested), f"the banks hold one fold; nested over {blocks} blocks of whole months"
     nested = np.empty(len(frame), dtype=np.int64)
-    for i, part in enumerate(np.array_split(np.argsort(frame["row_id"].to_numpy(dtype=str), kind="stable"), blocks)):
+    for i, part in enumerate(np.array_split(np.random.default_rng(0).permutation(len(frame)), blocks)):
         nested[part] = i
-    return frame.assign(
-        nested=nested
-    ), f"the banks hold one fold; nested over {blocks} contiguous blocks of sorted row ids"
+    return frame.assign(nested=nested), f"the banks hold one fold; nested over {blocks} shuffled parts of the rows"

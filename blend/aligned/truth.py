@@ -92,5 +92,11 @@ def _check_same_truth(stack: Stack, other: Member, source: Source) -> None:
             row = start + int(np.argmin(same))
             raise BankError(
                 f"{source.path} answers to other true values: {other.where(row)} and {stack.truth.where(row)} differ in row "
-                f"{stack.rows['row_id'].iloc[row]!r}; were the data sets prepared differently?"
+                f"{stack.rows['row_id'].iloc[row]!r}{_data_sets(stack, source)}; were the data sets prepared differently?"
             )
+
+
+def _data_sets(stack: Stack, source: Source) -> str:
+    """The two data sets, where the banks say that they differ."""
+    ours, theirs = stack.manifest.hashes.get("data"), source.banks[0].manifest.hashes.get("data")
+    return f" (data {theirs[:12]} and {ours[:12]})" if ours and theirs and ours != theirs else ""

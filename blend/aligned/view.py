@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ import pandas as pd
 from blend.aligned.chunks import Member
 from datamodules.banks.bank import BankError, Manifest
 
+Labels = Literal["values", "binary", "classes", "any"]
+"""What the true values are; of classes every row has exactly one."""
 CHUNK_VALUES = 2**22
 _MOMENT_BYTES = 2**28
 _MOST_BLOCKS = 256
@@ -72,6 +75,7 @@ class Stack:
         row_groups: Rows are ordered by group inside a fold.
         clip_predictions: Clip probabilities to [0, 1] on reading.
         probabilities: Refuse values outside [0, 1] (set with the metric).
+        labels: What the truth must hold (set with the metric); rows of class probabilities are divided by their sum.
         truth: True values, None for test predictions.
     """
 
@@ -84,6 +88,7 @@ class Stack:
     row_groups: bool = False
     clip_predictions: bool = False
     probabilities: bool = False
+    labels: Labels = "any"
     truth: Member | None = None
     group_names: list[str] = field(default_factory=list)
     blocks: Blocks = field(init=False)
@@ -146,6 +151,14 @@ class Stack:
             self._check(member, values, start)
         if self.clip_predictions:
             np.clip(predictions, 0.0, 1.0, out=predictions)
+        if self.labels == "classes":
+            sums = predictions.sum(axis=2, keepdims=True)
+            if (sums <= 0).any():
+                model, row, _ = np.argwhere(sums <= 0)[0]
+                raise BankError(
+                    f"{self.members[model].where(start + int(row))}: row {self._id(start + int(row))!r} gives no class a probability"
+                )
+            predictions /= sums
         truth = np.empty((0, self.width), dtype=np.float32)
         if self.truth is not None:
             truth = self.truth.read(start, stop, self.width)
@@ -169,13 +182,19 @@ class Stack:
             )
 
     def _check_labels(self, truth: npt.NDArray[np.float32], start: int) -> None:
-        soft = (truth != 0) & (truth != 1) if self.probabilities else np.zeros(0, dtype=bool)
+        if self.labels not in ("binary", "classes") or self.truth is None:
+            return
+        soft = (truth != 0) & (truth != 1)
         if soft.any():
-            row, column = np.argwhere(soft)[0]
-            assert self.truth is not None
+            row, column = (int(i) for i in np.argwhere(soft)[0])
             raise BankError(
-                f"{self.truth.where(start + int(row))}: row {self._id(start + int(row))!r} has the true value "
-                f"{truth[row, column]:g}; column log loss needs 0 or 1"
+                f"{self.truth.where(start + row)}: row {self._id(start + row)!r} has the true value {truth[row, column]:g}; "
+                "this metric needs labels, 0 or 1"
+            )
+        if self.labels == "classes" and (truth.sum(axis=1) != 1).any():
+            row = int(np.argmax(truth.sum(axis=1) != 1))
+            raise BankError(
+                f"{self.truth.where(start + row)}: row {self._id(start + row)!r} has {truth[row].sum():g} true classes, not one"
             )
 
     def _id(self, position: int) -> str:

@@ -19,6 +19,7 @@ from blend.commands.session import checkpoints, configs, folds
 from blend.commands.submission import write_submission
 from blend.judging.steps import make_steps
 from blend.metrics.ranks import rank_table
+from blend.metrics.registry import KNOWN
 from blend.weights import Weights, blend_rows, read_weights
 from datamodules.banks.bank import BankError, Manifest, PredictionBank, write_bank
 from datamodules.banks.sources import OUT_OF_FOLD, Source, resolve
@@ -32,6 +33,7 @@ def apply(
     submission: Path | None = None,
     template: Path | None = None,
     groups: Path | None = None,
+    allow_call: Sequence[str] = (),
 ) -> PredictionBank:
     """Blend new predictions of the fitted models.
 
@@ -43,11 +45,17 @@ def apply(
         submission: File to write for the judge.
         template: The judge's sample submission, whose rows and columns are wanted.
         groups: CSV with the columns row_id and group.
+        allow_call: Functions that the weights' steps may call: a weights file alone names no code.
 
     Raises:
         BankError: these are not the fitted models, or their rows differ.
     """
     weights, fitted = read_weights(weights_file)
+    for step in fitted["post_processing"]:
+        if "call" in step and step["call"] not in allow_call:
+            raise BankError(
+                f"{weights_file} has a step that calls {step['call']}; give --allow_call [{step['call']}] if you trust it"
+            )
     folder = weights_file if weights_file.is_dir() else weights_file.parent
     part = OUT_OF_FOLD if predictions == "oof" else f"predictions/{predictions}"
     sources = match(resolve(banks or [_stored(model, folder) for model in fitted["inputs"]], part), fitted["inputs"])
@@ -55,7 +63,7 @@ def apply(
         sources, groups=groups, clip_predictions=fitted["clip_predictions"], allow_fold_mismatch=True, with_truth=False
     )
     _check_form(stack, fitted, sources)
-    stack.probabilities = fitted["metric"] == "column_log_loss"
+    stack.probabilities = fitted["metric"] in KNOWN and KNOWN[fitted["metric"]].probabilities
     weights = replace(weights, models=stack.names)
     bank = _write(stack, weights, fitted, sources, out or folder / predictions, folder)
     print(f"blended {len(stack.rows)} rows of {len(stack.names)} models: {bank.path}")
@@ -186,7 +194,7 @@ def _fill(
     post_processing: Sequence[dict[str, Any]],
 ) -> None:
     """Blend chunk by chunk; ranks need all rows of a fold at once."""
-    steps, scale = make_steps(post_processing), stack.target_scale
+    steps, scale = make_steps(post_processing, stack.manifest.domain), stack.target_scale
     if weights.kind == "rank":
         nested = stack.rows["nested"].to_numpy()
         pieces = [

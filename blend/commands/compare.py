@@ -17,6 +17,7 @@ from blend.solvers import Solver, list_solvers, make_solver
 from blend.solvers.optuna import OptunaSearch
 from datamodules.banks.bank import BankError
 from datamodules.banks.sources import resolve
+from datamodules.errors import UsageError
 from datamodules.files import write_json
 
 _TOP = 4  # models per target, as the 8th place of LEAP
@@ -40,7 +41,7 @@ def compare(banks: list[str], methods: list[str] | None, inputs: Inputs, options
         BankError: the inputs do not fit, or a named method cannot work on them.
     """
     if options.post_shrink != "off":
-        raise BankError("--post_shrink belongs to a finished blend: give it to `python -m blend search`")
+        raise UsageError("--post_shrink belongs to a finished blend: give it to `python -m blend search`")
     sources = resolve(banks)
     problem = open_problem(sources, inputs, wants_row_groups(sources, inputs, options.by))
     folder = output.out or Path("blends") / "compare"
@@ -59,7 +60,7 @@ def solvers_for(problem: Problem, methods: list[str] | None, options: Method) ->
     """Solvers to compare, by label."""
     given = asdict(options)
     made: dict[str, Solver] = {}
-    for name in methods or [name for name in list_solvers() if name not in ("stack", "mae")]:
+    for name in methods or [name for name in list_solvers() if name != "stack"]:
         solver = make_solver(name, given)
         if isinstance(solver, OptunaSearch):
             solver = replace(solver, storage=None, workers=1)

@@ -21,8 +21,8 @@ from blend.settings import Inputs, Method, Output
 from blend.solvers import Solver, make_solver
 from blend.solvers.optuna import OptunaSearch
 from blend.weights import write_weights
-from datamodules.banks.bank import BankError
 from datamodules.banks.sources import Source, resolve
+from datamodules.errors import UsageError
 
 
 def search(banks: list[str], method: str, recipe: Path | None, inputs: Inputs, options: Method, output: Output) -> Path:
@@ -44,7 +44,7 @@ def search(banks: list[str], method: str, recipe: Path | None, inputs: Inputs, o
     """
     start = time.perf_counter()
     if recipe is not None and banks:
-        raise BankError("a recipe names its own banks; give BANK arguments or --recipe, not both")
+        raise UsageError("a recipe names its own banks; give BANK arguments or --recipe, not both")
     plan = read_recipe(recipe) if recipe is not None else None
     method = "stack" if plan else method
     sources = plan.sources if plan else resolve(banks)
@@ -58,7 +58,9 @@ def search(banks: list[str], method: str, recipe: Path | None, inputs: Inputs, o
         steps = plan.steps if plan else []
         found = run(problem, solver, nested_solver, steps, output.nested)
         if options.post_shrink != "off":
-            found.shrunk = best_shrink(problem, found.result.weights, found.result.nested, make_steps(steps))
+            found.shrunk = best_shrink(
+                problem, found.result.weights, found.result.nested, make_steps(steps, problem.stack.manifest.domain)
+            )
             if options.post_shrink == "apply":
                 steps = [*steps, {"shrink": found.shrunk.c}]
         found.seconds = time.perf_counter() - start
@@ -92,7 +94,7 @@ def run(
     result = fit(solver, problem, nested, nested_solver)
     mean = {"kind": result.weights.kind, "clip": result.weights.clip}
     single, equal = fit(make_solver("single", {}), problem, nested), fit(make_solver("equal", mean), problem, nested)
-    judge_all(problem, [result, single, equal], make_steps(steps))
+    judge_all(problem, [result, single, equal], make_steps(steps, problem.stack.manifest.domain))
     adds, how = (
         what_each_adds(problem, nested_solver, result) if not steps else ({}, "not measured through post-processing")
     )
@@ -121,7 +123,9 @@ def scores_by_step(problem: Problem, fitted: Fitted, steps: list[dict[str, Any]]
     scores = []
     for many in range(len(steps)):
         label = label_of(steps[many - 1]) if many else "no step"
-        scores.append((label, judge(problem, [assignment], make_steps(steps[:many]))[0].score()))
+        scores.append(
+            (label, judge(problem, [assignment], make_steps(steps[:many], problem.stack.manifest.domain))[0].score())
+        )
     return [*scores, (label_of(steps[-1]), fitted.honest.score())]
 
 

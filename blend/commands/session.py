@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from blend.aligned.align import align
-from blend.metrics.scores import find_metric
+from blend.metrics.registry import NAMES, given_metric, named_metric
 from blend.problem import Problem
 from blend.settings import Inputs
 from datamodules.banks.bank import BankError, PredictionBank
@@ -33,7 +33,7 @@ def open_problem(sources: Sequence[Source], inputs: Inputs, row_groups: bool) ->
     """
     named = [bank.manifest.metric for source in sources for bank in source.banks if bank.manifest.metric]
     if inputs.metric is None and not named:
-        raise BankError("tables name no metric; give --metric r2, column_log_loss, mae or package.module:function")
+        raise BankError(f"tables name no metric; give --metric: {NAMES}, or package.module:function with --direction")
     stack = align(
         sources,
         truth=inputs.truth,
@@ -42,7 +42,11 @@ def open_problem(sources: Sequence[Source], inputs: Inputs, row_groups: bool) ->
         clip_predictions=inputs.clip_predictions,
         allow_fold_mismatch=inputs.allow_fold_mismatch,
     )
-    return Problem(stack, find_metric(inputs.metric or named[0], inputs.direction), int(inputs.memory * 2**30))
+    if inputs.metric is None:
+        metric = named_metric(named[0], f"the manifest of {sources[0].banks[0].path}")
+    else:
+        metric = given_metric(inputs.metric, inputs.direction, stack.shape)
+    return Problem(stack, metric, int(inputs.memory * 2**30))
 
 
 def wants_row_groups(sources: Sequence[Source], inputs: Inputs, by: str) -> bool:

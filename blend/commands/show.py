@@ -11,6 +11,7 @@ from blend.commands.session import open_problem
 from blend.settings import Inputs
 from blend.solvers import list_solvers
 from blend.weights import read_weights
+from datamodules.banks.bank import BankError
 from datamodules.banks.sources import resolve
 
 
@@ -58,7 +59,12 @@ def _show_study(path: Path) -> None:
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
+    from blend.solvers.journal import read_journal
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if not path.is_file():
+        raise BankError(f"there is no study {path}")
+    read_journal(path)
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     for name in optuna.study.get_all_study_names(storage):
         study = optuna.load_study(study_name=name, storage=storage)

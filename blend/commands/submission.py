@@ -1,6 +1,6 @@
 """Submission files from a blended bank.
 
-A domain that has a file format of its own registers a writer; every other bank becomes a CSV of ``row_id`` and targets
+A domain that has a file format of its own declares a writer (:mod:`blend.domains`); every other bank becomes a CSV of ``row_id`` and targets
 in the judge's units, or in the rows and columns of the judge's sample submission.
 """
 
@@ -14,21 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from blend.domains import domain_hook
 from datamodules.banks.bank import BankError, PredictionBank
 from datamodules.files import atomic_path
 
 Writer = Callable[[PredictionBank, Path, Path | None], None]
-_WRITERS: dict[str, str] = {
-    "gwi": "datamodules.gwi.submission:write_bank",
-    "mars": "datamodules.mars.submission:write_bank",
-    "leap": "datamodules.leap.submission:write_bank",
-    "moa": "datamodules.moa.submission:write_bank",
-}
+_WRITERS: dict[str, str] = {}
 _CHUNK_VALUES = 2**22
 
 
 def register_writer(domain: str, reference: str) -> None:
-    """Name the writer of a domain.
+    """Name the writer of a domain that declares none itself.
 
     Args:
         domain: As in manifests.
@@ -49,18 +45,17 @@ def write_submission(bank: PredictionBank, path: Path, template: Path | None = N
     Raises:
         BankError: the domain's writer cannot be imported, or the template asks for what the bank does not have.
     """
-    reference = _WRITERS.get(bank.manifest.domain)
-    if reference is None:
-        write_csv(bank, path, template)
-        return
-    module, _, function = reference.partition(":")
-    try:
-        writer: Writer = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise BankError(
-            f"the submission writer {reference} of {bank.manifest.domain} cannot be imported: {error}"
-        ) from None
-    writer(bank, path, template)
+    domain = bank.manifest.domain
+    writer: Writer | None = None
+    if domain in _WRITERS:
+        module, _, function = _WRITERS[domain].partition(":")
+        try:
+            writer = getattr(import_module(module), function)
+        except (ImportError, AttributeError) as error:
+            raise BankError(
+                f"the submission writer {_WRITERS[domain]} of {domain} cannot be imported: {error}"
+            ) from None
+    (writer or domain_hook(domain, "submission", "submit_bank") or write_csv)(bank, path, template)
 
 
 def write_csv(bank: PredictionBank, path: Path, template: Path | None = None) -> None:

@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from blend.metrics.scores import Judged, Metric, TruthSums
+from blend.metrics.scores import Judged, JudgedSums, SquaredMetric, SumMetric
+from blend.metrics.tables import JudgedTable, TableMetric
 from blend.problem import Problem
 from blend.weights import Weights, blend_rows
 
 Array = npt.NDArray[np.float64]
 Assignment = Weights | Mapping[int, Weights]
-"""One set of weights for all rows, or one per nested fold."""
+"""One set of weights for all rows, or one per nested fold; folds without weights are not judged."""
 Steps = Callable[[Array, npt.NDArray[np.str_] | None], Array]
 """Post-processing of blended rows ``(rows, *shape)`` in the judge's units."""
-_MOST_SAMPLES = 100
 
 
 def judge(problem: Problem, assignments: Sequence[Assignment], steps: Steps | None = None) -> list[Judged]:
@@ -25,19 +25,22 @@ def judge(problem: Problem, assignments: Sequence[Assignment], steps: Steps | No
     Args:
         problem: The models and their truth.
         assignments: Weights, or weights per nested fold.
-        steps: post-processing to apply before scoring.
+        steps: Post-processing to apply before scoring.
     """
-    if problem.metric.function is not None:
-        return [_judge_function(problem, assignment, steps) for assignment in assignments]
-    if problem.metric.name == "r2" and steps is None and all(_plain(a) for a in assignments):
-        return [_judge_moments(problem, assignment) for assignment in assignments]
-    return _judge_rows(problem, assignments, steps)
+    metric = problem.metric
+    if isinstance(metric, TableMetric):
+        return [_judge_table(problem, metric, assignment, steps) for assignment in assignments]
+    assert isinstance(metric, SumMetric)
+    if isinstance(metric, SquaredMetric) and steps is None and all(map(_plain, assignments)):
+        return [_judge_moments(problem, metric, assignment) for assignment in assignments]
+    return _judge_rows(problem, metric, assignments, steps)
 
 
-def _judge_moments(problem: Problem, assignment: Assignment) -> Judged:
+def _judge_moments(problem: Problem, metric: SquaredMetric, assignment: Assignment) -> Judged:
     moments, blocks = problem.moments(), problem.stack.blocks
-    errors = np.empty((len(blocks), problem.width))
-    for fold, weights in _by_fold(problem, assignment).items():
+    errors = np.zeros((len(blocks), problem.width))
+    by_fold = _by_fold(problem, assignment)
+    for fold, weights in by_fold.items():
         if weights.level != "rows":
             chosen = np.flatnonzero(blocks.fold == fold)
             errors[chosen] = moments.squared_errors(weights.by_target(problem.width), chosen)
@@ -45,24 +48,30 @@ def _judge_moments(problem: Problem, assignment: Assignment) -> Judged:
         for code, values in enumerate(weights.values):
             chosen = np.flatnonzero((blocks.fold == fold) & (blocks.group == code))
             errors[chosen] = moments.squared_errors(values, chosen)
-    return Judged(problem.metric, errors, moments.truth_sums())
+    errors *= metric.unit(problem.stack.target_scale) ** 2
+    return JudgedSums(metric, errors, problem.truth_sums(), _live(problem, by_fold))
 
 
-def _judge_rows(problem: Problem, assignments: Sequence[Assignment], steps: Steps | None) -> list[Judged]:
+def _judge_rows(
+    problem: Problem, metric: SumMetric, assignments: Sequence[Assignment], steps: Steps | None
+) -> list[Judged]:
     by_fold = [_by_fold(problem, assignment) for assignment in assignments]
     blocks, scale = problem.stack.blocks, problem.stack.target_scale
-    errors = np.zeros((len(assignments), len(blocks), problem.width))
+    errors = np.zeros((len(assignments), len(blocks), metric.columns(problem.width)))
     ranked = {
-        fold: {i: problem.blend_fold(w[fold], fold) for i, w in enumerate(by_fold) if w[fold].kind == "rank"}
+        fold: {
+            i: problem.blend_fold(w[fold], fold) for i, w in enumerate(by_fold) if fold in w and w[fold].kind == "rank"
+        }
         for fold in problem.folds
     }
     first_row = {int(f): int(blocks.start[blocks.fold == f].min()) for f in problem.folds}
-    sums = problem.truth_sums()
     groups = problem.stack.rows["group"].to_numpy(dtype=str) if "group" in problem.stack.rows else None
     for chunk in problem.stack.chunks():
         fold = int(blocks.fold[chunk.block])
         own = groups[chunk.rows] if groups is not None else None
         for i, weights in enumerate(by_fold):
+            if fold not in weights:
+                continue
             if i in ranked[fold]:
                 blended = ranked[fold][i][chunk.rows.start - first_row[fold] : chunk.rows.stop - first_row[fold]]
             else:
@@ -70,71 +79,41 @@ def _judge_rows(problem: Problem, assignments: Sequence[Assignment], steps: Step
             if steps is not None:
                 shaped = (blended * scale).reshape(-1, *problem.stack.shape)
                 blended = steps(shaped, own).reshape(blended.shape) / scale
-            errors[i, chunk.block] += problem.metric.error_sums(chunk.truth, blended, scale)
-    return [Judged(problem.metric, e, sums) for e in errors]
+            errors[i, chunk.block] += metric.error_sums(chunk.truth, blended, scale)
+    sums = problem.truth_sums()
+    return [JudgedSums(metric, e, sums, _live(problem, w)) for e, w in zip(errors, by_fold, strict=True)]
 
 
-def _judge_function(problem: Problem, assignment: Assignment, steps: Steps | None) -> JudgedByFunction:
-    """Score one blend with the problem's function."""
+def _judge_table(problem: Problem, metric: TableMetric, assignment: Assignment, steps: Steps | None) -> Judged:
+    """Score one blend on whole columns."""
     stack = problem.stack
     by_fold = _by_fold(problem, assignment)
-    blended = np.concatenate([problem.blend_fold(by_fold[fold], fold) for fold in problem.folds])
-    shape = (-1, *stack.shape)
-    shaped = (blended * stack.target_scale).reshape(shape)
+    pieces = []
+    for fold, weights in by_fold.items():
+        blended = problem.blend_fold(weights, fold)
+        pieces.append((blended >= weights.thresholds).astype(np.float64) if weights.thresholds else blended)
+    blended = np.concatenate(pieces) * stack.target_scale
+    held = np.isin(stack.rows["nested"].to_numpy(), list(by_fold))
     if steps is not None:
-        shaped = steps(shaped, stack.rows["group"].to_numpy(dtype=str) if "group" in stack.rows else None)
-    truth = (problem.everything()[1] * stack.target_scale).reshape(shape)
-    block = np.repeat(np.arange(len(stack.blocks)), stack.blocks.counts)
-    return JudgedByFunction(problem.metric, truth, shaped, block)
+        groups = stack.rows["group"].to_numpy(dtype=str)[held] if "group" in stack.rows else None
+        blended = steps(blended.reshape(-1, *stack.shape), groups).reshape(blended.shape)
+    truth = problem.everything()[1][held] * stack.target_scale
+    block = np.repeat(np.arange(len(stack.blocks)), stack.blocks.counts)[held]
+    return JudgedTable(metric, truth, blended, block, len(stack.blocks))
 
 
 def _plain(assignment: Assignment) -> bool:
     weights = [assignment] if isinstance(assignment, Weights) else list(assignment.values())
-    return all(w.kind == "arithmetic" and w.clip == 0 for w in weights)
+    return all(w.kind == "arithmetic" and w.clip == 0 and not w.intercept for w in weights)
 
 
 def _by_fold(problem: Problem, assignment: Assignment) -> dict[int, Weights]:
     if isinstance(assignment, Weights):
         return dict.fromkeys(problem.folds, assignment)
-    return {fold: assignment[fold] for fold in problem.folds}
+    return {fold: assignment[fold] for fold in problem.folds if fold in assignment}
 
 
-class JudgedByFunction(Judged):
-    """A blend scored by a function: a bootstrap calls it again on the sampled rows.
-
-    Args:
-        metric: With its function.
-        truth: ``(rows, *shape)`` in the judge's units.
-        blended: The same shape.
-        block: ``(rows,)`` block of each row.
-    """
-
-    def __init__(
-        self,
-        metric: Metric,
-        truth: npt.NDArray[np.floating],
-        blended: npt.NDArray[np.floating],
-        block: npt.NDArray[np.int64],
-    ) -> None:
-        blocks = int(block.max()) + 1
-        counts = np.bincount(block, minlength=blocks).astype(np.float64)
-        super().__init__(metric, np.zeros((blocks, 1)), TruthSums(counts, np.zeros((blocks, 1)), np.zeros((blocks, 1))))
-        self._true, self._blended, self._block = truth, blended, block
-
-    def score(self) -> float:
-        """The function's value on all rows."""
-        assert self.metric.function is not None
-        return float(self.metric.function(self._true, self._blended))
-
-    def per_target(self) -> Array:
-        """Functions have no score per target: the whole score for each."""
-        return np.full(1, self.score())
-
-    def resampled(self, weights: Array) -> Array:
-        """Scores of bootstrap samples, of which no more than a hundred are drawn; the rest repeat them."""
-        assert self.metric.function is not None
-        scores = []
-        for sample in weights[:_MOST_SAMPLES]:
-            rows = np.repeat(np.arange(len(self._block)), sample[self._block].astype(np.int64))
-            scores.append(float(self.metric.function(self._true[rows], self._blended[rows])))
-        return np.resize(np.array(scores), len(weights))
+def _live(problem: Problem, by_fold: Mapping[int, Weights]) -> Array | None:
+    if len(by_fold) == len(problem.folds):
+        return None
+    return np.isin(problem.stack.blocks.fold, list(by_fold)).astype(np.float64)

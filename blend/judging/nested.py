@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from blend.aligned.view import CHUNK_VALUES
 from blend.judging.judge import Steps, judge
-from blend.metrics.scores import Judged
+from blend.metrics.scores import R2, Judged
 from blend.problem import Problem, subset
 from blend.solvers.base import Solver
 from blend.weights import Weights
@@ -98,7 +98,7 @@ class Difference:
 
 def difference(ours: Judged, theirs: Judged, samples: int = SAMPLES, seed: int = 0) -> Difference:
     """Bootstrap the difference of two blends over blocks of rows."""
-    blocks = len(ours.errors)
+    blocks = ours.blocks
     draws = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1.0 / blocks), size=samples)
     weights = draws.astype(np.float64)
     gaps = ours.resampled(weights) - theirs.resampled(weights)
@@ -149,7 +149,7 @@ def _renormalised(weights: Weights, left_out: int) -> Weights:
 
 def error_correlations(problem: Problem) -> Array:
     """``(models, models)`` correlation of the models' errors (prediction minus truth), targets of equal weight."""
-    if problem.metric.name == "r2":
+    if isinstance(problem.metric, R2):
         moments = problem.moments()
         gram = moments.gram.sum(axis=0)
         sst = moments.truth_sums().pooled(np.ones((1, len(moments.counts)))).total_squares()[0]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from blend.judging.judge import Steps
 from blend.judging.steps import shrink
-from blend.metrics.scores import SHRINKS, Judged
+from blend.metrics.scores import SHRINKS, ColumnLogLoss, JudgedSums
 from blend.problem import Problem
 from blend.weights import Weights
 from datamodules.banks.bank import BankError
@@ -54,7 +54,7 @@ def best_shrink(
     Raises:
         BankError: the metric is not a log loss of probabilities.
     """
-    if problem.metric.name != "column_log_loss":
+    if not isinstance(problem.metric, ColumnLogLoss):
         raise BankError(f"--post_shrink shrinks probabilities; metric {problem.metric.name} has none")
     errors = _errors(problem, weights, steps)
     total = [_score(problem, e) for e in errors]
@@ -75,14 +75,16 @@ def best_shrink(
 
 
 def _score(problem: Problem, errors: Array) -> float:
-    return Judged(problem.metric, errors, problem.truth_sums()).score()
+    assert isinstance(problem.metric, ColumnLogLoss)
+    return JudgedSums(problem.metric, errors, problem.truth_sums()).score()
 
 
 def _errors(problem: Problem, weights: Weights, steps: Steps | None) -> Array:
     """Error sums ``(shrinks, blocks, targets)`` of one blend."""
     stack, scale, blocks = problem.stack, problem.stack.target_scale, problem.stack.blocks
     groups = stack.rows["group"].to_numpy(dtype=str) if "group" in stack.rows else None
-    truth = problem.everything()[1]
+    truth, metric = problem.everything()[1], problem.metric
+    assert isinstance(metric, ColumnLogLoss)
     errors = np.zeros((len(SHRINKS), len(blocks), problem.width))
     for fold in problem.folds:
         own = np.flatnonzero(blocks.fold == fold)
@@ -95,5 +97,5 @@ def _errors(problem: Problem, weights: Weights, steps: Steps | None) -> Array:
             rows = slice(blocks.start[block], blocks.stop[block])
             probabilities = blended[rows.start - first : rows.stop - first]
             for i, c in enumerate(SHRINKS):
-                errors[i, block] = problem.metric.error_sums(truth[rows], shrink(probabilities, float(c)), scale)
+                errors[i, block] = metric.error_sums(truth[rows], shrink(probabilities, float(c)), scale)
     return errors

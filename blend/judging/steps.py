@@ -1,4 +1,4 @@
-"""Post-processing of a blend, as a recipe lists it: clip, round, or a function of a domain."""
+"""Post-processing of a blend, as a recipe lists it: clip, shrink, round, a step of the domain, or a function."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from blend.domains import domain_hook
 from blend.judging.judge import Steps
+from blend.metrics.tables import call_user
 from datamodules.banks.bank import BankError
-from datamodules.gwi.plateaus import WITHOUT_PLATEAUS, bucket
+from datamodules.banks.groups import chosen_rows
 
 Array = npt.NDArray[np.float64]
-_BUCKET_KEYS = {"width", "fewest", "widths", "only_groups", "except_groups"}
 
 
-def make_steps(specification: Sequence[Mapping[str, Any]]) -> Steps | None:
+def make_steps(specification: Sequence[Mapping[str, Any]], domain: str = "") -> Steps | None:
     """Turn a list such as ``[{"clip": [1500, 4500]}, {"round": {"except_groups": ["Style_A"]}}]`` into a function.
 
     Steps act on ``(rows, *shape)`` in the judge's units. ``clip: [low, high]``; ``shrink: c``, probabilities to
-    ``p (1 - 2 c) + c``; ``round: true`` or ``round: {only_groups | except_groups: [...]}``; ``bucket: {width: 10,
-    fewest: 30, widths: {group: width}, only_groups | except_groups: [...]}``, see :func:`bucket`; ``call:
-    package.module:function`` of ``(values, groups)``.
+    ``p (1 - 2 c) + c``; ``round: true`` or ``round: {only_groups | except_groups: [...]}``; what the domain declares (see
+    :mod:`blend.domains`); ``call: package.module:function`` of ``(values, groups)``.
+
+    Args:
+        specification: The recipe's ``steps``.
+        domain: Domain of the banks.
 
     Raises:
-        BankError: an unknown step, named.
+        DataError: an unknown step, named.
     """
-    functions = [_make_step(step) for step in specification]
+    functions = [_make_step(step, domain) for step in specification]
     if not functions:
         return None
 
@@ -46,23 +50,19 @@ def shrink(probabilities: Array, c: float) -> Array:
 
 
 def label_of(step: Mapping[str, Any]) -> str:
-    """A step as a report names it, such as ``bucket: width 10, fewest 30, except Style_A, Style_B``."""
-    return ", ".join(name if argument is True else f"{name}: {_in_words(argument)}" for name, argument in step.items())
+    """A step as a report names it."""
+    return ", ".join(f"{name}: {argument}" for name, argument in step.items())
 
 
-def _in_words(argument: Any) -> str:
-    if isinstance(argument, Mapping):
-        names = {"only_groups": "only", "except_groups": "except"}
-        return ", ".join(f"{names.get(key, key)} {_in_words(value)}" for key, value in argument.items())
-    if isinstance(argument, Sequence) and not isinstance(argument, str):
-        return (" to " if all(isinstance(value, int | float) for value in argument) else ", ").join(map(str, argument))
-    return str(argument)
-
-
-def _make_step(step: Mapping[str, Any]) -> Steps:
-    if len(step) != 1:
-        raise BankError(f"a step has one key (clip, shrink, round, bucket or call), this one has {sorted(step)}")
+def _make_step(step: Mapping[str, Any], domain: str) -> Steps:
+    if not isinstance(step, Mapping) or len(step) != 1:
+        held = sorted(step) if isinstance(step, Mapping) else step
+        raise BankError(f"a step has one key, such as clip, shrink, round or call, this one has {held}")
     (name, argument), *_ = step.items()
+    own = domain_hook(domain, "steps", "STEPS") or {}
+    if name in own:
+        made: Steps = own[name](argument)
+        return made
     if name == "clip" and isinstance(argument, Sequence) and len(argument) == 2:
         low, high = float(argument[0]), float(argument[1])
         return lambda values, _: np.clip(values, low, high)
@@ -73,53 +73,26 @@ def _make_step(step: Mapping[str, Any]) -> Steps:
         return lambda values, _: np.round(values)
     if name == "round" and isinstance(argument, Mapping) and set(argument) <= {"only_groups", "except_groups"}:
         return _round_groups(argument)
-    if name == "bucket" and isinstance(argument, Mapping) and set(argument) <= _BUCKET_KEYS:
-        return _bucket_groups(argument)
     if name == "call" and isinstance(argument, str) and ":" in argument:
-        module, function = argument.split(":")
-        try:
-            result: Steps = getattr(import_module(module), function)
-            return result
-        except (ImportError, AttributeError) as error:
-            raise BankError(f"step call: {argument} cannot be imported: {error}") from None
+        return _call(argument)
     raise BankError(
         f"step {name}: {argument!r} is unknown; use clip: [low, high], shrink: c, round: true, round: {{except_groups: [...]}}, "
-        "bucket: {{width: 10, except_groups: [...]}} or call: package.module:function"
+        f"{''.join(f'{step}: ..., ' for step in own)}or call: package.module:function"
     )
+
+
+def _call(argument: str) -> Steps:
+    module, _, name = argument.partition(":")
+    try:
+        function = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise BankError(f"step call: {argument} cannot be imported: {error}") from None
+    return lambda values, groups: np.asarray(call_user(f"step call: {argument}", function, values, groups))
 
 
 def _round_groups(argument: Mapping[str, Sequence[str]]) -> Steps:
     def step(values: Array, groups: npt.NDArray[np.str_] | None) -> Array:
-        chosen = _chosen(argument, groups)
+        chosen = chosen_rows(argument, groups)
         return np.where(chosen.reshape(-1, *[1] * (values.ndim - 1)), np.round(values), values)
 
     return step
-
-
-def _bucket_groups(argument: Mapping[str, Any]) -> Steps:
-    width, fewest = float(argument.get("width", 10)), int(argument.get("fewest", 30))
-    widths = {str(group): float(own) for group, own in dict(argument.get("widths", {})).items()}
-    named = [group for group in (*argument.get("only_groups", ()), *widths) if group in WITHOUT_PLATEAUS]
-    if named:
-        raise BankError(f"step bucket: {named[0]} maps are images without plateaus, they are never bucketed")
-    if min([width, *widths.values()]) < 0 or fewest < 1:
-        raise BankError(f"step bucket: widths are not negative and fewest is at least 1, got {dict(argument)}")
-
-    def step(values: Array, groups: npt.NDArray[np.str_] | None) -> Array:
-        chosen = _chosen(argument, groups)
-        assert groups is not None
-        chosen &= ~np.isin(groups, WITHOUT_PLATEAUS)
-        out = values.astype(np.float64)
-        for row in np.flatnonzero(chosen):
-            out[row] = bucket(values[row], widths.get(str(groups[row]), width), fewest)
-        return out
-
-    return step
-
-
-def _chosen(argument: Mapping[str, Any], groups: npt.NDArray[np.str_] | None) -> npt.NDArray[np.bool_]:
-    """Rows of the groups that a step is for."""
-    if groups is None:
-        raise BankError("a step for some groups needs the group of every row; give --groups FILE")
-    only, spared = argument.get("only_groups"), argument.get("except_groups", ())
-    return ~np.isin(groups, list(spared)) if only is None else np.isin(groups, list(only))

@@ -5,7 +5,8 @@ A *cell* is one (row, target). Most cells need not be looked at again for every 
 * log loss: where all models give the true label nearly the same probability (relative spread ``r`` below 2 %), the
   cell's loss is a cubic polynomial of the weights up to ``r**4 / 4``, so sums over such cells need a few moments. On
   sparse labels such as MoA's that is nine cells in ten; the bounds are added up and belong to the certificate;
-* MAE: where all models lie on the same side of the truth, the loss is linear in the weights, exactly.
+* absolute and pinball loss: where all models lie on the same side of the truth, the loss is linear in the weights,
+  exactly.
 
 All other cells are kept as they are, ``(models, cells)`` float32, in memory or, above the limit, in a scratch file.
 """
@@ -15,7 +16,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,6 @@ from blend.metrics.scores import sum_log, true_label_probability
 from datamodules.banks.bank import BankError
 
 Array = npt.NDArray[np.float64]
-Kind = Literal["log_loss", "logit", "mae"]
 AGREEMENT = 0.02
 _MOST_MODELS = 16  # a cubic polynomial of more models has too many terms
 _FEWEST_VALUES = 2**22  # smaller problems are fast enough as they are
@@ -145,21 +144,113 @@ class Part:
 class Cells:
     """All parts, by (fold, row group, first target of the segment)."""
 
-    kind: Kind
     parts: dict[tuple[int, int, int], Part]
     scratch: tempfile.TemporaryDirectory[str] | None = None
 
 
-def gather_cells(stack: Stack, kind: Kind, clip: float, by_target: bool, limit: int, reduce: bool = True) -> Cells:
+@dataclass(frozen=True)
+class CellForm:
+    """How predictions become cells.
+
+    Attributes:
+        clip: Probabilities are clipped to ``[clip, 1 - clip]`` before they are averaged.
+        reduce: Sum up cells that need not be looked at again.
+    """
+
+    clip: float = 0.0
+    reduce: bool = True
+
+    def cubic(self, models: int, values: int) -> bool:
+        """Whether reduced cells are polynomials of third degree."""
+        return False
+
+    def flat(
+        self, predictions: npt.NDArray[np.float32], truth: npt.NDArray[np.float32], scale: Array
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Predictions ``(models, rows, columns)`` and truth ``(rows, columns)`` of the cells."""
+        return predictions, truth
+
+    def take(self, part: Part, P: npt.NDArray[np.float32], y: npt.NDArray[np.float32], cubic: bool) -> None:
+        """Reduce or keep cells ``(models, cells)``."""
+        part.keep(P, y)
+
+
+@dataclass(frozen=True)
+class LogLossCells(CellForm):
+    """Probabilities and labels."""
+
+    def cubic(self, models: int, values: int) -> bool:
+        """Where it pays."""
+        return self.reduce and models <= _MOST_MODELS and values >= _FEWEST_VALUES
+
+    def take(self, part: Part, P: npt.NDArray[np.float32], y: npt.NDArray[np.float32], cubic: bool) -> None:
+        """Sum up agreeing cells where ``cubic``."""
+        P = np.clip(P, np.float32(self.clip), np.float32(1.0 - self.clip)) if self.clip > 0 else P.copy()
+        if cubic:
+            _reduce_log_loss(part, P, y)
+        else:
+            part.keep(P, y)
+
+
+@dataclass(frozen=True)
+class TrueClassCells(LogLossCells):
+    """The probability of each row's true class: a log loss whose labels are all 1."""
+
+    def flat(
+        self, predictions: npt.NDArray[np.float32], truth: npt.NDArray[np.float32], scale: Array
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """One column."""
+        true = np.take_along_axis(predictions, truth.argmax(axis=1)[None, :, None], axis=2)
+        return true, np.ones((len(truth), 1), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class LogitCells(CellForm):
+    """Logits and labels."""
+
+    def take(self, part: Part, P: npt.NDArray[np.float32], y: npt.NDArray[np.float32], cubic: bool) -> None:
+        """Keep the logits."""
+        part.keep(_logits(P, self.clip), y)
+
+
+@dataclass(frozen=True)
+class ResidualCells(CellForm):
+    """Residuals in the judge's units, those of one side summed up by the slopes of the loss.
+
+    Attributes:
+        slopes: Cost of a unit above the truth, and of a unit below.
+    """
+
+    slopes: tuple[float, float] = (1.0, 1.0)
+
+    def flat(
+        self, predictions: npt.NDArray[np.float32], truth: npt.NDArray[np.float32], scale: Array
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """In the judge's units."""
+        if (scale == 1.0).all():
+            return predictions, truth
+        return (predictions * scale).astype(np.float32), (truth * scale).astype(np.float32)
+
+    def take(self, part: Part, P: npt.NDArray[np.float32], y: npt.NDArray[np.float32], cubic: bool) -> None:
+        """Keep residuals of the cells that some models over- and some under-estimate."""
+        over, under = self.slopes
+        residual = np.subtract(P, y, dtype=np.float64)
+        above, below = (residual >= 0).all(axis=0), (residual <= 0).all(axis=0)
+        below &= ~above
+        part.polynomial.linear += over * residual[:, above].sum(axis=1) - under * residual[:, below].sum(axis=1)
+        part.polynomial.cells += int((above | below).sum())
+        kept = ~(above | below)
+        part.keep(residual[:, kept].astype(np.float32), y[kept])
+
+
+def gather_cells(stack: Stack, form: CellForm, by_target: bool, limit: int) -> Cells:
     """Reduce the predictions of all models, in one pass.
 
     Args:
         stack: The models.
-        kind: ``log_loss`` of the arithmetic mean, ``logit`` for log loss of the mean of logits, or ``mae``.
-        clip: Probabilities are clipped to ``[clip, 1 - clip]`` before they are averaged.
+        form: What a cell is.
         by_target: Keep a part per target, for weights per target.
         limit: Bytes of kept cells in memory; more go to a scratch file.
-        reduce: Use the polynomial where it pays.
 
     Raises:
         BankError: parts per target do not fit in memory.
@@ -170,40 +261,27 @@ def gather_cells(stack: Stack, kind: Kind, clip: float, by_target: bool, limit: 
         raise BankError(
             f"weights per target need the predictions in memory ({4 * values / 2**30:.1f} GiB); raise --memory, or take per_group"
         )
-    cubic = kind == "log_loss" and reduce and models <= _MOST_MODELS and values >= _FEWEST_VALUES
+    cubic = form.cubic(models, values)
     keeper = _Keeper(limit)
     parts: dict[tuple[int, int, int], Part] = {}
-    scale = stack.target_scale
+    span = _REDUCED_SPAN if cubic else _SPAN
     for chunk in stack.chunks(CHUNK_VALUES if by_target else CHUNK_VALUES // 2):
         fold, group = int(stack.blocks.fold[chunk.block]), int(stack.blocks.group[chunk.block])
-        span = _REDUCED_SPAN if cubic else _SPAN
-        for target, P, y in _pieces(chunk.predictions, chunk.truth, by_target, scale if kind == "mae" else None, span):
+        for target, P, y in _pieces(*form.flat(chunk.predictions, chunk.truth, stack.target_scale), by_target, span):
             part = parts.setdefault((fold, group, target), Part(Polynomial.zero(models, cubic)))
             part.cells += len(y)
-            if kind == "logit":
-                part.keep(_logits(P, clip), y)
-            elif kind == "mae":
-                _reduce_mae(part, P, y)
-            else:
-                P = np.clip(P, np.float32(clip), np.float32(1.0 - clip)) if clip > 0 else P.copy()
-                _reduce_log_loss(part, P, y) if cubic else part.keep(P, y)
+            form.take(part, P, y, cubic)
             if part.waiting >= _SPAN and not by_target:
                 part.flush(keeper)
     for part in parts.values():
         part.flush(keeper)
-    return Cells(kind, parts, keeper.scratch)
+    return Cells(parts, keeper.scratch)
 
 
 def _pieces(
-    predictions: npt.NDArray[np.float32],
-    truth: npt.NDArray[np.float32],
-    by_target: bool,
-    scale: Array | None,
-    span: int,
+    predictions: npt.NDArray[np.float32], truth: npt.NDArray[np.float32], by_target: bool, span: int
 ) -> Iterator[tuple[int, npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
     """Flat cells of a chunk, whole or target by target."""
-    if scale is not None and not (scale == 1.0).all():
-        predictions, truth = (predictions * scale).astype(np.float32), (truth * scale).astype(np.float32)
     if by_target:
         columns = np.ascontiguousarray(predictions.transpose(2, 0, 1))
         for target in range(truth.shape[1]):
@@ -219,16 +297,6 @@ def _logits(P: npt.NDArray[np.float32], clip: float) -> npt.NDArray[np.float32]:
     p = np.clip(P, clip, 1.0 - clip, dtype=np.float64)
     result: npt.NDArray[np.float32] = np.log(p / (1.0 - p)).astype(np.float32)
     return result
-
-
-def _reduce_mae(part: Part, P: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> None:
-    """Keep residuals of the cells that some models over- and some under-estimate."""
-    residual = np.subtract(P, y, dtype=np.float64)
-    above, below = (residual >= 0).all(axis=0), (residual <= 0).all(axis=0)
-    part.polynomial.linear += residual[:, above].sum(axis=1) - residual[:, below & ~above].sum(axis=1)
-    part.polynomial.cells += int((above | below).sum())
-    kept = ~(above | below)
-    part.keep(residual[:, kept].astype(np.float32), y[kept])
 
 
 def _reduce_log_loss(part: Part, P: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> None:

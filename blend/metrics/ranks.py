@@ -43,16 +43,7 @@ class RankTable:
 
 def rank_table(predictions: npt.NDArray[np.float32]) -> RankTable:
     """Rank the rows of ``(models, rows, targets)`` predictions."""
-    order = np.argsort(predictions, axis=1, kind="stable")
-    ordered = np.take_along_axis(predictions, order, axis=1)
-    rows = predictions.shape[1]
-    new = np.ones(ordered.shape, dtype=bool)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    places = np.broadcast_to(np.arange(rows)[None, :, None], ordered.shape)
-    first = np.maximum.accumulate(np.where(new, places, 0), axis=1)
-    ends = np.ones(ordered.shape, dtype=bool)
-    ends[:, :-1] = new[:, 1:]
-    last = np.minimum.accumulate(np.where(ends, places, rows)[:, ::-1], axis=1)[:, ::-1]
-    ranks = np.empty(predictions.shape, dtype=np.float32)
-    np.put_along_axis(ranks, order, (0.5 * (first + last)).astype(np.float32), axis=1)
-    return RankTable(ranks, ordered)
+    from scipy.stats import rankdata
+
+    ranks = (rankdata(predictions, axis=1) - 1.0).astype(np.float32)
+    return RankTable(ranks, np.sort(predictions, axis=1))

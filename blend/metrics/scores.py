@@ -1,25 +1,20 @@
-"""The judges' metrics, exactly, from sums over blocks of rows.
+"""The judges' metrics, each a class that scores and that names the loss solvers minimise.
 
-Every metric is a sum of errors over rows, kept per block and target in float64, so that a score, its folds, its
-targets and a bootstrap over blocks come from the same small table.
-
-* ``r2``: mean over targets of ``1 - SSE / SST``; a target without variance scores 1 if it is matched exactly, else 0
-  (scikit-learn's and Kaggle's rule).
-* ``column_log_loss``: mean over targets and rows of the binary log loss, probabilities clipped to [1e-15, 1 - 1e-15].
-* ``mae``: mean absolute error in the judge's units.
-* ``package.module:function``: any ``function(truth, predictions) -> float`` on whole arrays ``(rows, *shape)``.
+:class:`SumMetric` is a sum of errors over rows, kept per block and target in float64: a score, its folds, its targets and
+a bootstrap over blocks come from the same small table. Its subclasses have exact solvers. Metrics of whole columns (AUC,
+F1, a user's function) are in :mod:`blend.metrics.tables`; :mod:`blend.metrics.registry` knows all by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from importlib import import_module
 
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.banks.bank import BankError
+from blend.aligned.view import Labels
+from datamodules.scoring import r2_of_sums
 
 Array = npt.NDArray[np.float64]
 PROBABILITY_FLOOR = 1e-15
@@ -39,14 +34,12 @@ def sum_log(q: Array, axis: int = -1) -> Array:
         if q.shape[-1] % 2:
             total += np.log(q[..., -1])
         q = q[..., :half] * q[..., half : 2 * half]
-    result: Array = total + np.log(q).sum(axis=-1)
-    return result
+    return np.asarray(total + np.log(q).sum(axis=-1))
 
 
 def true_label_probability(truth: npt.NDArray[np.floating], blended: Array) -> Array:
     """``p`` where the label is 1 and ``1 - p`` where it is 0, clipped as the judge clips."""
-    result: Array = np.clip(np.abs(np.subtract(1.0, truth, dtype=np.float64) - blended), PROBABILITY_FLOOR, 1.0)
-    return result
+    return np.asarray(np.clip(np.abs(np.subtract(1.0, truth, dtype=np.float64) - blended), PROBABILITY_FLOOR, 1.0))
 
 
 @dataclass
@@ -72,19 +65,23 @@ class TruthSums:
         return np.where(sst > 1e-13 * self.second, sst, 0.0)
 
 
-@dataclass(frozen=True)
 class Metric:
     """A judge's metric.
 
     Attributes:
-        name: As in manifests.
+        name: On the command line and in manifests.
         higher_is_better: Direction.
-        function: For a metric given as a function, ``function(truth, predictions)``.
+        labels: What the truth holds: ``values``, ``binary`` (0 or 1), ``classes`` (one column per class, one of them 1),
+            or ``any``.
+        probabilities: Predictions must lie in [0, 1].
+        convex: The loss is convex in the weights, so that exact solvers and certificates exist.
     """
 
-    name: str
-    higher_is_better: bool
-    function: Callable[[npt.NDArray[np.floating], npt.NDArray[np.floating]], float] | None = None
+    name: str = ""
+    higher_is_better: bool = False
+    labels: Labels = "values"
+    probabilities: bool = False
+    convex: bool = False
 
     @property
     def sign(self) -> float:
@@ -93,80 +90,218 @@ class Metric:
 
     def score_of_loss(self, loss: float) -> float:
         """The judge's number of a loss that solvers minimise."""
-        return 1.0 - loss if self.name == "r2" else self.sign * loss
+        return self.sign * loss
 
+
+class SumMetric(Metric, ABC):
+    """A metric that follows from sums of errors over rows; convex in the weights."""
+
+    convex = True
+
+    def columns(self, width: int) -> int:
+        """Number of sums per block: one per target unless the metric joins them."""
+        return width
+
+    @abstractmethod
     def error_sums(self, truth: npt.NDArray[np.float32], blended: Array, scale: Array) -> Array:
-        """``(targets,)`` sums over rows of squared errors, log losses or absolute errors."""
-        if self.name == "r2":
-            residual = blended - truth
-            squares: Array = np.einsum("nt,nt->t", residual, residual)
-            return squares
-        if self.name == "mae":
-            errors: Array = np.abs(blended - truth).sum(axis=0) * np.abs(scale)
-            return errors
-        return -sum_log(true_label_probability(truth, blended), axis=0)
+        """``(columns,)`` sums of errors over rows.
+
+        Args:
+            truth: ``(rows, targets)``, in stored units.
+            blended: The same shape.
+            scale: ``(targets,)`` judge's units per stored unit.
+        """
 
     def per_target(self, errors: Array, truth: TruthSums) -> Array:
-        """Scores ``(pools, targets)`` of pooled error sums."""
-        if self.name != "r2":
-            return errors / np.maximum(truth.counts, 1)[:, None]
+        """Scores ``(pools, columns)`` of pooled error sums."""
+        return errors / np.maximum(truth.counts, 1)[:, None]
+
+
+class SquaredMetric(SumMetric):
+    """A metric of squared errors: everything about it follows from the residuals' Gram matrices."""
+
+    root = False
+
+    def error_sums(self, truth: npt.NDArray[np.float32], blended: Array, scale: Array) -> Array:
+        """Sums of squared residuals, in stored units for R2 and in the judge's for the others."""
+        residual = (blended - truth) * self.unit(scale)
+        return np.asarray(np.einsum("nt,nt->t", residual, residual))
+
+    def unit(self, scale: Array) -> Array:
+        """``(targets,)`` factor from stored units into those of the error."""
+        return scale
+
+    def weights(self, total_squares: Array, rows: float, scale: Array) -> Array:
+        """``(targets,)`` factor of each target's sum of squared errors (stored units) in its part of the mean loss."""
+        return np.asarray(scale**2 / max(rows, 1.0))
+
+
+class R2(SquaredMetric):
+    """Mean over targets of ``1 - SSE / SST``; a target without variance scores 1 if it is matched exactly, else 0."""
+
+    name = "r2"
+    higher_is_better = True
+
+    def unit(self, scale: Array) -> Array:
+        """R2 does not change with the unit, and stored units keep their precision."""
+        return np.ones_like(scale)
+
+    def weights(self, total_squares: Array, rows: float, scale: Array) -> Array:
+        """One over the total squares; 0 for a target without variance."""
+        return np.divide(1.0, total_squares, out=np.zeros_like(total_squares), where=total_squares > 0)
+
+    def score_of_loss(self, loss: float) -> float:
+        """The loss is ``1 - R2``."""
+        return 1.0 - loss
+
+    def per_target(self, errors: Array, truth: TruthSums) -> Array:
+        """By the rule that the whole project shares."""
         sst = truth.total_squares()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(sst > 0, 1.0 - errors / sst, (errors == 0).astype(np.float64))
+        return r2_of_sums(errors, sst, sst == 0)
 
 
-KNOWN = {
-    "r2": Metric("r2", higher_is_better=True),
-    "column_log_loss": Metric("column_log_loss", higher_is_better=False),
-    "mae": Metric("mae", higher_is_better=False),
-}
+class MeanSquaredError(SquaredMetric):
+    """Mean squared error, mean over targets."""
+
+    name = "mse"
 
 
-def find_metric(name: str, direction: str = "minimize") -> Metric:
-    """A metric by name, or by ``package.module:function`` with its direction.
+class RootMeanSquaredError(SquaredMetric):
+    """Root mean squared error of each target, mean over targets (scikit-learn's rule; MCRMSE on Kaggle)."""
 
-    Raises:
-        BankError: there is no such metric or function.
+    name = "rmse"
+    root = True
+
+    def per_target(self, errors: Array, truth: TruthSums) -> Array:
+        """The root of each target's mean."""
+        return np.sqrt(super().per_target(errors, truth))
+
+
+class ColumnLogLoss(SumMetric):
+    """Binary log loss, mean over targets and rows, probabilities clipped to [1e-15, 1 - 1e-15]."""
+
+    name = "column_log_loss"
+    labels: Labels = "binary"
+    probabilities = True
+
+    def error_sums(self, truth: npt.NDArray[np.float32], blended: Array, scale: Array) -> Array:
+        """Sums of log losses."""
+        return -sum_log(true_label_probability(truth, blended), axis=0)
+
+
+class MulticlassLogLoss(SumMetric):
+    """Log loss of the true class, probabilities clipped to [1e-15, 1]; the truth has a column per class."""
+
+    name = "multiclass_log_loss"
+    labels: Labels = "classes"
+    probabilities = True
+
+    def columns(self, width: int) -> int:
+        """All classes make one number."""
+        return 1
+
+    def error_sums(self, truth: npt.NDArray[np.float32], blended: Array, scale: Array) -> Array:
+        """The sum over rows, ``(1,)``."""
+        q = np.clip((truth * blended).sum(axis=1) / np.maximum(blended.sum(axis=1), PROBABILITY_FLOOR), 0.0, 1.0)
+        return np.array([-sum_log(np.maximum(q, PROBABILITY_FLOOR))])
+
+
+class Pinball(SumMetric):
+    """Pinball loss of a quantile: ``max(q r, (q - 1) r)`` of ``r = truth - prediction``.
+
+    Args:
+        level: Quantile between 0 and 1.
     """
-    if name in KNOWN:
-        return KNOWN[name]
-    module, colon, function = name.partition(":")
-    if not colon:
-        raise BankError(f"metric {name!r} is unknown: use {', '.join(KNOWN)} or package.module:function (--metric)")
-    try:
-        return Metric(name, direction == "maximize", getattr(import_module(module), function))
-    except (ImportError, AttributeError) as error:
-        raise BankError(f"metric {name!r} cannot be imported: {error}") from None
+
+    def __init__(self, level: float) -> None:
+        self.level, self.name = level, f"pinball@{level:g}"
+
+    @property
+    def slopes(self) -> tuple[float, float]:
+        """Cost of a unit above the truth and of a unit below it."""
+        return 1.0 - self.level, self.level
+
+    def error_sums(self, truth: npt.NDArray[np.float32], blended: Array, scale: Array) -> Array:
+        """Sums of costs in the judge's units."""
+        over, under = self.slopes
+        residual = (blended - truth) * scale
+        return np.asarray(np.where(residual > 0, over * residual, -under * residual).sum(axis=0))
 
 
-@dataclass
-class Judged:
+class MeanAbsoluteError(Pinball):
+    """Mean absolute error in the judge's units, mean over targets."""
+
+    def __init__(self) -> None:
+        super().__init__(0.5)
+        self.name = "mae"
+
+    @property
+    def slopes(self) -> tuple[float, float]:
+        """Both sides cost 1."""
+        return 1.0, 1.0
+
+
+class Judged(ABC):
     """A blend's errors, from which every score of it follows.
 
     Attributes:
         metric: The judge's.
-        errors: ``(blocks, targets)`` sums.
-        truth: The matching sums of the truth.
+        blocks: Number of blocks of rows that a bootstrap draws from.
     """
 
     metric: Metric
+    blocks: int
+
+    @abstractmethod
+    def score(self) -> float:
+        """The judge's number over all judged rows."""
+
+    @abstractmethod
+    def per_target(self) -> Array:
+        """``(targets,)`` scores over all judged rows."""
+
+    @abstractmethod
+    def resampled(self, weights: Array) -> Array:
+        """Scores ``(pools,)`` for block weights ``(pools, blocks)``."""
+
+
+@dataclass
+class JudgedSums(Judged):
+    """Errors of a :class:`SumMetric`.
+
+    Attributes:
+        metric: The judge's.
+        errors: ``(blocks, columns)`` sums.
+        truth: The matching sums of the truth.
+        live: ``(blocks,)`` 1 for blocks that are judged, 0 for others.
+    """
+
+    metric: SumMetric
     errors: Array
     truth: TruthSums
+    live: Array | None = None
     _score: float | None = field(default=None, repr=False)
 
+    @property
+    def blocks(self) -> int:  # type: ignore[override]
+        """Number of blocks."""
+        return len(self.errors)
+
     def score(self) -> float:
-        """The judge's number over all rows."""
+        """See :class:`Judged`."""
         if self._score is None:
             self._score = float(self.resampled(np.ones((1, len(self.errors))))[0])
         return self._score
 
     def per_target(self) -> Array:
-        """``(targets,)`` scores over all rows."""
-        everything = np.ones((1, len(self.errors)))
-        result: Array = self.metric.per_target(everything @ self.errors, self.truth.pooled(everything))[0]
-        return result
+        """See :class:`Judged`."""
+        return np.asarray(self._scores(np.ones((1, len(self.errors))))[0])
 
     def resampled(self, weights: Array) -> Array:
-        """Scores ``(pools,)`` for block weights ``(pools, blocks)``."""
-        result: Array = self.metric.per_target(weights @ self.errors, self.truth.pooled(weights)).mean(axis=1)
-        return result
+        """See :class:`Judged`."""
+        return np.asarray(self._scores(weights).mean(axis=1))
+
+    def _scores(self, weights: Array) -> Array:
+        if self.live is not None:
+            weights = weights * self.live
+        return self.metric.per_target(weights @ self.errors, self.truth.pooled(weights))

@@ -1,21 +1,21 @@
 """Losses as functions of the weights, for some rows and targets of a problem."""
 
-from blend.objectives.absolute import AbsoluteLoss
-from blend.objectives.base import Objective
-from blend.objectives.composed import Composed
-from blend.objectives.function import FunctionLoss
-from blend.objectives.prior import WithPrior
-from blend.objectives.probability import LogitLoss, LogLoss, ProbabilityLoss
-from blend.objectives.quadratic import QuadraticLoss
+from blend.objectives.base import Objective, TableLoss
+from blend.objectives.cells import AbsoluteLoss, CellLoss, LogitLoss, LogLoss, ProbabilityLoss, SoftmaxLoss
+from blend.objectives.composed import Composed, WithPrior
+from blend.objectives.quadratic import QuadraticLoss, RootQuadraticLoss
 
 __all__ = [
     "AbsoluteLoss",
+    "CellLoss",
     "Composed",
-    "FunctionLoss",
     "LogLoss",
     "LogitLoss",
     "Objective",
     "ProbabilityLoss",
     "QuadraticLoss",
+    "RootQuadraticLoss",
+    "SoftmaxLoss",
+    "TableLoss",
     "WithPrior",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,13 @@ class Objective(ABC):
 
     Attributes:
         size: Number of models.
-        convex: Derivatives exist and a minimiser can be certified.
+        convex: A minimiser can be found and certified.
+        smooth: Derivatives exist.
     """
 
     size: int
     convex: bool = True
+    smooth: bool = True
 
     @abstractmethod
     def losses(self, W: Array) -> Array:
@@ -58,3 +61,21 @@ class Objective(ABC):
     def singles(self) -> Array:
         """``(models,)`` losses of the models alone."""
         return self.losses(np.eye(self.size))
+
+
+class TableLoss(Objective):
+    """Any metric of any kind of blend, evaluated in full.
+
+    Args:
+        evaluate: Losses ``(candidates,)`` of weights ``(candidates, models)``.
+        models: Number of models.
+    """
+
+    convex = smooth = False
+
+    def __init__(self, evaluate: Callable[[Array], Array], models: int) -> None:
+        self._evaluate, self.size = evaluate, models
+
+    def losses(self, W: Array) -> Array:
+        """See :class:`Objective`."""
+        return self._evaluate(W)

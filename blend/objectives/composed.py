@@ -1,18 +1,21 @@
-"""Blends of blends."""
+"""Losses made of other losses: blends of blends, and a pull towards given weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 
 import numpy as np
 import numpy.typing as npt
 
 from blend.metrics.cells import Part, Polynomial
-from blend.objectives.absolute import AbsoluteLoss
 from blend.objectives.base import Objective
+from blend.objectives.cells import AbsoluteLoss, HuberLoss, ProbabilityLoss
 from blend.objectives.quadratic import QuadraticLoss
+from blend.objectives.simplex import minimize_smooth
 
 Array = npt.NDArray[np.float64]
+_WIDTHS = 3  # down to a thousandth of the loss: the strength of the pull is known far less well
 
 
 class Composed(Objective):
@@ -24,7 +27,8 @@ class Composed(Objective):
     """
 
     def __init__(self, inner: Objective, basis: Array) -> None:
-        self.inner, self.basis, self.size, self.convex = inner, basis, len(basis), inner.convex
+        self.inner, self.basis, self.size = inner, basis, len(basis)
+        self.convex, self.smooth = inner.convex, inner.smooth
 
     def losses(self, W: Array) -> Array:
         """See :class:`~blend.objectives.base.Objective`."""
@@ -39,7 +43,7 @@ class Composed(Objective):
         """See :class:`~blend.objectives.base.Objective`."""
         if isinstance(self.inner, AbsoluteLoss):
             parts = [_ComposedPart(part, self.basis) for part in self.inner.parts]
-            return AbsoluteLoss(parts, self.size).minimum(start)
+            return AbsoluteLoss(parts, self.size, self.inner.slopes).minimum(start)
         return super().minimum(start)
 
     def nonnegative_minimum(self, ridge: float = 0.0, center: Array | None = None) -> Array:
@@ -65,3 +69,61 @@ class _ComposedPart(Part):
         """The cells of :class:`~blend.metrics.cells.Part`, blended."""
         for values, truth in super().spans():
             yield self._basis @ values, truth
+
+
+class WithPrior(Objective):
+    """A loss plus a pull towards given weights, for few rows per target.
+
+    Log losses take a Dirichlet prior, ``-strength / cells * sum_k center_k log w_k``: as many pseudo-observations as
+    ``strength`` says. Other losses take ``strength / 2 * |w - center|^2`` in units of the loss's curvature.
+
+    Args:
+        inner: The loss.
+        center: Weights on the simplex.
+        strength: Strength of the pull.
+    """
+
+    def __init__(self, inner: Objective, center: Array, strength: float) -> None:
+        self.inner, self.center, self.size = inner, center, inner.size
+        self._dirichlet = isinstance(inner, ProbabilityLoss)
+        if isinstance(inner, ProbabilityLoss):
+            self._strength = strength / inner.cells
+        elif isinstance(inner, QuadraticLoss):
+            self._strength = 2 * strength * float(np.trace(inner.form[:-1, :-1])) / inner.size
+        else:
+            self._strength = strength * float(inner.singles().mean())
+
+    def losses(self, W: Array) -> Array:
+        """See :class:`~blend.objectives.base.Objective`."""
+        return self.inner.losses(W) + self._pull(W)
+
+    def _pull(self, W: Array) -> Array:
+        if not self._dirichlet:
+            return np.asarray(0.5 * self._strength * ((W - self.center) ** 2).sum(axis=1))
+        held = self.center > 0
+        with np.errstate(divide="ignore"):
+            return -self._strength * (np.log(np.maximum(W[:, held], 0.0)) @ self.center[held])
+
+    def derivatives(self, w: Array) -> tuple[float, Array, Array]:
+        """See :class:`~blend.objectives.base.Objective`."""
+        value, gradient, hessian = self.inner.derivatives(w)
+        value += float(self._pull(w[None, :])[0])
+        if not self._dirichlet:
+            pull = self._strength * (w - self.center)
+            return value, gradient + pull, hessian + self._strength * np.eye(self.size)
+        share = np.where(self.center > 0, self.center / np.maximum(w, 1e-300), 0.0)
+        curvature = share / np.maximum(w, 1e-300)
+        return value, gradient - self._strength * share, hessian + self._strength * np.diag(curvature)
+
+    def minimum(self, start: Array | None = None) -> tuple[Array, float]:
+        """See :class:`~blend.objectives.base.Objective`."""
+        if start is None:  # inside wherever the prior has mass
+            start = 0.5 * self.center + 0.5 / self.size
+        if not isinstance(self.inner, AbsoluteLoss):
+            return minimize_smooth(self, start, tolerance=1e-8)
+        smooth, width, gap = copy(self), self.inner.loss(start), 0.0
+        for _ in range(_WIDTHS):
+            width *= 0.1
+            smooth.inner = HuberLoss(self.inner, width)
+            start, gap = minimize_smooth(smooth, start, tolerance=1e-8)
+        return start, gap + 0.5 * width * max(self.inner.slopes) ** 2  # Huber's loss is lower by no more

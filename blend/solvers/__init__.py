@@ -1,19 +1,6 @@
-"""One small file per solver; :func:`list_solvers` names them all."""
+"""Solvers, a file for each family; :func:`list_solvers` names them all."""
 
-from blend.solvers import exact, greedy, optuna, per_group, per_target, simple, stack, stepwise
+from blend.solvers import exact, greedy, optuna, segments, stack
 from blend.solvers.base import Solver, list_solvers, make_solver, register
 
-__all__ = [
-    "Solver",
-    "exact",
-    "greedy",
-    "list_solvers",
-    "make_solver",
-    "optuna",
-    "per_group",
-    "per_target",
-    "register",
-    "simple",
-    "stack",
-    "stepwise",
-]
+__all__ = ["Solver", "exact", "greedy", "list_solvers", "make_solver", "optuna", "register", "segments", "stack"]

@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from blend.problem import BlendProblem
-from blend.weights import Kind, Weights
+from blend.weights import LOGIT_CLIP, Kind, Weights
 from datamodules.banks.bank import BankError
+from datamodules.errors import UsageError, nearest_name
 
 
 @dataclass
@@ -20,14 +21,14 @@ class Solver(ABC):
         name: On the command line.
         complexity: Rank from simple to flexible, for choosing among blends of about equal score.
         quick: Cheap enough to be fitted again without each model, to tell what each one adds.
-        metrics: Metrics it works for; empty for all.
+        convex_only: Whether the metric must be convex in the weights.
         summary: One line for ``--help`` and the docs.
     """
 
     name: ClassVar[str] = ""
     complexity: ClassVar[int] = 0
     quick: ClassVar[bool] = True
-    metrics: ClassVar[tuple[str, ...]] = ()
+    convex_only: ClassVar[bool] = False
     summary: ClassVar[str] = ""
 
     @abstractmethod
@@ -36,8 +37,8 @@ class Solver(ABC):
 
     def refusal(self, problem: BlendProblem) -> str | None:
         """Why it cannot work on a problem, None if it can."""
-        if self.metrics and problem.metric.name not in self.metrics:
-            return f"method {self.name} is for {' and '.join(self.metrics)}, not for {problem.metric.name}"
+        if self.convex_only and not problem.metric.convex:
+            return f"method {self.name} needs a metric that is convex in the weights, {problem.metric.name} is not: take greedy, coordinate or optuna"
         return None
 
     def check(self, problem: BlendProblem) -> None:
@@ -65,10 +66,9 @@ class MeanSolver(Solver):
 
     def weights(self, problem: BlendProblem, values: Any, **more: Any) -> Weights:
         """The result, with this solver's kind of mean."""
-        from blend.weights import LOGIT_CLIP
-
-        clip = self.clip or (LOGIT_CLIP if self.kind == "logit" else 0.0)
-        return Weights(self.name, list(problem.names), values, kind=self.kind, clip=clip, **more)
+        kind = problem.mean_kind(self.kind)
+        clip = self.clip or (LOGIT_CLIP if kind in ("logit", "softmax") else 0.0)
+        return Weights(self.name, list(problem.names), values, kind=kind, clip=clip, **more)
 
 
 _REGISTRY: dict[str, type[Solver]] = {}
@@ -90,9 +90,11 @@ def make_solver(name: str, options: dict[str, Any]) -> Solver:
     """A solver by name with those of the options that it knows.
 
     Raises:
-        BankError: there is no such solver.
+        UsageError: there is no such solver.
     """
     if name not in _REGISTRY:
-        raise BankError(f"there is no method {name!r}; the methods are {', '.join(list_solvers())}")
+        near = nearest_name(name, _REGISTRY)
+        hint = f"; did you mean {near}?" if near else ";"
+        raise UsageError(f"there is no method {name!r}{hint} the methods are {', '.join(list_solvers())}")
     known = {field.name for field in fields(_REGISTRY[name])}
     return _REGISTRY[name](**{key: value for key, value in options.items() if key in known})

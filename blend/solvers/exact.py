@@ -1,13 +1,13 @@
-"""Exact solutions of the convex problems, with a certificate."""
+"""The best single model, the plain mean, and exact solutions of the convex problems with a certificate."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
+from blend.metrics.scores import SquaredMetric
 from blend.objectives import Composed, Objective
 from blend.problem import BlendProblem
 from blend.solvers.base import MeanSolver, Solver, register
@@ -17,8 +17,43 @@ from datamodules.banks.bank import BankError
 
 @register
 @dataclass
+class Single(MeanSolver):
+    """The one best model."""
+
+    name = "single"
+    complexity = 0
+    summary = "the best single model"
+
+    def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
+        """All weight on the model of least loss; the first one on a tie."""
+        losses = problem.objective(folds).singles()
+        return Weights(self.name, list(problem.names), np.eye(len(losses))[int(np.argmin(losses))])
+
+
+@register
+@dataclass
+class Equal(MeanSolver):
+    """The plain mean of all models."""
+
+    name = "equal"
+    complexity = 1
+    summary = "equal weights"
+
+    def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
+        """One over the number of models.
+
+        Raises:
+            BankError: the metric has no such mean.
+        """
+        if self.kind != "arithmetic":
+            problem.objective(folds, self.kind, self.clip)  # refuses a mean that these predictions do not have
+        return self.weights(problem, np.full(len(problem.names), 1.0 / len(problem.names)))
+
+
+@register
+@dataclass
 class Convex(MeanSolver):
-    """The exact optimum on the simplex: Newton steps for log loss, a quadratic programme for R2, and for MAE.
+    """The exact optimum on the simplex: Newton steps for log losses, a quadratic programme for squared errors, smoothing for MAE.
 
     Attributes:
         min_weight: Models below it are dropped and the rest solved again.
@@ -26,7 +61,7 @@ class Convex(MeanSolver):
 
     name = "convex"
     complexity = 3
-    metrics: ClassVar[tuple[str, ...]] = ("r2", "column_log_loss", "mae")
+    convex_only = True
     summary = "exact weights on the simplex with a printed optimality gap"
     min_weight: float = 0.0
 
@@ -72,29 +107,25 @@ def exact_minimum(objective: Objective) -> tuple[np.ndarray, float]:
 
 @register
 @dataclass
-class Mae(Convex):
-    """The exact optimum for mean absolute error."""
-
-    name = "mae"
-    metrics: ClassVar[tuple[str, ...]] = ("mae",)
-    summary = "exact weights for mean absolute error with a printed duality gap"
-
-
-@register
-@dataclass
 class Nnls(Solver):
-    """Non-negative least squares on the Gram matrix: weights whose sum is free, so that a blend may also shrink."""
+    """Non-negative least squares on the Gram matrix: weights whose sum is free, so that a blend may also shrink it."""
 
     name = "nnls"
     complexity = 3
-    metrics = ("r2",)
-    summary = "non-negative weights of free sum for R2, exact"
+    summary = "non-negative weights of free sum for squared errors, exact"
+
+    def refusal(self, problem: BlendProblem) -> str | None:
+        """Needs squared errors, of one target where their root is the metric."""
+        metric = problem.metric
+        if isinstance(metric, SquaredMetric) and (problem.width == 1 or not metric.root):
+            return None
+        return f"method nnls is for squared errors, not for {metric.name}"
 
     def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
         """Weights of least squared error (in units of each target's variance).
 
         Raises:
-            BankError: the metric is not R2.
+            BankError: the metric is not a squared error.
         """
         self.check(problem)
         return Weights(self.name, list(problem.names), problem.objective(folds).nonnegative_minimum(), gap=0.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,9 +28,21 @@ from optuna.trial import FrozenTrial
 
 from datamodules.banks.bank import BankError
 
-FLUSH_SECONDS = 15.0
+FLUSH_SECONDS = 10.0
 HEARTBEAT_SECONDS = 15  # a worker that was silent for twice as long is dead
 RETRIES = 3
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """All records of a journal file.
+
+    Raises:
+        BankError: it is damaged.
+    """
+    try:
+        return list(JournalFileBackend(str(path)).read_logs(0))
+    except (ValueError, KeyError, TypeError) as error:
+        raise BankError(f"{path} is a damaged study ({error}); delete it or give another --storage") from None
 
 
 class BufferedJournal(BaseJournalBackend):
@@ -43,26 +55,37 @@ class BufferedJournal(BaseJournalBackend):
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = JournalFileBackend(str(path))
-        self._logs: list[dict[str, Any]] = list(self._file.read_logs(0))
+        self._logs: list[dict[str, Any]] = read_journal(path)
         self._written = len(self._logs)
-        self._last = time.monotonic()
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._timer = threading.Thread(target=self._flush_now_and_then, daemon=True)
+        self._timer.start()
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Records from a number on."""
         yield from self._logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Take records; write them when the last time is long enough ago."""
-        self._logs += [json.loads(json.dumps(log)) for log in logs]  # as they will be read back
-        if time.monotonic() - self._last > FLUSH_SECONDS:
+        """Take records; a thread writes them, however long a trial takes."""
+        with self._lock:
+            self._logs += [json.loads(json.dumps(log)) for log in logs]  # as they will be read back
+
+    def _flush_now_and_then(self) -> None:
+        while not self._closed.wait(FLUSH_SECONDS):
             self.flush()
 
     def flush(self) -> None:
         """Write what is not yet in the file."""
-        if self._written < len(self._logs):
-            self._file.append_logs(self._logs[self._written :])
-            self._written = len(self._logs)
-        self._last = time.monotonic()
+        with self._lock:
+            if self._written < len(self._logs):
+                self._file.append_logs(self._logs[self._written :])
+                self._written = len(self._logs)
+
+    def close(self) -> None:
+        """Write the rest and stop."""
+        self._closed.set()
+        self.flush()
 
 
 @contextmanager
@@ -89,7 +112,7 @@ def open_storage(location: str | None, shared: bool) -> Iterator[BaseStorage]:
         try:
             yield JournalStorage(journal)
         finally:
-            journal.flush()
+            journal.close()
 
 
 def is_database(location: str | None) -> bool:

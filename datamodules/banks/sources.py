@@ -14,6 +14,7 @@ from pathlib import Path
 
 from datamodules.banks.bank import BankError, PredictionBank
 from datamodules.banks.tables import SUFFIXES, TableBank
+from datamodules.errors import UsageError
 
 _FOLD = re.compile(r"fold(\d+|full)")
 _SEED = re.compile(r"seed\d+")
@@ -63,7 +64,9 @@ def resolve(arguments: Sequence[str], part: str = OUT_OF_FOLD) -> list[Source]:
         BankError: nothing is there, a fold is unfinished, or an experiment has several variants.
     """
     if not arguments:
-        raise BankError("there is nothing to blend: name at least one BANK (a run directory, a bank folder or a table)")
+        raise UsageError(
+            "there is nothing to blend: name at least one BANK (a run directory, a bank folder or a table)"
+        )
     sources = []
     for argument in arguments:
         name, _, location = ("", "", argument) if Path(argument).exists() else argument.partition("=")
@@ -114,10 +117,17 @@ def _folders(path: Path, part: str) -> list[list[Path]]:
     if seeds:
         return [banks for seed in seeds for banks in _folders(seed, part)]
     variants = [child for child in children if any(_SEED.fullmatch(c.name) for c in child.iterdir() if c.is_dir())]
-    if len(variants) == 1:
-        return _folders(variants[0], part)
-    if variants:
-        raise BankError(f"{path} holds the variants {', '.join(v.name for v in variants)}; name one of them")
+    banked = [variant for variant in variants if any(variant.glob(f"seed*/fold*/{part}"))]
+    if len(banked) == 1 or len(variants) == 1:
+        return _folders((banked or variants)[0], part)
+    if variants and not banked:
+        raise BankError(
+            f"{path}: none of the variants {', '.join(v.name for v in variants)} has a {part}; finish a run"
+        )
+    if banked:
+        left = [variant.name for variant in variants if variant not in banked]
+        ignored = f" ({', '.join(left)} without a {part} left out)" if left else ""
+        raise BankError(f"{path} holds the variants {', '.join(v.name for v in banked)}{ignored}; name one of them")
     raise BankError(
         f"{path} holds no {part}; give a run directory (with seed<S>/fold<F>/{part}), a bank folder or a table"
     )

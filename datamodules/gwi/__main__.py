@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from datamodules.commands import run_commands
 from datamodules.errors import DataError
 
 
@@ -142,20 +142,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run a command; data errors end it with one sentence."""
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(prog="python -m datamodules.gwi", description=__doc__, allow_abbrev=False)
-    commands = parser.add_subcommands(dest="command")
-    for name, function in COMMANDS.items():
-        own = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0], allow_abbrev=False)
-        own.add_function_arguments(function, as_positional=True)
-        commands.add_subcommand(name, own)
-    chosen = parser.parse_args(args)
-    try:
-        COMMANDS[chosen.command](**chosen[chosen.command].as_dict())
-    except DataError as error:
-        sys.exit(f"error: {error}")
+    """Run a command; what it refuses is one sentence."""
+    run_commands("python -m datamodules.gwi", __doc__, COMMANDS, args)
 
 
 if __name__ == "__main__":

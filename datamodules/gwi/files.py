@@ -151,7 +151,7 @@ def open_velocity(path: Path) -> npt.NDArray[np.float32]:
     Raises:
         DataError: not an array of float32 maps; the file is named.
     """
-    array = _open(path)
+    array = open_array(path)
     if array.shape[1:] not in ((1, SIDE, SIDE), (SIDE, SIDE)) or len(array) == 0:
         raise DataError(f"{path} has the shape {array.shape}; velocity files are (maps, 1, {SIDE}, {SIDE})")
     if array.dtype != np.float32:
@@ -167,7 +167,7 @@ def open_gathers(path: Path, rows: int) -> npt.NDArray[Any]:
     Raises:
         DataError: another shape, dtype or number of rows than the maps'.
     """
-    array = _open(path)
+    array = open_array(path)
     wanted = {np.dtype(np.float32): _FULL, np.dtype(np.float16): _COMPACT}
     if array.dtype not in wanted:
         raise DataError(
@@ -186,7 +186,7 @@ def open_test_gathers(path: Path) -> npt.NDArray[np.float32]:
     Raises:
         DataError: another shape or dtype, or values that are not finite.
     """
-    array = _open(path)
+    array = open_array(path)
     if array.shape != _FULL or array.dtype != np.float32:
         raise DataError(
             f"{path} holds {array.dtype}{_big_endian(array)} of shape {array.shape}; test files are float32 {_FULL}"
@@ -229,7 +229,12 @@ def _big_endian(array: npt.NDArray[Any]) -> str:
     return " (big-endian)" if array.dtype.byteorder == ">" else ""
 
 
-def _open(path: Path) -> npt.NDArray[Any]:
+def open_array(path: Path) -> npt.NDArray[Any]:
+    """Memory-map one .npy array of any shape.
+
+    Raises:
+        DataError: no such file, or another kind of file under that name; what it is, is said.
+    """
     try:
         with path.open("rb") as file:
             begins = file.read(len(_LFS_POINTER))

@@ -22,12 +22,16 @@ MARGIN = LINE
 
 
 @njit(nogil=True, cache=True)
-def _window(n: int, samples: int, row: int, height: int) -> tuple[int, int]:
-    """Rows of step ``n`` that matter, from and to; from may be negative, for the grid is periodic."""
+def _window(n: int, samples: int, row: int, places: Any, height: int) -> tuple[int, int]:
+    """Rows of step ``n`` that matter, from and to; from may be negative, for the grid is periodic.
+
+    The wave has come from the source so far, and can still get to a receiver.
+    """
     reach = 2 * min(n, samples - 1 - n)
-    if 2 * reach + 1 >= height:
+    low, high = min(row, places[:, 0].min()) - reach, max(row, places[:, 0].max()) + reach
+    if high - low + 1 >= height:
         return 0, height
-    return row - reach, row + reach + 1
+    return low, high + 1
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
@@ -113,6 +117,7 @@ def record_shot(
     wavelet: Any,
     row: int,
     column: int,
+    places: Any,
     c: Any,
     seismogram: Any,
     p: Any,
@@ -129,8 +134,9 @@ def record_shot(
         width: Width of the padded grid.
         amplitude: Factor of the source.
         wavelet: ``(samples,)``.
-        row: Padded row of source and receivers.
+        row: Padded row of the source.
         column: Padded column of the source.
+        places: Padded rows and columns of the receivers, ``(receivers, 2)``.
         c: Stencil constants 4/3, 1/12, 2, 5, 1 in the dtype of the fields.
         seismogram: Output.
         p: The two wavefields, ``(2, height, vectors + 2 MARGIN)``; they need not be zero.
@@ -139,17 +145,16 @@ def record_shot(
     """
     samples, receivers = seismogram.shape
     height = levels.size
-    first = MARGIN + (width - receivers) // 2
     p[:] = 0
     old, new = 0, 1
     for n in range(samples):
         if kept.shape[0] > 0 and n % segment == 0:
             kept[n // segment, 0], kept[n // segment, 1] = p[old], p[new]
-        start, stop = _window(n, samples, row, height)
+        start, stop = _window(n, samples, row, places, height)
         _step(p, old, new, alpha, side, inner, levels, width, c, start, stop, None)
         p[old, row, MARGIN + column] += amplitude * wavelet[n]
         for r in range(receivers):
-            seismogram[n, r] = p[old, row, first + r]
+            seismogram[n, r] = p[old, places[r, 0], MARGIN + places[r, 1]]
         old, new = new, old
 
 
@@ -164,6 +169,7 @@ def gradient_shot(
     wavelet: Any,
     row: int,
     column: int,
+    places: Any,
     c: Any,
     residual: Any,
     p: Any,
@@ -186,8 +192,9 @@ def gradient_shot(
         width: Width of the padded grid.
         amplitude: Factor of the source.
         wavelet: ``(samples,)``.
-        row: Padded row of source and receivers.
+        row: Padded row of the source.
         column: Padded column of the source.
+        places: Padded rows and columns of the receivers, ``(receivers, 2)``.
         c: Stencil constants 4/3, 1/12, 2, 5, 1 in the dtype of the fields.
         residual: Gradient of the seismogram, ``(samples, receivers)``.
         p: Two pairs of wavefields, ``(2, *p.shape)``.
@@ -199,7 +206,7 @@ def gradient_shot(
     """
     samples, receivers = residual.shape
     height = levels.size
-    first, top = MARGIN + (width - receivers) // 2, (height - alpha.shape[0]) // 2
+    top = (height - alpha.shape[0]) // 2
     field, adjoint = p[0], p[1]
     adjoint[:] = 0
     late, following = 0, 1  # adjoint fields of step n + 2, then n, and of step n + 1
@@ -209,17 +216,18 @@ def gradient_shot(
         field[:] = kept[part]
         old, new = 0, 1
         for n in range(begin, end):
-            start, stop = _window(n, samples, row, height)
+            start, stop = _window(n, samples, row, places, height)
             if changes.shape[0] > 0:
                 _keep_change(changes[n - begin], field, old, new, start, stop)
             _step(field, old, new, alpha, side, inner, levels, width, c, start, stop, laplacians[n - begin])
             field[old, row, MARGIN + column] += amplitude * wavelet[n]
             old, new = new, old
         for n in range(end - 1, begin - 1, -1):
-            start, stop = _window(n, samples, row, height)
+            start, stop = _window(n, samples, row, places, height)
             _step(adjoint, late, following, alpha, side, inner, levels, width, c, start, stop, None)
             for r in range(receivers):
-                adjoint[late, row, first + r] += alpha[row - top, first - MARGIN + r] * residual[n, r]
+                i, j = places[r, 0], places[r, 1]
+                adjoint[late, i, MARGIN + j] += alpha[i - top, j] * residual[n, r]
             of_amplitude += adjoint[late, row, MARGIN + column] / alpha[row - top, column] * wavelet[n]
             _accumulate(gradient[0], laplacians, n - begin, adjoint, late, start, stop)
             if changes.shape[0] > 0:

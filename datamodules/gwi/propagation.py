@@ -33,20 +33,23 @@ class Shots:
     """Where a set of shots is fired and recorded, in cells of the padded grid.
 
     Args:
-        columns: Source column of every shot.
-        row: Depth of sources and receivers.
-        receivers: Number of receivers, in the columns of the model.
+        sources: Row and column of every shot's source.
+        receivers: Row and column of every receiver, the same for all shots.
         depth: Rows of the model.
+        width: Columns of the model.
         segment: Steps between the wavefields that the adjoint keeps.
         backend: ``torch``, ``inductor`` (the same steps fused by torch.compile) or ``numba``.
     """
 
-    columns: tuple[int, ...]
-    row: int
-    receivers: int
+    sources: tuple[tuple[int, int], ...]
+    receivers: tuple[tuple[int, int], ...]
     depth: int
+    width: int
     segment: int
     backend: Backend = "torch"
+
+    def __len__(self) -> int:
+        return len(self.sources)
 
 
 def has_numba() -> bool:
@@ -108,7 +111,9 @@ class _Propagation(torch.autograd.Function):
             )
         else:
             of_alpha, of_kappa, of_amplitude = _gradient_torch(alpha, kappa, amplitude, wavelet, residual, ctx.shots)
-        return of_alpha / alpha, of_kappa / alpha, of_amplitude, None, None
+        # no wave where alpha is zero, above a free surface
+        safe = alpha.where(alpha > 0, torch.ones_like(alpha))
+        return of_alpha / safe, of_kappa / safe, of_amplitude, None, None
 
 
 # --- torch: fields (maps, shots, height + 4, width + 4), whose two outer cells repeat the opposite side. Steps run over whole rows,
@@ -182,16 +187,15 @@ class _Steps:
 
     def __init__(self, alpha: Tensor, kappa: Tensor, shots: Shots) -> None:
         self._like = alpha
-        self.shape = (len(alpha), len(shots.columns), alpha.shape[1] + 2 * HALO, alpha.shape[2] + 2 * HALO)
+        self.shape = (len(alpha), len(shots), alpha.shape[1] + 2 * HALO, alpha.shape[2] + 2 * HALO)
         self.stencil = _Stencil(self.field())
         self.alpha = self._rows(alpha)
         self.of_newer = self._rows(2.0 - 5.0 * alpha - kappa)
         self.of_older = self._rows(kappa - 1.0)
-        self.sources = torch.tensor(shots.columns, device=alpha.device) + HALO
-        self.which = torch.arange(len(shots.columns), device=alpha.device)
-        first = HALO + (alpha.shape[-1] - shots.receivers) // 2
-        self.receivers = slice(first, first + shots.receivers)
-        self.row = shots.row + HALO
+        self.which = torch.arange(len(shots), device=alpha.device)
+        self.sources, self.receivers = (
+            (torch.tensor(places, device=alpha.device) + HALO).unbind(1) for places in (shots.sources, shots.receivers)
+        )
         self._advance = _fused_step() if shots.backend == "inductor" else self.stencil.step
 
     @staticmethod
@@ -214,18 +218,23 @@ class _Steps:
 
     def shoot(self, field: Tensor, values: Tensor) -> None:
         """Add ``(maps, shots)`` at the sources."""
-        field[:, self.which, self.row, self.sources] += values
+        field[:, self.which, self.sources[0], self.sources[1]] += values
 
     def at_receivers(self, field: Tensor) -> Tensor:
-        """View of the recorded cells, ``(maps, shots, receivers)``."""
-        return field[:, :, self.row, self.receivers]
+        """The recorded cells, ``(maps, shots, receivers)``."""
+        return field[:, :, self.receivers[0], self.receivers[1]]
+
+    def inject(self, field: Tensor, values: Tensor) -> None:
+        """Add ``(maps, shots, receivers)`` at the receivers, of which several may share a cell."""
+        places = (self.receivers[0] * field.shape[3] + self.receivers[1]).expand(values.shape)
+        field.flatten(2).scatter_add_(2, places, values)
 
 
 @torch.no_grad()
 def _record_torch(alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, shots: Shots) -> Tensor:
     steps = _Steps(alpha, kappa, shots)
     older, newer = steps.field(), steps.field()
-    out = alpha.new_empty(len(alpha), len(shots.columns), len(wavelet), shots.receivers)
+    out = alpha.new_empty(len(alpha), len(shots), len(wavelet), len(shots.receivers))
     for n in range(len(wavelet)):
         steps.advance(older, newer)
         steps.shoot(older, amplitude * wavelet[n])
@@ -245,20 +254,22 @@ def _gradient_torch(
     late, following = steps.field(), steps.field()
     of_alpha, of_kappa = torch.zeros_like(steps.alpha[:, 0]), torch.zeros_like(steps.alpha[:, 0])
     of_amplitude = torch.zeros_like(amplitude)
-    columns = slice(steps.receivers.start - HALO, steps.receivers.stop - HALO)
-    weights, at_source = alpha[:, None, shots.row, columns], alpha[:, shots.row, steps.sources - HALO]
+    (rows, columns), (source_rows, source_columns) = (
+        [x - HALO for x in places] for places in (steps.receivers, steps.sources)
+    )
+    weights, at_source = alpha[:, None, rows, columns], alpha[:, source_rows, source_columns]
     at = steps.stencil.at
     while kept:
         start = (len(kept) - 1) * segment
         fields = _fields_between(steps, kept.pop(), amplitude, wavelet[start : start + segment])
         for n in range(min(samples, start + segment) - 1, start - 1, -1):
             steps.advance(late, following)
-            steps.at_receivers(late).add_(weights * residual[:, :, n])
+            steps.inject(late, weights * residual[:, :, n])
             late, following = following, late
             before, now, mu = fields[n - start], fields[n - start + 1], at(following)
             of_alpha += (steps.stencil.laplacian(now).sub_(at(now), alpha=5.0) * mu).sum(1)
             of_kappa += ((at(before) - at(now)) * mu).sum(1)
-            of_amplitude += following[:, steps.which, steps.row, steps.sources] / at_source * wavelet[n]
+            of_amplitude += following[:, steps.which, steps.sources[0], steps.sources[1]] / at_source * wavelet[n]
     return steps.grid(of_alpha), steps.grid(of_kappa), of_amplitude
 
 
@@ -320,10 +331,10 @@ def _grids(alpha: Tensor, kappa: Tensor, shots: Shots) -> list[_Grid]:
 
     a, k = alpha.detach().numpy(), kappa.detach().numpy()
     height, width = a.shape[1:]
-    top, left = (height - shots.depth) // 2, (width - shots.receivers) // 2
+    top, left = (height - shots.depth) // 2, (width - shots.width) // 2
     vectors = -(-width // LINE) * LINE
     inner = _aligned((vectors,), a.dtype)
-    inner[left : left + shots.receivers] = 1
+    inner[left : left + shots.width] = 1
     grids = []
     for one, sponge in zip(a, k, strict=True):
         model, side = _aligned((shots.depth, vectors), a.dtype), _aligned((vectors,), a.dtype)
@@ -362,17 +373,18 @@ def _record_numba(
     kernel: Callable[..., None] = record_shot
     grids = _grids(alpha, kappa, shots)
     c, w, pair = _constants(grids[0].alpha.dtype), wavelet.numpy(), _field_shape(grids[0])
-    out = alpha.new_empty(len(alpha), len(shots.columns), len(wavelet), shots.receivers).detach()
+    out = alpha.new_empty(len(alpha), len(shots), len(wavelet), len(shots.receivers)).detach()
     seismograms, factors = out.numpy(), amplitude.detach().numpy()
     segments = -(-len(w) // shots.segment) if keep else 0
+    places = np.array(shots.receivers, np.int64)
 
     def work(m: int, s: int) -> np.ndarray:
         kept, p = np.empty((segments, *pair), c.dtype), _aligned(pair, c.dtype)
-        place = shots.row, shots.columns[s]
+        place = *shots.sources[s], places
         kernel(*grids[m].arguments, factors[m, s], w, *place, c, seismograms[m, s], p, kept, shots.segment)
         return kept
 
-    return _run_shots(work, len(grids), len(shots.columns)), out
+    return _run_shots(work, len(grids), len(shots)), out
 
 
 def _gradient_numba(
@@ -391,14 +403,15 @@ def _gradient_numba(
     grids = _grids(alpha, kappa, shots)
     c, w, pair = _constants(grids[0].alpha.dtype), wavelet.numpy(), _field_shape(grids[0])
     upstream, factors = np.ascontiguousarray(residual.numpy()), amplitude.detach().numpy()
-    n_shots, one = len(shots.columns), (len(grids[0].levels), len(grids[0].side))
+    places = np.array(shots.receivers, np.int64)
+    n_shots, one = len(shots), (len(grids[0].levels), len(grids[0].side))
 
     def work(m: int, s: int) -> tuple[np.ndarray, float]:
         # an array of its own for every shot: threads may not add to the same one
         gradient, p = _aligned((2, *one), c.dtype), _aligned((2, *pair), c.dtype)
         laplacians = _aligned((shots.segment, *one), c.dtype)
         changes = _aligned((shots.segment if of_sponge else 0, *one), c.dtype)
-        place, fields = (shots.row, shots.columns[s]), kept[m * n_shots + s]
+        place, fields = (*shots.sources[s], places), kept[m * n_shots + s]
         of_amplitude = kernel(
             *grids[m].arguments, factors[m, s], w, *place, c, upstream[m, s], p, fields, shots.segment, laplacians, changes, gradient
         )  # fmt: skip

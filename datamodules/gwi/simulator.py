@@ -58,25 +58,37 @@ class Simulator(nn.Module):
         """
         a = self.acquisition
         self._check(velocity)
-        columns = [a.source_columns[shot] for shot in (range(len(a.source_columns)) if shots is None else shots)]
-        if max(columns) >= velocity.shape[2]:
-            raise DataError(
-                f"a source stands in column {max(columns)} of maps that have {velocity.shape[2]}; give maps of OpenFWI's size or another acquisition"
-            )
+        sources = [a.sources()[shot] for shot in (range(len(a.source_columns)) if shots is None else shots)]
+        receivers = a.receivers(velocity.shape[2])
+        for what, places in (("source", sources), ("receiver", receivers)):
+            for row, column in places:
+                if not (0 <= row < velocity.shape[1] and 0 <= column < velocity.shape[2]):
+                    raise DataError(
+                        f"a {what} stands in row {row}, column {column} of maps that have {velocity.shape[1]} rows and {velocity.shape[2]} columns; "
+                        "give maps of the survey's size or another acquisition"
+                    )
         slowest = velocity.flatten(1).amin(1) if slowest is None else slowest
         alpha = (velocity * (a.interval / a.spacing)).square()
         padded = F.pad(alpha[:, None], [a.sponge] * 4, mode="replicate")[:, 0]
-        amplitude = (velocity[:, a.row, columns] * a.interval).square()
+        if a.free_surface:
+            padded = torch.cat([torch.zeros_like(padded[:, : a.sponge]), padded[:, a.sponge :]], dim=1)
+        source_rows, source_columns = zip(*sources, strict=True)
+        amplitude = (velocity[:, source_rows, source_columns] * a.interval).square()
         geometry = Shots(
-            columns=tuple(a.sponge + column for column in columns),
-            row=a.sponge + a.row,
-            receivers=velocity.shape[2],
+            sources=tuple((a.sponge + row, a.sponge + column) for row, column in sources),
+            receivers=tuple((a.sponge + row, a.sponge + column) for row, column in receivers),
             depth=velocity.shape[1],
+            width=velocity.shape[2],
             segment=self.segment,
-            backend=resolve_backend(self.backend, velocity.device),
+            backend=self._backend(velocity.device),
         )
         wavelet = self.wavelet.to(velocity.device, velocity.dtype)
         return propagate(padded, self._sponge(velocity, slowest), amplitude, wavelet, geometry)
+
+    def _backend(self, device: torch.device) -> Backend:
+        backend = resolve_backend(self.backend, device)
+        # the compiled kernels repeat the model's edge outwards, where a free surface has nothing
+        return "torch" if backend == "numba" and self.acquisition.free_surface else backend
 
     def _sponge(self, velocity: Tensor, slowest: Tensor) -> Tensor:
         """Rate times time step on the padded grid; in the corners the columns' value holds, not the rows'."""
@@ -89,10 +101,8 @@ class Simulator(nn.Module):
 
     def _check(self, velocity: Tensor) -> None:
         a = self.acquisition
-        if velocity.ndim != 3 or velocity.shape[1] <= a.row:
-            raise DataError(
-                f"velocity maps have the shape (maps, depth, columns) with the sources' row {a.row} inside, got {tuple(velocity.shape)}"
-            )
+        if velocity.ndim != 3:
+            raise DataError(f"velocity maps have the shape (maps, depth, columns), got {tuple(velocity.shape)}")
         if velocity.dtype not in (torch.float32, torch.float64):
             raise DataError(f"velocities are simulated in float32 or float64, got {velocity.dtype}; convert the maps")
         fastest = _STABLE_COURANT * a.spacing / a.interval

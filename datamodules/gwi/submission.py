@@ -102,7 +102,7 @@ class Predictions(Protocol):
         ...
 
 
-def write_bank(bank: Predictions, path: Path, template: Path | None = None) -> None:
+def submit_bank(bank: Predictions, path: Path, template: Path | None = None) -> None:
     """Write a (blended) test bank as a submission, some maps at a time; velocities are clipped to OpenFWI's.
 
     Args:

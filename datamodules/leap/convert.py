@@ -16,7 +16,7 @@ Both kinds of source give the same arrays, and the same rows the same float64 nu
 from __future__ import annotations
 
 import hashlib
-import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from datamodules.leap.calendar import (
     steps_to_dates,
     steps_to_months,
 )
+from datamodules.leap.listing import Listing, kept_listing
 from datamodules.leap.raw import Pair, Rows, find_pairs, read_pair
 from datamodules.leap.schema import (
     FLUXES,
@@ -50,13 +51,14 @@ from datamodules.leap.schema import (
     TENDENCIES,
     UNITS,
 )
-from datamodules.stores.build import build_store
+from datamodules.stores.build import build_part, build_store
 from datamodules.stores.store import ArraySpec, RowSource, Store, Unit, key_hash
 
 READER_VERSION = 1
 """Raised whenever the same files would give other rows: stores of older versions are then made anew."""
 FILES_PER_UNIT = 24
 KAGGLE_TIME_STRIDE = 7
+_ROWS_AT_ONCE = 1 << 20
 KAGGLE_FIRST_STAMP = "0001-02-01-00000"
 
 StoreDtype = Literal["float64", "float32"]
@@ -79,6 +81,7 @@ class RawSource:
         dtype: Dtype of profiles, scalars and targets in the store. float64 by default because the cloud-liquid columns reach
             1e-58, which float32 flushes to zero; float32 halves the disk space.
         files_per_unit: File pairs that one process reads in one go.
+        listing: File that keeps which files there are, so that the parts of a conversion need not look again.
 
     Raises:
         DataError: As :func:`datamodules.leap.raw.find_pairs`; no file in the chosen months.
@@ -93,28 +96,33 @@ class RawSource:
         drop_last_file: bool = False,
         dtype: StoreDtype = "float64",
         files_per_unit: int = FILES_PER_UNIT,
+        listing: Path | None = None,
     ) -> None:
         if stride < 1:
             raise DataError(f"stride is {stride}, it must be 1 or more")
         self.root, self.columns, self.dtype, self.files_per_unit = Path(root), columns, dtype, files_per_unit
-        pairs = _in_months(find_pairs(root), months, self.root)
-        self.pairs = pairs[0 : len(pairs) - drop_last_file : stride]
-        if not self.pairs:
-            raise DataError(f"dropping the last file below {root} leaves none")
+
+        def make() -> Listing:
+            pairs = _in_months(find_pairs(root), months, self.root)
+            pairs = pairs[0 : len(pairs) - drop_last_file : stride]
+            if not pairs:
+                raise DataError(f"dropping the last file below {root} leaves none")
+            return Listing.of(self.root, pairs)
+
+        self.listing = kept_listing(listing, make) if listing else make()
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The file pairs, in time order."""
+        return self.listing.pairs
 
     def key(self) -> dict[str, Any]:
         """Reader version, options, and a hash of every file's relative path, size and time of change."""
-        listing = hashlib.sha256()
-        for pair in self.pairs:
-            for path in (pair.mli, pair.mlo):
-                status = os.stat(path)  # noqa: PTH116 - hundreds of thousands of files
-                relative = os.path.relpath(path, self.root)
-                listing.update(f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
         return {
             "reader": "climsim-raw",
             "version": READER_VERSION,
             "files": len(self.pairs),
-            "listing": listing.hexdigest(),
+            "listing": self.listing.digest,
             "columns": self.columns,
             "dtype": self.dtype,
             "files_per_unit": self.files_per_unit,
@@ -137,7 +145,9 @@ class RawSource:
         """One block per file pair."""
         column = np.arange(self.columns, dtype=np.int32)
         memory = Rows.empty(self.columns)
-        for pair in self.pairs[unit.start // self.columns : unit.stop // self.columns]:
+        for index in range(unit.start // self.columns, unit.stop // self.columns):
+            self.listing.check(index)
+            pair = self.pairs[index]
             rows = read_pair(pair, self.columns, memory)
             step = np.full(self.columns, pair.step)
             yield _block(self.dtype, rows.profiles, rows.scalars, rows.targets, step, column, raw_row_ids(step, column))
@@ -303,11 +313,15 @@ def _block(
 
 
 def _row_facts(arrays: Mapping[str, np.ndarray], file_of_row: Any) -> dict[str, Any]:
-    months, counts = np.unique(steps_to_months(arrays["step"][arrays["step"] >= 0]), return_counts=True)
+    months: Counter[int] = Counter()
+    for start in range(0, len(arrays["step"]), _ROWS_AT_ONCE):
+        step = np.asarray(arrays["step"][start : start + _ROWS_AT_ONCE])
+        found, counts = np.unique(steps_to_months(step[step >= 0]), return_counts=True)
+        months.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
     bad = np.flatnonzero(arrays["bad"])
     groups = {"profiles": PROFILES, "scalars": SCALARS, "targets": TENDENCIES + FLUXES}
     return {
-        "months": {month_name(int(month)): int(rows) for month, rows in zip(months, counts, strict=True)},
+        "months": {month_name(month): months[month] for month in sorted(months)},
         "variable_units": {
             group: {name: UNITS[name] for name in names} for group, names in groups.items() if group in arrays
         },
@@ -345,6 +359,7 @@ def open_source(
     drop_last_file: bool = False,
     dtype: StoreDtype = "float64",
     time_stride: int = KAGGLE_TIME_STRIDE,
+    listing: Path | None = None,
 ) -> RawSource | KaggleSource:
     """The source that fits what is there: a table for a file (or a folder with ``train.csv``), else raw files.
 
@@ -357,7 +372,7 @@ def open_source(
     if path.is_dir():
         tables = [path / name for name in ("train.csv", "train.parquet") if (path / name).is_file()]
         if not tables:
-            return RawSource(path, columns, months, stride, drop_last_file, dtype)
+            return RawSource(path, columns, months, stride, drop_last_file, dtype, listing=listing)
         path = tables[0]
     elif not path.exists():
         raise DataError(f"no such file or folder: {path}")
@@ -399,6 +414,56 @@ def convert(
     """
     source = open_source(path, columns, months, stride, drop_last_file, dtype, time_stride)
     return build_store(source, Path(destination) / store_name(source), processes, progress)
+
+
+def convert_part(
+    path: str | Path,
+    destination: str | Path,
+    part: tuple[int, int],
+    columns: int = GRID_COLUMNS,
+    months: str | None = None,
+    stride: int = 1,
+    drop_last_file: bool = False,
+    dtype: StoreDtype = "float64",
+    time_stride: int = KAGGLE_TIME_STRIDE,
+    processes: int | None = None,
+    progress: bool = True,
+) -> Store | None:
+    """Convert one part of several into the same store that :func:`convert` makes, see :func:`build_part`.
+
+    The files are listed by the first part that starts; the others read its list, which is kept beside the store until
+    that is complete.
+
+    Args:
+        path: As :func:`convert`, like all that is not named here.
+        destination: Folder of stores, seen by all parts.
+        part: Which part, from 1 on, and of how many.
+        columns: See :class:`RawSource`, as the four that follow.
+        months: Raw files only.
+        stride: Raw files only.
+        drop_last_file: Raw files only.
+        dtype: Dtype of profiles, scalars and targets.
+        time_stride: Tables only.
+        processes: Worker processes of this part.
+        progress: Show a progress bar.
+
+    Returns:
+        The store, or None while other parts are missing.
+    """
+    listing = listing_path(path, destination, months, stride, drop_last_file)
+    source = open_source(path, columns, months, stride, drop_last_file, dtype, time_stride, listing)
+    store = build_part(source, Path(destination) / store_name(source), *part, processes, progress)
+    if store is not None:
+        listing.unlink(missing_ok=True)
+    return store
+
+
+def listing_path(
+    path: str | Path, destination: str | Path, months: str | None, stride: int, drop_last_file: bool
+) -> Path:
+    """Where the parts of a conversion keep the list of their files."""
+    key = {"root": str(Path(path).resolve()), "months": months, "stride": stride, "drop_last_file": drop_last_file}
+    return Path(destination) / f"files-{key_hash(key)[:12]}.parquet"
 
 
 def store_name(source: RowSource) -> str:

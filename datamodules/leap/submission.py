@@ -137,7 +137,7 @@ class Predictions(Protocol):
         """Physical predictions of some rows."""
 
 
-def write_bank(bank: Predictions, path: Path, sample: Path | None = None) -> None:
+def submit_bank(bank: Predictions, path: Path, sample: Path | None = None) -> None:
     """Write a (blended) test bank as a submission.
 
     Args:

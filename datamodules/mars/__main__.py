@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.errors import DataError
+from datamodules.commands import refusals_as_sentences
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -31,11 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--processes must be at least 1, got {arguments.processes}")
     from datamodules.mars.convert import convert as work
 
-    try:
+    with refusals_as_sentences():
         work(arguments.source, arguments.dest, arguments.processes)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

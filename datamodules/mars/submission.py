@@ -26,7 +26,7 @@ class Predictions(Protocol):
         """Probabilities of some samples."""
 
 
-def write_bank(bank: Predictions, path: Path, form: Path | None = None) -> None:
+def submit_bank(bank: Predictions, path: Path, form: Path | None = None) -> None:
     """Write a (blended) test bank as a submission, whole or not at all.
 
     Args:

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
+from datamodules.commands import refusals_as_sentences
 from datamodules.errors import DataError
 from datamodules.files import atomic_path
 from datamodules.moa.demo import write_table
@@ -48,11 +48,8 @@ def main() -> None:
     parser.add_argument("--source", type=Path, required=True, help="folder of the derived_l1000 files")
     parser.add_argument("--folder", type=Path, required=True, help="data folder to make")
     arguments = parser.parse_args()
-    try:
+    with refusals_as_sentences():
         print(convert(arguments.source, arguments.folder))
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class Predictions(Protocol):
         """Probabilities of some rows."""
 
 
-def write_bank(bank: Predictions, path: Path, form: Path | None = None) -> None:
+def submit_bank(bank: Predictions, path: Path, form: Path | None = None) -> None:
     """Write a (blended) bank as a submission.
 
     Args:

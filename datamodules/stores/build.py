@@ -237,7 +237,7 @@ class _Builder:
         return done
 
     def _results(self, plan: _Plan, units: Sequence[int], done: Mapping[int, Sums]) -> Iterator[tuple[int, Sums, bool]]:
-        processes = min(self.processes or _usable_cores(), len(units))
+        processes = min(self.processes or usable_cores(), len(units))
         if processes <= 1:
             with open_arrays(self.partial, plan.arrays) as files:
                 worker = _Worker(self.source, self.directory, files)
@@ -303,7 +303,8 @@ def _check_units(units: Sequence[Unit]) -> None:
         position = unit.stop
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
+from datamodules.commands import plain_help
 from datamodules.settings import naming_values, plain
 from experiments.engine.declare import Experiment
 from experiments.engine.launch.settings import Launch, spell_out
@@ -187,22 +188,6 @@ def build_parser(experiment: Experiment, demo: bool = False) -> ArgumentParser:
         parser.set_defaults(experiment.demo)
     plain_help(parser, {f"--{name}": f" In a demo run: {value}." for name, value in experiment.demo.items()})
     return parser
-
-
-def plain_help(parser: ArgumentParser, more: Mapping[str, str] | None = None) -> None:
-    """Take the docstrings' markup out of ``--help``.
-
-    Args:
-        parser: With all its arguments.
-        more: What is said of some flags behind their own text.
-    """
-    for action in parser._actions:
-        if isinstance(action.help, str):
-            own = next((more[flag] for flag in action.option_strings if more and flag in more), "")
-            action.help = action.help.replace("``", "") + own
-    for group in parser._action_groups:
-        if isinstance(group.title, str):
-            group.title = group.title.replace("``", "")
 
 
 def _describe(experiment: Experiment) -> str:

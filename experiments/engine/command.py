@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
+
+from datamodules.commands import plain_help, refusals_as_sentences
 
 Request = TypeVar("Request")
 
@@ -34,7 +35,6 @@ def run_command(
     """
     from jsonargparse import ArgumentParser
 
-    from experiments.engine.cli import plain_help
     from experiments.engine.launch.settings import spell_out
 
     parser = ArgumentParser(prog=program, description=description, allow_abbrev=False)
@@ -57,27 +57,3 @@ def renamed(word: str, aliases: Mapping[str, str]) -> str:
     """A word of the command line under the name that its flag has now."""
     flag, equals, value = word.partition("=")
     return aliases.get(flag, flag) + equals + value
-
-
-@contextmanager
-def refusals_as_sentences(again: str = "the same command goes on from what is done") -> Iterator[None]:
-    """End the program with one sentence and status 1 where data or the machine refuse; everything else is a bug and shows so.
-
-    Args:
-        again: How to go on after a signal.
-    """
-    from datamodules.errors import DataError
-    from experiments.engine.signals import ending_with_status
-
-    with ending_with_status(again):
-        try:
-            yield
-        except DataError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(1) from None
-        except OSError as error:  # a full disk, a folder that cannot be made, a file that vanished
-            if error.strerror is None:
-                raise
-            where = f"{error.filename}: " if error.filename else ""
-            print(f"error: {where}{error.strerror}; mend it, and the same command goes on", file=sys.stderr)
-            raise SystemExit(1) from None

@@ -48,6 +48,7 @@ class Domain:
         demo_announcement: First line of a demo run, after ``DEMO: ``; ``{net}`` is where it says which net is trained.
         export: Function ``(task) -> Deployable`` that wraps a task for ``experiments/export.py``; None where the domain
             has none.
+        evaluate: Function ``(Request) -> None`` behind ``experiments/evaluate.py``; None where the domain has none.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Domain:
     demo_announcement: str
     submission: str = "blend.commands.submission:write_csv"
     export: str | None = None
+    evaluate: str | None = None
 
     def part(self, name: str) -> Any:
         """Import one of the parts."""

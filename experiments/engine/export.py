@@ -1,9 +1,10 @@
-"""A trained net as one file for other programs: torch.export or TorchScript, with its metadata inside."""
+"""A trained net as one file for other programs (torch.export, TorchScript, AOTInductor), with its metadata beside it."""
 
 from __future__ import annotations
 
 import io
 import json
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from experiments.engine.settings import FileFormat
 
 METADATA_NAME = "podium.json"
 """Name of the JSON text inside the file (``extra_files`` of torch's savers)."""
+SIDECAR = ".json"
+"""Suffix of the same text beside the file, for programs that do not open it; an AOTInductor package has no other."""
 
 _TOLERANCE = 1e-5  # in units of ``Deployable.scale``; float32 nets under other kernels differ by about 1e-6
 _TRACED_ROWS = 3  # not 1, which torch.export would take for a constant
@@ -51,14 +54,17 @@ class Deployable:
         return len(self.expected)
 
 
-def write(deployable: Deployable, path: Path, file_format: FileFormat, origin: Mapping[str, Any]) -> None:
-    """Write the file, whole or not at all, once it has answered the example rows as prediction does.
+def write(
+    deployable: Deployable, path: Path, file_format: FileFormat, origin: Mapping[str, Any], device: str = "cpu"
+) -> None:
+    """Write the file and its sidecar, whole or not at all, once it has answered the example rows as prediction does.
 
     Args:
         deployable: The module with its examples.
         path: File to write; its folder is made.
-        file_format: ``torch_export`` or ``torchscript``.
+        file_format: ``torch_export``, ``torchscript`` or ``aotinductor``.
         origin: Metadata that the domain does not know, such as the checkpoint's identity.
+        device: ``cpu`` or ``cuda``: where the file will run. A trace keeps the device of its constants.
 
     Raises:
         DataError: the net cannot be traced or answers differently once it was, or the file cannot be written.
@@ -66,15 +72,18 @@ def write(deployable: Deployable, path: Path, file_format: FileFormat, origin: M
     path = Path(path)
     if path.is_dir():
         raise DataError(f"{path} is a folder; give a file to write, such as {path / 'emulator.pt2'}")
-    metadata = json.dumps({"format": file_format, **deployable.metadata, **origin}, indent=1, allow_nan=False)
-    traced = {name: value[:_TRACED_ROWS] for name, value in deployable.inputs.items()}
-    save, load = (_save_export, _load_export) if file_format == "torch_export" else (_save_script, _load_script)
+    facts = {"format": file_format, "device": device, **deployable.metadata, **origin}
+    metadata = json.dumps(facts, indent=1, allow_nan=False)
+    inputs = {name: value.to(device) for name, value in deployable.inputs.items()}
+    save, load = _FORMATS[file_format]
     with torch.no_grad(), _quiet_tracers():
-        content = save(deployable.module, traced, metadata)
-        _check(deployable, load(content))
+        module = deployable.module.to(device)
+        content = save(module, {name: value[:_TRACED_ROWS] for name, value in inputs.items()}, metadata)
+        _check(deployable, inputs, load(content))
     try:
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
+        for file, text in ((path, content), (path.with_suffix(SIDECAR), metadata.encode())):
+            with atomic_path(file) as temporary:
+                temporary.write_bytes(text)
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error.strerror or error}); give another --output") from None
 
@@ -101,10 +110,10 @@ def origin_of(trained: Trained) -> dict[str, Any]:
     }
 
 
-def _check(deployable: Deployable, answer: Callable[..., Tensor]) -> None:
+def _check(deployable: Deployable, inputs: Mapping[str, Tensor], answer: Callable[..., Tensor]) -> None:
     """Compare a loaded file with prediction, with one row and with all."""
     for rows in (1, deployable.rows):
-        outputs = answer(*(value[:rows] for value in deployable.inputs.values()))
+        outputs = answer(*(value[:rows] for value in inputs.values())).cpu()
         error = ((outputs - deployable.expected[:rows]) / deployable.scale).abs().max().item()
         if not error <= _TOLERANCE:
             raise DataError(
@@ -113,10 +122,14 @@ def _check(deployable: Deployable, answer: Callable[..., Tensor]) -> None:
             )
 
 
-def _save_export(module: nn.Module, inputs: Mapping[str, Tensor], metadata: str) -> bytes:
+def _program(module: nn.Module, inputs: Mapping[str, Tensor]) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=1)
     shapes = {name: {0: batch} for name in inputs}
-    program = torch.export.export(module, tuple(inputs.values()), dynamic_shapes=shapes, strict=False)
+    return torch.export.export(module, tuple(inputs.values()), dynamic_shapes=shapes, strict=False)
+
+
+def _save_export(module: nn.Module, inputs: Mapping[str, Tensor], metadata: str) -> bytes:
+    program = _program(module, inputs)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of the machine that traced it
     content = io.BytesIO()
@@ -138,6 +151,34 @@ def _save_script(module: nn.Module, inputs: Mapping[str, Tensor], metadata: str)
 def _load_script(content: bytes) -> Callable[..., Tensor]:
     out: Callable[..., Tensor] = torch.jit.load(io.BytesIO(content))
     return out
+
+
+def _save_package(module: nn.Module, inputs: Mapping[str, Tensor], metadata: str) -> bytes:  # noqa: ARG001
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            package = Path(folder) / "emulator.pt2"
+            torch._inductor.aoti_compile_and_package(_program(module, inputs), package_path=str(package))
+            return package.read_bytes()
+    except torch._inductor.exc.InductorError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(
+            f"AOTInductor could not compile the net ({reason}); it needs a C++ compiler, g++ or $CXX"
+        ) from None
+
+
+def _load_package(content: bytes) -> Callable[..., Tensor]:
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "emulator.pt2"
+        package.write_bytes(content)
+        out: Callable[..., Tensor] = torch._inductor.aoti_load_package(str(package))
+        return out
+
+
+_FORMATS: dict[FileFormat, tuple[Callable[..., bytes], Callable[[bytes], Callable[..., Tensor]]]] = {
+    "torch_export": (_save_export, _load_export),
+    "torchscript": (_save_script, _load_script),
+    "aotinductor": (_save_package, _load_package),
+}
 
 
 @contextmanager

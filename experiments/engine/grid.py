@@ -10,10 +10,10 @@ from rich.table import Table
 
 from datamodules.base import BaseDataModule
 from datamodules.errors import DataError
+from datamodules.signals import run_child
 from experiments.engine.cli import Settings
 from experiments.engine.data import prepare_data
 from experiments.engine.processes import launcher
-from experiments.engine.signals import run_child
 
 
 def run_grid(settings: Settings, arguments: list[str]) -> None:

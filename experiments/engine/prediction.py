@@ -56,6 +56,20 @@ class PredictionInput(ABC):
         """Group of every row, where rows have one."""
         return None
 
+    def check_output(self, path: Path) -> None:
+        """Refuse an ``--output`` before hours of predicting.
+
+        Raises:
+            DataError: The domain writes no such file of this input.
+        """
+        raise DataError(
+            f"--output {path}: no format of the field is written of this input; --submission writes a CSV file"
+        )
+
+    def write_output(self, bank: PredictionBank, path: Path, trained: Trained) -> None:
+        """Write the predictions in a format of the field."""
+        raise NotImplementedError
+
 
 def predict_input(request: Request, trained: Trained, source: PredictionInput) -> None:
     """Predict every row of an input in its order, into a bank, and from that into the judge's file.
@@ -71,6 +85,8 @@ def predict_input(request: Request, trained: Trained, source: PredictionInput) -
     Raises:
         DataError: Rows that the domain refuses, a template that asks for others, or a process that writes the same bank.
     """
+    if request.output:
+        source.check_output(request.output)
     target = trained.predictions / source.name
     with ExitStack() as stack:
         if request.bank:
@@ -83,6 +99,9 @@ def predict_input(request: Request, trained: Trained, source: PredictionInput) -
         if request.submission:
             trained.experiment.domain.part("submission")(bank, request.submission, request.template)
             print(f"submission: {request.submission}")
+        if request.output:
+            source.write_output(bank, request.output, trained)
+            print(f"output: {request.output}")
 
 
 def _predict(

@@ -15,6 +15,7 @@ class Request:
         run: Run directory (``runs/<experiment>/<variant>/seed<S>/fold<F>``) or a checkpoint file.
         input: What to predict, such as ``test.csv`` or a parquet file.
         submission: CSV file to write.
+        output: File in a format of the field to write: NetCDF (.nc) from raw ClimSim files.
         template: The judge's sample submission, which gives ids, columns and their order (also --weights).
         checkpoint: best, last, or epoch<N> of a run with --train.keep_epochs; a run that is not finished has no best yet.
         experiment: File that declares the experiment, where it lies outside of this repository.
@@ -27,6 +28,7 @@ class Request:
     run: Path
     input: Path
     submission: Path | None = None
+    output: Path | None = None
     template: Path | None = None
     checkpoint: str = "best"
     experiment: Path | None = None

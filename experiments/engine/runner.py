@@ -17,7 +17,7 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
         argv: Arguments instead of the command line's.
     """
     settings = parse(experiment, argv)
-    from experiments.engine.command import refusals_as_sentences
+    from datamodules.commands import refusals_as_sentences
     from experiments.engine.processes import is_first_process
 
     with refusals_as_sentences("the same command goes on from the newest checkpoint"):

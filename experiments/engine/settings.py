@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from datamodules.settings import Checked, setting
 
-FileFormat = Literal["torch_export", "torchscript"]
+FileFormat = Literal["torch_export", "torchscript", "aotinductor"]
 
 
 @dataclass

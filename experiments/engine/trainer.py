@@ -77,7 +77,7 @@ def build_trainer(
         enable_progress_bar=loop.progress and sys.stderr.isatty(),
         enable_model_summary=False,
         default_root_dir=directory.path,
-        # our own handlers see to a scheduler's signals (experiments/engine/signals.py)
+        # our own handlers see to a scheduler's signals (datamodules/signals.py)
         plugins=[SLURMEnvironment(auto_requeue=False)] if launcher() == "slurm" else None,
     )
     if isinstance(trainer.strategy, ModelParallelStrategy):

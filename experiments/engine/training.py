@@ -21,6 +21,7 @@ from datamodules.base import BaseDataModule
 from datamodules.errors import DataError
 from datamodules.files import atomic_path, sha256_of
 from datamodules.folds import TRAIN, VALID
+from datamodules.signals import Stopped, patient
 from experiments.engine.callbacks import BestCheckpoint, OpenRecord, Throughput
 from experiments.engine.check import check
 from experiments.engine.cli import Settings
@@ -31,7 +32,6 @@ from experiments.engine.lineage import previous_checkpoints
 from experiments.engine.oof import predict_out_of_fold
 from experiments.engine.processes import decide, is_first_process
 from experiments.engine.run_directory import FINISHED, RunDirectory, provenance
-from experiments.engine.signals import Stopped, patient
 from experiments.engine.trainer import build_trainer, quiet_libraries
 from lit_modules.base import IDENTITY_KEY, BaseTask, load_weights, read_checkpoint
 from lit_modules.callbacks import refuse_other_averaging

@@ -91,6 +91,20 @@ def relative_humidity(temperature: Tensor, specific_humidity: Tensor, pressure: 
     return vapour_pressure / saturation_pressure(temperature)
 
 
+def specific_humidity(temperature: Tensor, relative: Tensor, pressure: Tensor) -> Tensor:
+    """The inverse of :func:`relative_humidity`.
+
+    Args:
+        temperature: In K, any shape.
+        relative: Relative humidity as a fraction, same shape.
+        pressure: In Pa, same shape.
+
+    Returns:
+        Tensor of the same shape in kg/kg.
+    """
+    return relative * saturation_pressure(temperature) * (GAS_CONSTANT_DRY_AIR / GAS_CONSTANT_VAPOUR) / pressure
+
+
 def _polynomial(t: Tensor, coefficients: tuple[float, ...]) -> Tensor:
     value = torch.full_like(t, coefficients[-1])
     for coefficient in coefficients[-2::-1]:

@@ -12,7 +12,7 @@ import pandas as pd
 from blend.aligned.align import align
 from blend.aligned.chunks import ArrayRows, Member, Part
 from blend.aligned.view import Stack
-from blend.metrics.scores import KNOWN
+from blend.metrics.registry import KNOWN
 from blend.problem import Problem
 from datamodules.banks.bank import Manifest, write_bank
 from datamodules.banks.sources import resolve

@@ -119,8 +119,8 @@ def test_compare_leaves_out_what_cannot_work(runs, tmp_path, capsys):
     flags = ["--memory", "1e-7", "--kind", "rank", "--figures", "false", "--out", str(tmp_path / "c")]
     assert main(["compare", *runs.banks, *flags, "--trials", "3"]) == 0
     printed = capsys.readouterr().out
-    assert "greedy: left out, ranks and metrics given as functions need all predictions in memory" in printed
-    assert main(["compare", *runs.banks, *flags, "--methods", "[greedy]"]) == 2
+    assert "greedy: left out, ranks and metrics of whole columns need all predictions in memory" in printed
+    assert main(["compare", *runs.banks, *flags, "--methods", "[greedy]"]) == 1
 
 
 def test_without_nested_scores(runs, tmp_path, capsys):
@@ -135,25 +135,44 @@ def closeness(truth, predictions):
 def test_a_metric_given_as_a_function(runs, tmp_path, capsys):
     flags = ["--metric", f"{__name__}:closeness", "--direction", "maximize", "--method", "greedy", "--steps", "4"]
     assert main(["search", *runs.banks, *flags, "--out", str(tmp_path / "o")]) == 0
-    assert main(["search", *runs.banks, *flags[:4], "--method", "convex", "--out", str(tmp_path / "o")]) == 2
-    assert "method convex is for r2 and column_log_loss and mae" in capsys.readouterr().err
+    assert main(["search", *runs.banks, *flags[:4], "--method", "convex", "--out", str(tmp_path / "o")]) == 1
+    assert "method convex needs a metric that is convex" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "status", "message"),
     [
-        (["search", "nowhere"], "error: nowhere: there is no such run"),
-        (["search"], "there is nothing to blend"),
-        (["apply", "nowhere"], "does not exist"),
-        (["search", "{bank}", "--method", "magic"], "there is no method 'magic'"),
-        (["search", "{bank}", "--trials", "0"], "--trials must be at least 1"),
+        (["search", "nowhere"], 1, "error: nowhere: there is no such run"),
+        (["search"], 2, "there is nothing to blend"),
+        (["apply", "nowhere"], 1, "does not exist"),
+        (["search", "{bank}", "--method", "greedi"], 2, "there is no method 'greedi'; did you mean greedy?"),
+        (["search", "{bank}", "--trials", "0"], 2, "--trials must be at least 1"),
+        (["search", "{bank}", "--metric", "math:dist"], 2, "needs its direction"),
+        (
+            ["search", "{bank}", "--metric", f"{__name__}:broken", "--direction", "maximize", "--method", "greedy"],
+            1,
+            "test_main.py, line",
+        ),
     ],
 )
-def test_mistakes_end_in_one_sentence(runs, arguments, message, capsys):
-    assert main([a.replace("{bank}", runs.banks[0]) for a in arguments]) == 2
+def test_mistakes_end_in_one_sentence(runs, arguments, status, message, capsys):
+    assert main([a.replace("{bank}", runs.banks[0]) for a in arguments]) == status
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def broken(truth, predictions):
+    return truth[len(truth)]
+
+
+def test_a_bug_keeps_its_traceback(runs, monkeypatch):
+    def bug(*_):
+        raise ValueError("not a refusal")
+
+    monkeypatch.setattr("blend.commands.search.search", bug)
+    with pytest.raises(ValueError, match="not a refusal"):
+        main(["search", *runs.banks])
 
 
 def test_unknown_flags_are_named(capsys):

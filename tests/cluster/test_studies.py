@@ -18,7 +18,7 @@ import pytest
 from blend.problem import Problem
 from blend.solvers import make_solver
 from blend.solvers.journal import open_storage
-from blend.solvers.space import Space
+from blend.solvers.optuna import Space
 from datamodules.banks.bank import BankError
 from tests.blend.banks import write_runs
 
@@ -26,7 +26,7 @@ STORAGES = ["file", pytest.param("database", marks=pytest.mark.postgres)]
 SLOW_SEARCH = """
 import sys, time
 import blend.solvers.journal as journal
-from blend.solvers.space import Space
+from blend.solvers.optuna import Space
 from blend.__main__ import main
 journal.HEARTBEAT_SECONDS = 1
 evaluate = Space.evaluate

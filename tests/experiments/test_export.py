@@ -239,7 +239,7 @@ def test_an_unwritable_output_is_named(tcn: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a folder; give a file"):
         export(Request(tcn, tmp_path))
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match=r"file/net.pt2 cannot be written .*give another --output"):
+    with pytest.raises(DataError, match=r"file/net.pt2 cannot be written"):
         export(Request(tcn, tmp_path / "file" / "net.pt2", "torchscript"))
 
 
@@ -283,5 +283,5 @@ def test_help_is_fast_and_imports_no_torch() -> None:
     code = "import sys; sys.argv = ['export.py', '--help']\ntry: import experiments.export as e; e.main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "--format {torch_export,torchscript}" in result.stdout
+    assert "--format {torch_export,torchscript,aotinductor}" in result.stdout
     assert time.perf_counter() - start < 5  # a fifth of that on an idle machine

@@ -41,6 +41,7 @@ class Descent:
         fade: Share of the weight that each later round keeps, down to ``prior_weight``.
         first_step: m/s that the first step moves a cell at most.
         memory: Steps from which the misfit's Hessian is estimated.
+        slowest, fastest: Bounds of velocities in m/s.
     """
 
     max_iterations: int = 60
@@ -54,6 +55,8 @@ class Descent:
     fade: float = 0.5
     first_step: float = 30.0
     memory: int = 100
+    slowest: float = VMIN
+    fastest: float = VMAX
 
     def __post_init__(self) -> None:
         for name in ("max_iterations", "round_iterations", "memory"):
@@ -109,6 +112,7 @@ class _Objective:
     scale: Array
     slowest: float
     weight: float
+    bounds: tuple[float, float]
 
     def at(self, velocity: Array) -> Generator[Trial, Fit, _Point]:
         fit = yield Trial(velocity, self.slowest)
@@ -145,14 +149,14 @@ def descend(velocity: npt.NDArray[np.floating], prior: Prior, settings: Descent)
     start: Array = np.asarray(velocity, dtype=np.float64)
     before = (yield Trial(start)).rms
     scale = np.broadcast_to(depth_scale(len(start)), start.shape)
-    best: Array = np.clip(start, VMIN, VMAX)
+    best: Array = np.clip(start, settings.slowest, settings.fastest)
     hessian = SecantHessian(settings.memory)  # that of the misfit, which outlives a round
     done, reached, reason = 0, np.inf, "iterations"
     late: int | None = None
     weight = np.inf
     while done < settings.max_iterations:
         many = min(settings.round_iterations, settings.max_iterations - done)
-        objective = _Objective(prior, scale, float(best.min()), 0.0)
+        objective = _Objective(prior, scale, float(best.min()), 0.0, (settings.slowest, settings.fastest))
         point = yield from objective.at(best)
         if late is not None:
             late += 1
@@ -206,7 +210,7 @@ def _search(
     length, value = 1.0, objective.value(point)
     for _ in range(_TRIES):
         # as float32, which the misfit sees: a step is measured between what was simulated
-        moved = (point.velocity - length * objective.scale * direction).clip(VMIN, VMAX)
+        moved = (point.velocity - length * objective.scale * direction).clip(*objective.bounds)
         tried = yield from objective.at(moved.astype(np.float32).astype(np.float64))
         if objective.value(tried) < value - _ARMIJO * length * slope:
             return tried

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from datamodules.gwi.gathers import resize_time, zero_last_sample
 from datamodules.gwi.simulator import Simulator
 
 Array = npt.NDArray[np.float64]
+_ALMOST_ZERO = 1e-10  # keeps the slope of an envelope finite where nothing arrives
 
 
 def depth_scale(rows: int) -> Array:
@@ -50,22 +52,40 @@ class Fit:
 
 
 class Misfit:
-    """Squared difference of gathers.
+    """Squared difference of gathers, or of what is looked at of them.
 
     All samples count alike. Late ones weighted up (5th place of the competition: from 0.1 to 10) make the depth, whose reflections are
-    weak and late, move before the layers above it are right.
+    weak and late, move before the layers above it are right. Traces that are NaN or zero throughout do not count.
 
     Args:
         recorded: ``(shots, samples, receivers)``, all samples or compact ones; the last sample is left out.
         simulator: Simulator of these shots.
+        highest: Frequency in Hz up to which both are compared: what is low skips no cycle (Bunks et al. 1995).
+        envelope: Compare envelopes, which forgive a skipped cycle and lows that nobody recorded (Wu, Luo and Wu 2014).
     """
 
-    def __init__(self, recorded: npt.NDArray[np.floating], simulator: Simulator) -> None:
-        self.simulator = simulator
+    def __init__(
+        self,
+        recorded: npt.NDArray[np.floating],
+        simulator: Simulator,
+        highest: float | None = None,
+        envelope: bool = False,
+    ) -> None:
+        self.simulator, self.envelope = simulator, envelope
         device = simulator.wavelet.device
-        self._full = recorded.shape[1] == simulator.acquisition.samples
+        a = simulator.acquisition
+        self._full = recorded.shape[1] == a.samples
         everything = torch.from_numpy(np.array(recorded, dtype=np.float32)).to(device)
+        there = everything.isfinite().all(1, keepdim=True) & (everything != 0).any(1, keepdim=True)
+        self._there = None if bool(there.all()) else there
+        everything = everything.where(there, torch.zeros_like(everything))
         self._recorded = zero_last_sample(everything) if self._full else everything
+        self._band: Tensor | None = None
+        if highest is not None:
+            samples = recorded.shape[1]
+            hertz = torch.fft.rfftfreq(samples, a.interval * a.samples / samples, device=device) / highest
+            self._band = (0.5 + 0.5 * torch.cos(math.pi * ((hertz - 0.8) / 0.4).clamp(0, 1)))[:, None]
+        self._recorded = self._seen(self._recorded)
         self.norm = float(self._recorded.square().sum(dtype=torch.float64))
 
     def __call__(self, velocity: Array, slowest: float | None = None) -> Fit:
@@ -73,11 +93,26 @@ class Misfit:
         return evaluate([self], [Trial(velocity, slowest)])[0]
 
     def residual(self, shot: Tensor) -> Tensor:
-        """Simulated gathers ``(shots, samples, receivers)`` less the recorded ones."""
+        """What is seen of simulated gathers ``(shots, samples, receivers)`` less the same of the recorded ones."""
         shot = zero_last_sample(shot)
         if not self._full:
             shot = resize_time(shot[None], self._recorded.shape[1])[0]
-        return shot - self._recorded
+        if self._there is not None:
+            shot = shot * self._there
+        return self._seen(shot) - self._recorded
+
+    def _seen(self, gathers: Tensor) -> Tensor:
+        if self._band is None and not self.envelope:
+            return gathers
+        samples = gathers.shape[1]
+        spectrum = torch.fft.rfft(gathers, dim=1)
+        if self._band is not None:
+            spectrum = spectrum * self._band
+        traces: Tensor = torch.fft.irfft(spectrum, samples, dim=1)
+        if not self.envelope:
+            return traces
+        quarter: Tensor = torch.fft.irfft(spectrum * -1j, samples, dim=1)  # the Hilbert transform
+        return (traces.square() + quarter.square() + _ALMOST_ZERO).sqrt()
 
 
 def evaluate(misfits: Sequence[Misfit], trials: Sequence[Trial]) -> list[Fit]:

@@ -17,6 +17,7 @@ LEAP = Domain(
     predict="experiments.domains.leap.predict:predict",
     submission="datamodules.leap.submission:write_bank",
     export="experiments.domains.leap.export:export",
+    evaluate="experiments.domains.leap.evaluate:evaluate",
     metric="r2",
     demo_announcement=(
         "no --data_dir, so synthetic ClimSim files are generated and {net} is trained; "

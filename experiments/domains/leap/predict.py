@@ -10,12 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from datamodules.banks.bank import PredictionBank
 from datamodules.errors import DataError
 from datamodules.leap.convert import KaggleSource, open_source, raw_row_names
+from datamodules.leap.grid import grid_coordinates
+from datamodules.leap.schema import SCALARS
+from datamodules.leap.settings import LeapData
 from datamodules.leap.submission import SubmissionForm
+from experiments.domains.leap.netcdf import write_netcdf
 from experiments.engine.inference import Trained
 from experiments.engine.prediction import PredictionInput, Text, predict_input
 from experiments.engine.request import Request
+from experiments.engine.run_directory import provenance
 
 _FIELDS = ("profiles", "scalars", "step", "column", "row_id", "bad")
 
@@ -26,7 +32,7 @@ def predict(request: Request, trained: Trained) -> None:
     Raises:
         DataError: Rows that are not finite, ids that are not the template's, or wrong columns.
     """
-    predict_input(request, trained, Rows(request.input, request.template))
+    predict_input(request, trained, Rows(request.input, request.template, trained.data_settings))
 
 
 class Rows(PredictionInput):
@@ -35,11 +41,14 @@ class Rows(PredictionInput):
     Args:
         path: The input.
         template: The judge's sample submission, which gives ids and column weights.
+        settings: The data settings of training; the grid is theirs.
     """
 
-    def __init__(self, path: Path, template: Path | None) -> None:
+    def __init__(self, path: Path, template: Path | None, settings: LeapData) -> None:
         SubmissionForm(template)  # a wrong template is refused before hours of predicting
-        self.source = open_source(path)
+        self.path, self.settings = path, settings
+        self.source = open_source(path, settings.columns) if path.is_dir() else open_source(path)
+        self.surface_pressure: list[npt.NDArray[np.float64]] = []
         super().__init__(path.stem, sum(unit.stop - unit.start for unit in self.source.units()))
 
     def batches(self, size: int) -> Iterator[tuple[Text, dict[str, torch.Tensor]]]:
@@ -67,4 +76,26 @@ class Rows(PredictionInput):
                 f"row {str(ids[np.argmax(rows['bad'])])!r} of the input holds NaN or infinite values "
                 f"({int(rows['bad'].sum())} such rows in this batch); mend the file"
             )
+        self.surface_pressure.append(rows["scalars"][:, SCALARS.index("state_ps")].astype(np.float64))
         return ids, {name: torch.from_numpy(rows[name]) for name in ("profiles", "scalars", "row_id")}
+
+    def check_output(self, path: Path) -> None:
+        """Refuse what is not NetCDF of raw files."""
+        if path.suffix != ".nc":
+            raise DataError(f"--output {path} must end in .nc: predictions are written as NetCDF")
+        if isinstance(self.source, KaggleSource):
+            raise DataError(
+                f"--output {path} needs the times and places of the rows, which a Kaggle table does not hold"
+            )
+
+    def write_output(self, bank: PredictionBank, path: Path, trained: Trained) -> None:
+        """Write CF NetCDF with the checkpoint's provenance."""
+        made = provenance()
+        about = {
+            "source": f"{trained.experiment.name}, {trained.checkpoint.name}, sha256 {trained.identity.checkpoint}",
+            "history": f"{made['started']} experiments/predict.py, podium {made['versions']['podium']}, commit {made['commit']}",
+            "seed": str(trained.identity.seed),
+            "fold": str(trained.identity.fold),
+        }
+        places = grid_coordinates(self.path, self.settings.columns)
+        write_netcdf(bank, path, np.concatenate(self.surface_pressure), places, about)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from blend.aligned.align import align
-from blend.metrics.scores import KNOWN
+from blend.metrics.registry import KNOWN
 from blend.problem import Problem
 from datamodules.banks.bank import BankError, Manifest, write_bank
 from datamodules.banks.sources import resolve
@@ -207,7 +207,9 @@ def test_labels_must_be_labels(tmp_path):
     values[4, 1] = 0.5
     rewrite(tmp_path / "truth", values=values)
     row = pd.read_parquet(tmp_path / "truth/index.parquet")["row_id"].iloc[4]
-    with pytest.raises(BankError, match=rf"truth: row '{row}' has the true value 0.5; column log loss needs 0 or 1"):
+    with pytest.raises(
+        BankError, match=rf"truth: row '{row}' has the true value 0.5; this metric needs labels, 0 or 1"
+    ):
         runs.problem().objective()
 
 
@@ -236,13 +238,19 @@ def test_models_that_answer_to_other_true_values_are_refused(runs):
         align(resolve(runs.banks))
 
 
-def test_one_fold_is_split_into_blocks_of_sorted_ids(tmp_path):
+def test_one_fold_is_shuffled_whatever_the_ids_are(tmp_path):
     runs = write_runs(tmp_path, rows=23, n_folds=1)
     stack = align(resolve(runs.banks))
-    blocks = stack.rows.groupby("nested")["row_id"].agg(["min", "max", "size"])
-    assert (blocks["max"].iloc[:-1].to_numpy() < blocks["min"].iloc[1:].to_numpy()).all()
-    assert blocks["size"].sum() == 23
-    assert "contiguous blocks" in stack.nested_note
+    assert sorted(stack.rows["nested"].value_counts()) == [4, 4, 5, 5, 5]
+    assert stack.rows.groupby("nested")["row_id"].agg(lambda ids: ids.max() > "row0015").sum() >= 4
+    assert "shuffled" in stack.nested_note
+
+
+def test_folds_of_other_data_are_refused(runs):
+    edit(bank(runs, 1, 2), hashes={"data": "b" * 64})
+    edit(bank(runs, 1, 3), hashes={"data": "a" * 64})
+    with pytest.raises(BankError, match=r"fold3/bank was predicted on other data \(aaaaaaaaaaaa\) than .*model1"):
+        align(resolve(runs.banks))
 
 
 def test_one_leap_fold_is_split_by_whole_months(tmp_path):

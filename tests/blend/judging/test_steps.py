@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from blend.judging.steps import make_steps
-from datamodules.banks.bank import BankError
+from datamodules.errors import DataError
 from datamodules.gwi.plateaus import bucket
 
 MAPS = np.array([[[1499.4, 2000.6]], [[4600.2, 3000.4]]])
@@ -41,12 +41,12 @@ def test_shrink():
     ],
 )
 def test_unknown_steps(step, message):
-    with pytest.raises(BankError, match=message):
+    with pytest.raises(DataError, match=message):
         make_steps([step])
 
 
 def test_groups_must_be_known():
-    with pytest.raises(BankError, match="give --groups FILE"):
+    with pytest.raises(DataError, match="give --groups FILE"):
         make_steps([{"round": {"only_groups": ["a"]}}])(MAPS, None)
 
 
@@ -62,11 +62,11 @@ def test_bucket_restores_plateaus_but_never_those_of_style_maps():
     rng = np.random.default_rng(0)
     truth = np.repeat([1800.0, 2500.0, 3300.0], 30)[:, None] * np.ones((1, 40))
     rough = np.stack([truth + rng.normal(0, 3, truth.shape)] * 2)
-    step = make_steps([{"bucket": {"width": 12, "fewest": 30, "except_groups": []}}])
+    step = make_steps([{"bucket": {"width": 12, "fewest": 30, "except_groups": []}}], "gwi")
     out = step(rough, FAMILIES)
     assert abs(out[0] - truth).mean() < 0.35 * abs(rough[0] - truth).mean()
     np.testing.assert_array_equal(out[1], rough[1])
-    narrow = make_steps([{"bucket": {"width": 12, "widths": {"FlatVel_A": 0}}}])(rough, FAMILIES)
+    narrow = make_steps([{"bucket": {"width": 12, "widths": {"FlatVel_A": 0}}}], "gwi")(rough, FAMILIES)
     np.testing.assert_array_equal(narrow[0], np.round(rough[0]))
 
 
@@ -80,5 +80,18 @@ def test_bucket_restores_plateaus_but_never_those_of_style_maps():
     ],
 )
 def test_wrong_buckets(argument, message):
-    with pytest.raises(BankError, match=message):
-        make_steps([{"bucket": argument}])
+    with pytest.raises(DataError, match=message):
+        make_steps([{"bucket": argument}], "gwi")
+
+
+def test_a_step_belongs_to_its_domain_and_a_raising_function_is_named_with_its_line():
+    with pytest.raises(DataError, match=r"step bucket: .* is unknown"):
+        make_steps([{"bucket": {"width": 1}}], "leap")
+    with pytest.raises(
+        DataError, match=rf"step call: {__name__}:broken raised ZeroDivisionError.*test_steps.py, line \d+"
+    ):
+        make_steps([{"call": f"{__name__}:broken"}])(MAPS, None)
+
+
+def broken(values, groups):
+    return values / (1 // 0)

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss, mean_absolute_error, r2_score
 
 from blend.judging.judge import judge
-from blend.metrics.scores import find_metric, sum_log
+from blend.metrics.registry import given_metric, named_metric
+from blend.metrics.scores import sum_log
 from blend.weights import Weights
-from datamodules.banks.bank import BankError
+from datamodules.errors import DataError
 from tests.blend.banks import memory_problem, random_case, write_runs
 
 
@@ -85,9 +86,18 @@ def test_sum_log_is_the_sum_of_logs(values):
 
 
 def test_metrics_are_found_by_name_or_function():
-    assert find_metric("r2").higher_is_better
-    assert find_metric("sklearn.metrics:r2_score", "maximize").higher_is_better
-    with pytest.raises(BankError, match="metric 'rmse' is unknown: use r2, column_log_loss, mae or"):
-        find_metric("rmse")
-    with pytest.raises(BankError, match="cannot be imported"):
-        find_metric("sklearn.metrics:no_such")
+    assert given_metric("r2", None).higher_is_better
+    assert given_metric("sklearn.metrics:r2_score", None).higher_is_better
+    assert not given_metric("sklearn.metrics:log_loss", None).higher_is_better
+    assert given_metric("math:dist", "maximize").higher_is_better
+    with pytest.raises(DataError, match=r"metric 'rmsee' of --metric is unknown; did you mean rmse\?"):
+        given_metric("rmsee", None)
+    with pytest.raises(DataError, match="cannot be imported"):
+        given_metric("sklearn.metrics:no_such", None)
+    with pytest.raises(DataError, match="needs its direction: give --direction maximize or --direction minimize"):
+        given_metric("math:dist", None)
+
+
+def test_a_file_never_names_code():
+    with pytest.raises(DataError, match="functions are taken from the command line only"):
+        named_metric("no.such:function", "the manifest of b")

@@ -12,10 +12,12 @@ from sklearn.metrics import r2_score
 
 from blend.judging.judge import judge
 from blend.judging.nested import fit, judge_all
-from blend.metrics.scores import KNOWN, Metric
+from blend.metrics.registry import KNOWN
+from blend.metrics.tables import FunctionMetric
 from blend.problem import Problem
 from blend.solvers import list_solvers, make_solver
 from datamodules.banks.bank import BankError
+from datamodules.errors import DataError
 from tests.blend.banks import memory_problem, random_case
 
 SIMPLEX = ["single", "equal", "greedy", "grow", "remove", "convex", "optuna"]
@@ -42,10 +44,10 @@ def solve(problem, name, **options):
 
 def test_all_solvers_are_listed():
     assert set(list_solvers()) == {
-        "single", "equal", "grow", "remove", "greedy", "convex", "mae", "nnls", "optuna", "stack", "per_group", "per_target",
+        "single", "equal", "grow", "remove", "greedy", "convex", "nnls", "optuna", "stack", "per_group", "per_target",
     }  # fmt: skip
     assert all(solver.summary for solver in list_solvers().values())
-    with pytest.raises(BankError, match="no method 'ridge'; the methods are"):
+    with pytest.raises(DataError, match="no method 'ridge'; the methods are"):
         make_solver("ridge", {})
 
 
@@ -167,7 +169,7 @@ def test_nnls_may_shrink_and_agrees_with_scipy():
     np.testing.assert_allclose(weights.values, expected, atol=1e-8)
     score = judge(problem, [weights])[0].score()
     assert score == pytest.approx(r2_score(truth[:, 0], np.tensordot(expected, predictions[:, :, 0], 1)), abs=1e-9)
-    with pytest.raises(BankError, match="method nnls is for r2, not for mae"):
+    with pytest.raises(BankError, match="method nnls is for squared errors, not for mae"):
         make_solver("nnls", {}).check(memory_problem("mae", truth, predictions))
 
 
@@ -240,7 +242,7 @@ def median_error(truth, predictions):
 @pytest.mark.parametrize("name", ["single", "equal", "greedy", "grow", "remove", "optuna"])
 def test_any_metric_given_as_a_function(cases, name):
     given = cases("mae", 1)
-    problem = Problem(given.stack, Metric("median", higher_is_better=False, function=median_error))
+    problem = Problem(given.stack, FunctionMetric("median", median_error, higher_is_better=False, shape=(3,)))
     fitted = fit(make_solver(name, OPTIONS), problem)
     judge_all(problem, [fitted])
     P, y = problem.everything()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -175,7 +176,7 @@ def test_the_gradients_memory_grows_with_the_root_of_the_samples() -> None:
         (maps() * float("nan"), "finite"),
         (maps() - 5000, "above 0"),
         (maps() + 3000, "unstable"),
-        (maps(size=8), "column 11"),
+        (maps(size=8), "row 1, column 8 of maps that have 8 rows and 8 columns"),
     ],
 )
 def test_what_cannot_be_shot_is_refused_in_a_sentence(velocity: Tensor, says: str) -> None:
@@ -263,6 +264,70 @@ def test_a_held_sponge_gives_the_same_gradient_of_the_map() -> None:
     torch.testing.assert_close(velocity.grad, both)
     assert slowest.grad is not None
     assert (slowest.grad != 0).all()
+
+
+def test_receivers_and_sources_at_any_cells_are_those_of_a_survey_with_more_of_them() -> None:
+    """A source at depth, receivers in a borehole: reciprocity, and the same traces whichever backend and whoever else listens."""
+    velocity = maps(1)
+    borehole = dataclasses.replace(
+        SMALL, source_columns=(2, 9), source_rows=(8, 3), receiver_columns=(9, 4, 4), receiver_rows=(3, 1, 7)
+    )
+    shots = [Simulator(borehole, backend)(velocity) for backend in (("torch", "numba") if has_numba() else ("torch",))]
+    torch.testing.assert_close(shots[0], shots[-1])
+    turned = dataclasses.replace(
+        SMALL, source_columns=(9,), source_rows=(3,), receiver_columns=(2,), receiver_rows=(8,)
+    )
+    there, back = shots[0][0, 0, :, 0], Simulator(turned)(velocity)[0, 0, :, 0]
+    torch.testing.assert_close(there, back)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradients_of_a_survey_at_any_cells(backend: Backend) -> None:
+    survey = dataclasses.replace(
+        SMALL, samples=30, source_columns=(2,), source_rows=(8,), receiver_columns=(9, 4, 4), receiver_rows=(3, 1, 7)
+    )
+    simulator = Simulator(survey, backend, segment=7)
+    slowest = torch.tensor([1500.0], dtype=torch.float64)
+    velocity = maps(1, 10).requires_grad_()
+    simulator(velocity, slowest=slowest).square().sum().backward()
+    assert velocity.grad is not None
+    for cell in ((8, 2), (3, 9), (5, 5)):
+        step = torch.zeros_like(velocity)
+        step[0, cell[0], cell[1]] = 0.5
+        up, down = (simulator(velocity.detach() + sign * step, slowest=slowest).square().sum() for sign in (1, -1))
+        assert float(velocity.grad[0, cell[0], cell[1]]) == pytest.approx(float(up - down), rel=1e-4, abs=1e-12)
+
+
+def test_a_free_surface_sends_waves_back_with_the_opposite_sign() -> None:
+    """A shot below the surface of even ground is that of endless ground less that of its mirror image above."""
+    endless = Acquisition(
+        samples=120,
+        sponge=60,
+        source_columns=(30,),
+        receiver_columns=(45,),
+        receiver_rows=(40,),
+        source_rows=(20,),
+        frequency=25.0,
+    )
+    ground = torch.full((1, 90, 61), 2000.0, dtype=torch.float64)
+    direct = Simulator(endless)(ground)
+    # the same source as far above the row of zero pressure, which is the one above the first
+    ghost = Simulator(dataclasses.replace(endless, source_rows=(0,), receiver_rows=(62,)))(ground)
+    free = Simulator(dataclasses.replace(endless, free_surface=True))(ground)
+    torch.testing.assert_close(free, direct - ghost, rtol=0, atol=0.02 * float(direct.abs().max()))
+    velocity = ground.clone().requires_grad_()
+    Simulator(dataclasses.replace(endless, free_surface=True, samples=40))(velocity).square().sum().backward()
+    assert velocity.grad is not None
+    assert torch.isfinite(velocity.grad).all()
+
+
+def test_a_wavelet_of_ones_own_and_surveys_that_are_wrong() -> None:
+    given = Acquisition(samples=5, source_samples=(1.0, -2.0, 0.5))
+    np.testing.assert_array_equal(given.wavelet(), [1, -2, 0.5, 0, 0])
+    with pytest.raises(ValueError, match="5 source_columns but 1 source_rows"):
+        Acquisition(source_rows=(1,))
+    with pytest.raises(ValueError, match="2 receiver_rows but 0 receiver_columns"):
+        Acquisition(receiver_rows=(1, 2))
 
 
 def test_fused_steps_are_compiled_once_for_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from datamodules.errors import DataError
-from datamodules.gwi.submission import check_oids, open_submission, write_bank
+from datamodules.gwi.submission import check_oids, open_submission, submit_bank
 
 
 def test_rows_are_the_judges(tmp_path: Path) -> None:
@@ -55,8 +55,8 @@ def test_a_bank_in_the_order_of_the_sample_submission(tmp_path: Path) -> None:
     oids = ["a1", "b2", "c3"]
     with open_submission(tmp_path / "sample.csv") as writer:
         writer.append(["c3", "a1", "b2"], np.full((3, 70, 70), 3000.0))
-    write_bank(Bank(oids, maps), tmp_path / "own.csv")
-    write_bank(Bank(oids, maps), tmp_path / "theirs.csv", tmp_path / "sample.csv")
+    submit_bank(Bank(oids, maps), tmp_path / "own.csv")
+    submit_bank(Bank(oids, maps), tmp_path / "theirs.csv", tmp_path / "sample.csv")
     own, theirs = (pd.read_csv(tmp_path / name) for name in ("own.csv", "theirs.csv"))
     assert list(theirs["oid_ypos"]) == list(pd.read_csv(tmp_path / "sample.csv")["oid_ypos"])
     pd.testing.assert_frame_equal(
@@ -72,14 +72,14 @@ def test_banks_of_other_data_are_not_submitted(tmp_path: Path) -> None:
         writer.append(["a1", "b2"], maps)
     out, sample = tmp_path / "s.csv", tmp_path / "sample.csv"
     with pytest.raises(DataError, match="wants 'b2' and 0 others that the bank does not have"):
-        write_bank(Bank(["a1", "zz"], maps), out, sample)
+        submit_bank(Bank(["a1", "zz"], maps), out, sample)
     with pytest.raises(DataError, match="1 predictions are not in"):
-        write_bank(Bank(["a1", "b2", "c3"], np.full((3, 70, 70), 3000.0)), out, sample)
+        submit_bank(Bank(["a1", "b2", "c3"], np.full((3, 70, 70), 3000.0)), out, sample)
     with pytest.raises(DataError, match="a map of a training file"):
-        write_bank(Bank(["FlatVel_A/model1/0", "FlatVel_A/model1/1"], maps), out)
+        submit_bank(Bank(["FlatVel_A/model1/0", "FlatVel_A/model1/1"], maps), out)
     with pytest.raises(DataError, match="needs velocity maps"):
-        write_bank(Bank(["a1", "b2"], np.zeros((2, 5))), out)
+        submit_bank(Bank(["a1", "b2"], np.zeros((2, 5))), out)
     (tmp_path / "no.csv").write_text("id,x\n1,2\n")
     with pytest.raises(DataError, match="is no sample submission"):
-        write_bank(Bank(["a1", "b2"], maps), out, tmp_path / "no.csv")
+        submit_bank(Bank(["a1", "b2"], maps), out, tmp_path / "no.csv")
     assert not out.exists()

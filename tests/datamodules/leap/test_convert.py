@@ -18,6 +18,7 @@ from datamodules.leap.convert import (
     KaggleSource,
     RawSource,
     convert,
+    convert_part,
     describe,
     describe_bad_rows,
     open_source,
@@ -27,7 +28,7 @@ from datamodules.leap.convert import (
 )
 from datamodules.leap.raw import find_pairs, read_pair
 from datamodules.leap.schema import UNITS
-from datamodules.stores.build import build_store
+from datamodules.stores.build import build_part, build_store
 from datamodules.stores.store import Store
 from tests.datamodules.leap.raw_files import CSV_NAMES, csv_rows, write_csv, write_pair
 
@@ -200,6 +201,93 @@ def test_killed_half_way_it_goes_on_and_ends_byte_for_byte_the_same(tmp_path):
     assert Store.open(tmp_path / "store").hash == whole.hash
 
 
+# --- In parts -----------------------------------------------------------------------------------------------------
+
+
+def command(raw, dest, part):
+    arguments = [str(raw), "--dest", str(dest), "--columns", str(COLUMNS), "--processes", "1", "--part", part]
+    return subprocess.Popen(
+        [sys.executable, "-m", "datamodules.leap", "convert", *arguments],
+        cwd=Path(__file__).parents[3],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_four_parts_at_once_one_killed_and_given_again_give_the_bytes_of_one(tmp_path):
+    for i in range(240):
+        write_pair(tmp_path / "raw", step_to_stamp(stamp_to_step(STAMPS[0]) + i), COLUMNS)
+    whole = raw_store(tmp_path / "raw", tmp_path / "whole")
+    parts = [command(tmp_path / "raw", tmp_path / "parts", f"{k}/4") for k in (1, 2, 3, 4)]
+    parts[2].send_signal(signal.SIGKILL)
+    said = [part.communicate(timeout=120)[0] for part in parts]
+    assert [part.returncode for part in parts] == [0, 0, -signal.SIGKILL, 0]
+    assert "part 1/4 is done; the store in" in said[0]
+    assert not list((tmp_path / "parts").glob("climsim-raw-????????????"))
+    assert len(list((tmp_path / "parts").glob("files-*.parquet"))) == 1
+    again = command(tmp_path / "raw", tmp_path / "parts", "3/4")
+    assert "1,440 rows" in again.communicate(timeout=120)[0]
+    store = Store.open(next((tmp_path / "parts").glob("climsim-raw-????????????")))
+    store.verify()
+    assert (store.hash, store.directory.name) == (whole.hash, whole.directory.name)
+    for path in whole.directory.glob("*.npy"):
+        assert path.read_bytes() == (store.directory / path.name).read_bytes()
+    assert not list((tmp_path / "parts").glob("files-*.parquet"))
+
+
+def test_the_files_are_listed_once_for_all_parts(raw, tmp_path, monkeypatch):
+    options = {"columns": COLUMNS, "processes": 1, "progress": False}
+    assert convert_part(raw, tmp_path, (1, 2), **options) is None
+    monkeypatch.setattr("datamodules.leap.convert.find_pairs", None)
+    whole = convert_part(raw, tmp_path, (2, 2), **options)
+    monkeypatch.undo()
+    assert whole.hash == raw_store(raw, tmp_path / "whole").hash
+
+
+def test_a_file_that_changed_since_it_was_listed_is_refused(tmp_path):
+    for stamp in STAMPS:
+        write_pair(tmp_path / "raw", stamp, COLUMNS)
+    options = {"columns": COLUMNS, "processes": 1, "progress": False}
+    source = RawSource(tmp_path / "raw", COLUMNS, files_per_unit=4, listing=tmp_path / "files.parquet")
+    build_part(source, tmp_path / "store", 1, 2, 1, progress=False)
+    os.utime(find_pairs(tmp_path / "raw")[9].mlo, (0, 0))
+    source = RawSource(tmp_path / "raw", COLUMNS, files_per_unit=4, listing=tmp_path / "files.parquet")
+    with pytest.raises(DataError, match=rf"{STAMPS[9]}.*changed since the files were listed"):
+        build_part(source, tmp_path / "store", 2, 2, 1, progress=False)
+    (tmp_path / "files.parquet").write_bytes(b"half")
+    with pytest.raises(DataError, match=r"files\.parquet cannot be read .* delete it"):
+        RawSource(tmp_path / "raw", COLUMNS, listing=tmp_path / "files.parquet")
+    assert convert_part(tmp_path / "raw", tmp_path, (1, 1), **options).rows == 72
+
+
+def test_a_table_is_converted_in_parts_too(tmp_path):
+    path = write_csv(tmp_path / "train.csv", np.random.default_rng(0).normal(size=(40, 924)))
+    whole = build_store(KaggleSource(path, unit_bytes=100_000), tmp_path / "whole", 1, progress=False)
+    source = KaggleSource(path, unit_bytes=100_000)
+    assert len(source.units()) > 3
+    stores = [build_part(source, tmp_path / "store", k, 3, 1, progress=False) for k in (2, 3, 1)]
+    assert stores[2].hash == whole.hash
+
+
+def test_the_plan_tells_what_the_conversion_will_do(raw, tmp_path, capsys):
+    main(["plan", str(raw), "--dest", str(tmp_path), "--columns", str(COLUMNS), "--parts", "3", "--processes", "2"])
+    said = capsys.readouterr().out
+    store = raw_store(raw, tmp_path / "stores")
+    size = sum(path.stat().st_size for path in raw.rglob("*.nc"))
+    assert re.search(rf"files   24 of {size / 1e3:.0f} kB, 12 time steps, {STAMPS[0]} to {STAMPS[-1]}", said)
+    assert f"rows    72 of {sum(spec.row_bytes for spec in store.specs.values()):,} bytes" in said
+    assert re.search(r"rate    [\d,]+ rows/s and process, measured on 12 time steps", said)
+    assert "with 2 processes in each of 3 parts" in said
+    assert [path.suffix for path in tmp_path.glob("files-*")].count(".parquet") == 1
+    assert not list(tmp_path.glob(".plan-*"))
+
+
+@pytest.mark.parametrize(("part", "message"), [("x", "K/N"), ("0/3", "parts 1/3 to 3/3"), ("4/3", "parts 1/3 to 3/3")])
+def test_a_part_that_there_is_not_is_refused(raw, tmp_path, part, message):
+    with pytest.raises(SystemExit, match=message):
+        main(["convert", str(raw), "--dest", str(tmp_path), "--columns", str(COLUMNS), "--part", part])
+
+
 # --- Bad rows and bad files ---------------------------------------------------------------------------------------
 
 
@@ -335,8 +423,9 @@ def test_the_command_converts(raw, tmp_path, capsys):
     arguments = ["convert", str(raw), "--dest", str(tmp_path), "--columns", str(COLUMNS), "--processes", "1"]
     main([*arguments, "--months", "0008-02", "--verify", "--store_dtype", "float32"])
     assert re.search(r"climsim-raw-[0-9a-f]{12}: 24 rows\n1 months, 0008-02 to 0008-02", capsys.readouterr().out)
-    with pytest.raises(SystemExit, match="error: no file of the months 0009-01"):
+    with pytest.raises(SystemExit, match="1"):
         main([*arguments, "--months", "0009-01"])
+    assert "error: no file of the months 0009-01" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*arguments, "--strid", "2"])
     assert "--strid" in capsys.readouterr().err

@@ -51,5 +51,5 @@ def test_a_wrong_grid_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the grid file cannot be used: cannot read"):
         grid_coordinates(tmp_path, 8, tmp_path / "none.nc")
     (tmp_path / "text.nc").write_text("not a grid")
-    with pytest.raises(DataError, match="the grid file cannot be used: cannot read"):
+    with pytest.raises(DataError, match="is not a netCDF file"):
         grid_coordinates(tmp_path, 8, tmp_path / "text.nc")

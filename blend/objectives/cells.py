@@ -1,0 +1,231 @@
+"""Losses that are sums over cells: log losses, absolute and pinball errors."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from blend.metrics.cells import Part, Polynomial
+from blend.metrics.scores import PROBABILITY_FLOOR, sum_log
+from blend.objectives.base import Objective
+from blend.objectives.simplex import minimize_smooth
+
+Array = npt.NDArray[np.float64]
+
+
+class CellLoss(Objective):
+    """Common part of losses that are sums over cells, some of them reduced to a polynomial.
+
+    Args:
+        parts: Disjoint cells.
+        models: Number of models.
+    """
+
+    def __init__(self, parts: Sequence[Part], models: int) -> None:
+        self.size, self.parts = models, parts
+        self.cells = sum(part.cells for part in parts)
+        self.polynomial = Polynomial.zero(models, cubic=False)
+        for part in parts:
+            self.polynomial.add(part.polynomial)
+        self.error = self.polynomial.error / max(1, self.cells)
+
+    def losses(self, W: Array) -> Array:
+        """See :class:`~blend.objectives.base.Objective`."""
+        total = self.polynomial.losses(W)
+        for part in self.parts:
+            for values, truth in part.spans():
+                total += self._span_losses(W, values, truth)
+        return total / self.cells
+
+    def derivatives(self, w: Array) -> tuple[float, Array, Array]:
+        """See :class:`~blend.objectives.base.Objective`."""
+        value, gradient, hessian = self.polynomial.derivatives(w)
+        for part in self.parts:
+            for values, truth in part.spans():
+                v, g, h = self._span_derivatives(w, values, truth)
+                value, gradient, hessian = value + v, gradient + g, hessian + h
+        return value / self.cells, gradient / self.cells, hessian / self.cells
+
+    def minimum(self, start: Array | None = None) -> tuple[Array, float]:
+        """See :class:`~blend.objectives.base.Objective`."""
+        w, gap = super().minimum(start)
+        return w, gap + 2 * self.error
+
+    @abstractmethod
+    def _span_losses(self, W: Array, values: Array, truth: npt.NDArray[np.float32]) -> Array: ...
+
+    def _span_derivatives(self, w: Array, values: Array, truth: npt.NDArray[np.float32]) -> tuple[float, Array, Array]:
+        raise NotImplementedError(f"{type(self).__name__} has no derivatives")
+
+
+class ProbabilityLoss(CellLoss):
+    """Log loss of a blend of probabilities."""
+
+    def _span_losses(self, W: Array, values: Array, truth: npt.NDArray[np.float32]) -> Array:
+        return -sum_log(self._true_label(W @ values, truth))
+
+    @staticmethod
+    @abstractmethod
+    def _true_label(mean: Array, truth: npt.NDArray[np.float32]) -> Array:
+        """Probability given to the true label, clipped, from the mean of what was kept."""
+
+    def shrunk_losses(self, W: Array, shrinks: Array) -> Array:
+        """Losses ``(candidates,)`` of ``p (1 - 2 c) + c`` at the best ``c`` of an ascending list that begins with 0.
+
+        The loss is convex in ``c``: where it does not fall at 0, the other values need not be tried. Cells must not be
+        reduced.
+        """
+        total, slope = np.zeros((len(shrinks), len(W))), np.zeros(len(W))
+        for part in self.parts:
+            for values, truth in part.spans():
+                q = self._true_label(W @ values, truth)
+                slope += (2.0 - 1.0 / q).sum(axis=1)
+                total[0] -= sum_log(q)
+        falling = np.flatnonzero(slope < 0)
+        for part in self.parts if len(falling) else []:
+            for values, truth in part.spans():
+                q = self._true_label(W[falling] @ values, truth)
+                for i, c in enumerate(shrinks[1:], start=1):
+                    total[i, falling] -= sum_log(q * (1 - 2 * c) + c)
+        total[1:, slope >= 0] = np.inf
+        return np.asarray(total.min(axis=0) / self.cells)
+
+
+class LogLoss(ProbabilityLoss):
+    """Log loss of the weighted mean of probabilities (convex)."""
+
+    @staticmethod
+    def _true_label(mean: Array, truth: npt.NDArray[np.float32]) -> Array:
+        q = np.abs(np.subtract(1.0, truth, dtype=np.float64) - mean)
+        return np.clip(q, PROBABILITY_FLOOR, 1.0, out=q)
+
+    def _span_derivatives(self, w: Array, values: Array, truth: npt.NDArray[np.float32]) -> tuple[float, Array, Array]:
+        q = self._true_label(w @ values, truth)
+        inverse = 1.0 / q
+        scaled = values * inverse
+        return -float(sum_log(q)), scaled @ (1.0 - 2.0 * truth.astype(np.float64)), scaled @ scaled.T
+
+
+class LogitLoss(ProbabilityLoss):
+    """Log loss of the weighted mean of logits (convex as well): ``log(1 + exp(z)) - y z``."""
+
+    @staticmethod
+    def _true_label(mean: Array, truth: npt.NDArray[np.float32]) -> Array:
+        signed = mean * (1.0 - 2.0 * truth.astype(np.float64))
+        return np.maximum(1.0 / (1.0 + np.exp(np.minimum(signed, 700.0))), PROBABILITY_FLOOR)
+
+    def _span_derivatives(self, w: Array, values: Array, truth: npt.NDArray[np.float32]) -> tuple[float, Array, Array]:
+        sign = 1.0 - 2.0 * truth.astype(np.float64)
+        miss = 1.0 - self._true_label(w @ values, truth)
+        scaled = values * (miss * (1.0 - miss))
+        return -float(sum_log(1.0 - miss)), values @ (sign * miss), scaled @ values.T
+
+
+class SoftmaxLoss(Objective):
+    """Log loss of the true class of the normalised geometric mean: ``log sum_c exp(w.L_c) - w.L_true`` (convex).
+
+    Args:
+        logs: ``(models, rows, classes)`` logarithms of probabilities.
+        label: ``(rows,)`` true class.
+    """
+
+    def __init__(self, logs: npt.NDArray[np.float32], label: npt.NDArray[np.int_]) -> None:
+        self.size, self._rows = len(logs), logs.shape[1]
+        step = max(1, 2**20 // (logs.shape[0] * logs.shape[2]))
+        self._spans = [
+            (logs[:, start : start + step].astype(np.float64), label[start : start + step])
+            for start in range(0, self._rows, step)
+        ]
+
+    def losses(self, W: Array) -> Array:
+        """See :class:`~blend.objectives.base.Objective`."""
+        total = np.zeros(len(W))
+        for logs, label in self._spans:
+            for i, w in enumerate(W):
+                z = np.tensordot(w, logs, axes=1)
+                z -= z.max(axis=1, keepdims=True)
+                total[i] += np.log(np.exp(z).sum(axis=1)).sum() - z[np.arange(len(label)), label].sum()
+        return np.asarray(total / self._rows)
+
+    def derivatives(self, w: Array) -> tuple[float, Array, Array]:
+        """See :class:`~blend.objectives.base.Objective`."""
+        value, gradient, hessian = 0.0, np.zeros(self.size), np.zeros((self.size, self.size))
+        for logs, label in self._spans:
+            z = np.tensordot(w, logs, axes=1)
+            p = np.exp(z - z.max(axis=1, keepdims=True))
+            p /= p.sum(axis=1, keepdims=True)
+            rows = np.arange(len(label))
+            value -= np.log(np.maximum(p[rows, label], 1e-300)).sum()
+            weighted = logs * p
+            mean = weighted.sum(axis=2)
+            gradient += (mean - logs[:, rows, label]).sum(axis=1)
+            flat = logs.reshape(self.size, -1)
+            hessian += flat @ weighted.reshape(self.size, -1).T - mean @ mean.T
+        return float(value) / self._rows, gradient / self._rows, hessian / self._rows
+
+
+class AbsoluteLoss(CellLoss):
+    """Mean absolute or pinball error (convex, piecewise linear).
+
+    Args:
+        parts: Disjoint cells.
+        models: Number of models.
+        slopes: Cost of a unit above the truth, and of a unit below.
+    """
+
+    smooth = False
+
+    def __init__(self, parts: Sequence[Part], models: int, slopes: tuple[float, float] = (1.0, 1.0)) -> None:
+        super().__init__(parts, models)
+        self.slopes = slopes
+
+    def _span_losses(self, W: Array, values: Array, truth: npt.NDArray[np.float32]) -> Array:
+        r = W @ values
+        if self.slopes == (1.0, 1.0):
+            return np.asarray(np.abs(r).sum(axis=1))
+        return np.asarray(np.maximum(self.slopes[0] * r, -self.slopes[1] * r).sum(axis=1))
+
+    def minimum(self, start: Array | None = None) -> tuple[Array, float]:
+        """Newton's method on Huber's loss of ever smaller width; every width gives a lower bound of the optimum.
+
+        With ``u = clip(residual / width, -below, above)`` of the slopes duality gives ``min_w mean|w.R| >= min_k mean(u R_k)``, which is the
+        least entry of Huber's gradient; the gap to it is returned.
+        """
+        w = self.equal() if start is None else start
+        width, best, bound = self.loss(w), w, -np.inf
+        if width == 0.0:
+            return w, 0.0
+        for _ in range(12):
+            smooth = HuberLoss(self, width)
+            w, _ = minimize_smooth(smooth, w)
+            bound = max(bound, float(smooth.derivatives(w)[1].min()))
+            best = w if self.loss(w) < self.loss(best) else best
+            if self.loss(best) - bound <= 1e-8 * self.loss(best):
+                break
+            width *= 0.1
+        return best, max(0.0, self.loss(best) - bound)
+
+
+class HuberLoss(CellLoss):
+    """Huber's smooth lower bound of the absolute error: quadratic for residuals below ``width``."""
+
+    def __init__(self, absolute: AbsoluteLoss, width: float) -> None:
+        super().__init__(absolute.parts, absolute.size)
+        self.width, self._slopes = width, absolute.slopes
+
+    def _clipped(self, r: Array) -> Array:
+        return np.clip(r / self.width, -self._slopes[1], self._slopes[0])
+
+    def _span_losses(self, W: Array, values: Array, truth: npt.NDArray[np.float32]) -> Array:
+        r = W @ values
+        u = self._clipped(r)
+        return np.asarray((u * r - 0.5 * self.width * u * u).sum(axis=1))
+
+    def _span_derivatives(self, w: Array, values: Array, truth: npt.NDArray[np.float32]) -> tuple[float, Array, Array]:
+        r = w @ values
+        u = self._clipped(r)
+        near = values[:, (r > -self._slopes[1] * self.width) & (r < self._slopes[0] * self.width)]
+        return float((u * r - 0.5 * self.width * u * u).sum()), values @ u, near @ near.T / self.width

@@ -1,0 +1,114 @@
+"""One survey inverted: files in, a map with its doubt, a report and a figure out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.errors import DataError
+from datamodules.files import atomic_path, write_json
+from datamodules.gwi.acquisition import OPENFWI
+from datamodules.gwi.files import open_array
+from datamodules.gwi.refinement.descent import Descent
+from datamodules.gwi.refinement.inversion import Inverted, estimate_wavelet, invert, parse_start
+from datamodules.gwi.refinement.priors import Edges, prior_of
+from datamodules.gwi.schema import family_name
+from datamodules.gwi.survey import read_acquisition, read_survey
+
+if TYPE_CHECKING:
+    from experiments.gwi_refine import Request
+
+Array = npt.NDArray[np.float64]
+
+
+def invert_survey(request: Request, settings: Descent, device: str, at_once: int) -> None:
+    """Invert the gathers of a request; writes ``velocity.npy``, ``deviation.npy`` of an ensemble, ``report.json`` and ``inversion.png``.
+
+    Raises:
+        DataError: files that are not of one survey.
+    """
+    from experiments.gwi_refine import numbers
+
+    assert request.gathers is not None
+    acquisition = read_acquisition(request.acquisition) if request.acquisition else OPENFWI
+    recorded, acquisition = read_survey(request.gathers, acquisition)
+    truth = None if request.truth is None else np.array(open_array(request.truth), dtype=np.float64).squeeze()
+    depth, columns = (int(n) for n in numbers(request.shape, "--shape")) if truth is None else truth.shape
+    start = parse_start(request.start, (depth, columns))
+    if request.wavelet == "estimate":
+        acquisition = estimate_wavelet(recorded, start, acquisition)
+    family = None if request.family is None else family_name(request.family)
+    if family is not None and family.startswith("Style") and start.shape != (70, 70):
+        raise DataError(f"the prior of {family} is one of maps of 70 x 70 cells, this one has {depth} x {columns}")
+    print(
+        f"{request.gathers}: {recorded.shape[0]} shots, {recorded.shape[1]} samples, {recorded.shape[2]} receivers; {depth} x {columns} cells"
+    )
+    found = invert(
+        recorded, start, acquisition, Edges() if family is None else prior_of(family), settings, numbers(request.frequencies, "--frequencies"),
+        request.misfit == "envelope", request.ensemble, request.spread, device, at_once,
+    )  # fmt: skip
+    out = request.out or Path("inversion")
+    report = _report(found, start, truth)
+    arrays = {"velocity": found.velocity, "deviation": found.deviation}
+    for name, array in arrays.items():
+        if array is not None:
+            with atomic_path(out / f"{name}.npy") as path, path.open("wb") as file:
+                np.save(file, array.astype(np.float32))
+    write_json(out / "report.json", {"gathers": str(request.gathers), "start": request.start, **report})
+    _draw(out / "inversion.png", found, start, truth)
+    print(f"{out}: residual {found.before:.4g} to {found.after:.4g}")
+    if truth is not None:
+        print(f"mean absolute error: {report['mae_before']:.1f} to {report['mae_after']:.1f} m/s")
+    if "within" in report:
+        print(
+            "true velocity within 1, 2, 3 standard deviations: "
+            + ", ".join(f"{share:.0%}" for share in report["within"])
+        )
+
+
+def _report(found: Inverted, start: Array, truth: Array | None) -> dict[str, Any]:
+    report: dict[str, Any] = {
+        "residual_before": found.before,
+        "residual_after": found.after,
+        "members": len(found.members),
+    }
+    if truth is None:
+        return report
+    error = np.abs(found.velocity - truth)
+    report |= {"mae_before": float(np.abs(start - truth).mean()), "mae_after": float(error.mean())}
+    if found.deviation is not None:
+        report["within"] = [float((error <= times * found.deviation).mean()) for times in (1, 2, 3)]
+        report["calibration"] = calibration(found.deviation, error)
+    return report
+
+
+def calibration(deviation: Array, error: Array, bins: int = 10) -> list[list[float]]:
+    """Mean standard deviation and mean absolute error of cells, in groups of rising standard deviation."""
+    order = np.argsort(deviation, axis=None)
+    return [
+        [float(deviation.ravel()[cells].mean()), float(error.ravel()[cells].mean())]
+        for cells in np.array_split(order, bins)
+    ]
+
+
+def _draw(path: Path, found: Inverted, start: Array, truth: Array | None) -> None:
+    from matplotlib.figure import Figure
+
+    shown = {"start": start, "result": found.velocity} | ({} if truth is None else {"truth": truth})
+    panels = len(shown) + (found.deviation is not None)
+    figure = Figure(figsize=(4.2 * panels, 3.6), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    low, high = (float(bound(list(map(bound, shown.values())))) for bound in (np.min, np.max))
+    for axis, (name, velocity) in zip(axes, shown.items(), strict=False):
+        image = axis.imshow(velocity, cmap="jet", vmin=low, vmax=high, aspect="auto")
+        axis.set_title(f"{name}, m/s")
+    figure.colorbar(image, ax=axes[: len(shown)])
+    if found.deviation is not None:
+        image = axes[-1].imshow(found.deviation, cmap="magma", aspect="auto")
+        axes[-1].set_title("standard deviation, m/s")
+        figure.colorbar(image, ax=axes[-1])
+    with atomic_path(path) as work:
+        figure.savefig(work, dpi=110, format="png")
