@@ -125,6 +125,10 @@ class BaseDataModule(LightningDataModule, ABC):
     def statistics(self) -> dict[str, npt.NDArray[Any]]:
         """What the task's buffers are fitted to: arrays of the training rows only."""
 
+    def bank_notes(self) -> dict[str, Any]:
+        """Plain values that every out-of-fold bank of this fold keeps in its manifest's ``extra``."""
+        return {}
+
     @property
     def training_hash(self) -> str:
         """Of everything that is trained on, where that is more than ``data_hash`` covers (a second source of rows)."""

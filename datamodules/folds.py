@@ -71,9 +71,10 @@ class FoldTable:
             raise DataError(f"--fold {fold} does not exist: this split has folds 0 to {self.n_folds - 1}")
         return np.flatnonzero(self.roles[:, fold] == role)
 
-    def write(self, path: Path) -> None:
-        """Write the table as CSV: ``key, fold_0, fold_1, ...``."""
-        frame = pd.DataFrame({"key": self.keys} | {f"fold_{f}": self.roles[:, f] for f in range(self.n_folds)})
+    def write(self, path: Path, full: bool = False) -> None:
+        """Write the table as CSV: ``key, fold_0, fold_1, ...``; ``key, full`` for a run that trains on every row."""
+        roles = {"full": TRAIN} if full else {f"fold_{f}": self.roles[:, f] for f in range(self.n_folds)}
+        frame = pd.DataFrame({"key": self.keys} | roles)
         with atomic_path(path) as temporary:
             frame.to_csv(temporary, index=False)
 

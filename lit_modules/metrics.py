@@ -86,17 +86,17 @@ class StreamingR2(Metric):
         return self.per_target().mean()
 
     def table(self) -> dict[str, Tensor]:
-        """``{"r2": mean, "r2_<group>": mean of the group, "per_target": vector}``, synchronised over the processes.
+        """Means over the targets and the vector behind them (``per_target``), synchronised over the processes.
 
-        A collective call: every process must make it.
+        ``r2`` is the judge's mean and ``r2_<group>`` that of a group; ``r2_clipped`` and ``r2_<group>_clipped`` hold every
+        target's R2 to [-1, 1] before the mean. A collective call: every process must make it.
         """
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
             scores = self.per_target()
-        return {
-            "r2": scores.mean(),
-            **{f"r2_{name}": scores[where].mean() for name, where in self.groups.items()},
-            "per_target": scores,
-        }
+        parts = {"r2": slice(None), **{f"r2_{name}": where for name, where in self.groups.items()}}
+        means = {name: scores[where].mean() for name, where in parts.items()}
+        clipped = {f"{name}_clipped": scores[where].clamp(-1, 1).mean() for name, where in parts.items()}
+        return {**means, **clipped, "per_target": scores}
 
 
 def _join_moments(a: tuple[Tensor, Tensor, Tensor], b: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from datamodules.errors import DataError
 from datamodules.folds import TRAIN, VALID
 from datamodules.leap.calendar import parse_months
 from datamodules.leap.convert import convert, row_names, usable_rows
+from datamodules.leap.effective_rows import FEWEST_EFFECTIVE_ROWS, effective_rows
 from datamodules.leap.grid import grid_coordinates
 from datamodules.leap.high_res import HighResRows
 from datamodules.leap.schema import ZERO_WEIGHT_TARGETS
@@ -158,8 +160,27 @@ class LeapDataModule(BaseDataModule):
         }
         if self._high_res is not None:
             facts |= {"high_res_grid": self._high_res.grid(), "high_res_columns": np.asarray(self._high_res.columns)}
+        facts["effective_rows"] = self.effective_rows
         known = {name: value for name, value in facts.items() if value is not None}
         return training_statistics(self.store, self.rows(TRAIN), self.cache_dir) | known
+
+    @cached_property
+    def effective_rows(self) -> npt.NDArray[np.float64]:
+        """Rows that the spread of each target rests on, in training or in validation, whichever has fewer; ``(368,)``."""
+        fitted = training_statistics(self.store, self.rows(TRAIN), self.cache_dir)
+        roles = (TRAIN, VALID) if self.has_validation else (TRAIN,)
+        shift, scale = fitted["target_mean"], fitted["target_std"]
+        counts = [effective_rows(self.store, self.rows(role), shift, scale, self.cache_dir) for role in roles]
+        fewest: npt.NDArray[np.float64] = np.min(counts, axis=0)
+        return fewest
+
+    def bank_notes(self) -> dict[str, Any]:
+        """Which targets a blend can tell apart on these rows."""
+        return {"effective_rows": self.effective_rows.tolist(), "fewest_effective_rows": FEWEST_EFFECTIVE_ROWS}
+
+    def times(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Time step of every row."""
+        return self._step[rows].astype(np.int64)
 
 
 def read_rows(store: Store, rows: Rows, names: tuple[str, ...]) -> dict[str, Tensor]:

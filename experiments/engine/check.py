@@ -27,7 +27,7 @@ def check(settings: Settings) -> None:
     folds = getattr(settings.data, "n_folds", None)
     if isinstance(daily.fold, int) and folds is not None and daily.fold >= folds:
         raise DataError(f"--fold {daily.fold}: there are folds 0 to {folds - 1} (--data.n_folds {folds})")
-    if daily.batch_size % settings.train.accumulate:
+    if daily.batch_size != "auto" and daily.batch_size % settings.train.accumulate:
         raise DataError(
             f"--batch_size {daily.batch_size} must divide by --train.accumulate {settings.train.accumulate}"
         )

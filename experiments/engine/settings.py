@@ -26,7 +26,8 @@ class Daily(Checked):
         seed: Seed of weights, shuffling and dropout.
         seeds: Several seeds, such as 0,1,2: each is a run of its own (or one for every fold), and blends take their mean.
         epochs: Passes over the training rows.
-        batch_size: Rows of one optimiser step, all devices and accumulated micro-batches together.
+        batch_size: Rows of one optimiser step, all devices and accumulated micro-batches together; auto = the largest power
+            of two up to the declared size that leaves 1,000 optimiser steps or more.
         lr: Peak learning rate.
         resume: auto = go on from the newest checkpoint of this run or start; never = start anew (the old run is set
             aside); or the path of a checkpoint of the same settings.
@@ -47,7 +48,7 @@ class Daily(Checked):
     seed: int = setting(0, low=0, high=2**32 - 1, names_run=False)
     seeds: str = setting("", names_run=False)
     epochs: int = setting(1, low=1)
-    batch_size: int = setting(1024, low=1)
+    batch_size: int | Literal["auto"] = setting(1024, low=1)
     lr: float = setting(1e-3, above=0)
     resume: str = setting("auto", names_run=False)
     init_from: Literal["none"] | Path | None = None

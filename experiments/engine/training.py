@@ -32,6 +32,7 @@ from experiments.engine.lineage import previous_checkpoints
 from experiments.engine.oof import predict_out_of_fold
 from experiments.engine.processes import decide, is_first_process
 from experiments.engine.run_directory import FINISHED, RunDirectory, provenance
+from experiments.engine.steps import announce_steps
 from experiments.engine.trainer import build_trainer, quiet_libraries
 from lit_modules.base import IDENTITY_KEY, BaseTask, load_weights, read_checkpoint
 from lit_modules.callbacks import refuse_other_averaging
@@ -115,6 +116,8 @@ def train(settings: Settings) -> RunDirectory:
             if is_first_process():
                 csv.resume_at(step)
                 print(f"going on from {start.resume} at optimiser step {step}")
+        if is_first_process():
+            announce_steps(settings, data, trained=not task.one_pass)
         if settings.train.compile:
             task.net.compile()
         try:
@@ -308,7 +311,7 @@ def _open_record(
     directory.path.mkdir(parents=True, exist_ok=True)
     with atomic_path(directory.config) as temporary:
         temporary.write_text(yaml.safe_dump(settings.plain(), sort_keys=False))
-    data.folds.write(directory.path / "folds.csv")
+    data.folds.write(directory.path / "folds.csv", full=not data.has_validation)
     before = directory.record()
     directory.update_record(
         status="running",
@@ -322,6 +325,7 @@ def _open_record(
         hashes=identity.hashes,
         settings=dict(identity.settings),
         rows={"train": len(data.rows(TRAIN)), "valid": len(data.rows(VALID)) if data.has_validation else 0},
+        batch_size=data.micro_batch * settings.train.accumulate,
         parameters=task.count_parameters(),
         published=[asdict(p) for p in settings.experiment.published],
         starts=[*before.get("starts", []), provenance()],
@@ -369,6 +373,6 @@ def _predict_fold(
         groups={name: [where.start, where.stop] for name, where in task.target_groups.items()},
         convention=data.convention,
         hashes=replace(identity, checkpoint=sha256_of(path)).hashes,
-        extra={"demo": settings.demo},
+        extra={"demo": settings.demo, **data.bank_notes()},
     )
     return predict_out_of_fold(trainer, task, data, directory.bank, manifest, settings.daily.out / "truth")

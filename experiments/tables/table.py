@@ -114,7 +114,10 @@ def common_flags(request: Request) -> list[str]:
 def markdown(rows: Sequence[Summary], blends: dict[str, float], command: str) -> str:
     """Scores by group, parameters, rows a second and seconds, a row per predictor; references first, blends last."""
     first = rows[0]
-    groups = list(first.scores[first.own])
+    known = first.scores[first.own]
+    groups = [
+        name for name in known if f"{name}_clipped" not in known
+    ]  # the steadier form of a score where there are two
     digits = 5 if "log_loss" in (first.records[0]["best"]["metric"] or "") else 4
     lines = ["| " + " | ".join(["predictor", *groups, "parameters", "rows/s", "seconds"]) + " |"]
     lines.append("|" + "---|" * (len(groups) + 4))

@@ -71,6 +71,7 @@ class RidgeTask(LeapTask):
 
     def on_fit_start(self) -> None:
         """Find where the late rows begin."""
+        super().on_fit_start()
         rows = self.trainer.datamodule.rows(TRAIN)  # type: ignore[attr-defined]
         self.first_late_row = int(rows[int(len(rows) * (1 - _HELD_OUT_SHARE))])
 
@@ -79,7 +80,7 @@ class RidgeTask(LeapTask):
         """Add a batch to the normal equations."""
         x = self.net.flat(self.features(batch["profiles"].double(), batch["scalars"].double()))
         x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-        y = self.targets.encode(batch["targets"]).double()
+        y = self.training_truth(batch).double()
         late = batch["row_id"] >= self.first_late_row
         for part, where in enumerate((~late, late)):
             if where.any():

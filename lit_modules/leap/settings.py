@@ -27,7 +27,13 @@ class LeapModel(Checked):
         vertical_difference: Add differences between adjacent levels as input channels (7th place).
         target_scale: Divide a weighted target by its ``rms`` (8th place) or its ``std``, or leave it (``weight``, 1st
             place).
+        target_clip: Training targets are compressed by a logarithm beyond so many scaled units; 0 = never. A few rows of a
+            cloud column can lie a hundred standard deviations out.
+        hold: Hold inputs and predictions to the range of the training rows.
         clamp_water: No step may leave negative water (5th place).
+        select_by: What the best epoch is chosen by and early stopping waits for: the ``judge``'s mean, the mean with every
+            target's R2 ``clipped`` to [-1, 1], or ``auto``: the judge's where the rows can tell every target, else the
+            clipped one.
         train_groups: Variable groups that the loss counts, such as ``t,u`` (of t, q0001, q0002, q0003, u, v, surface);
             all by default. With ``--init_from`` this is the 2nd place's fine-tuning of target groups; the best
             checkpoint is chosen by these groups.
@@ -53,7 +59,10 @@ class LeapModel(Checked):
     relative_humidity: bool = False
     vertical_difference: bool = False
     target_scale: Literal["rms", "std", "weight"] = "rms"
-    clamp_water: bool = False
+    target_clip: float = setting(0.0, low=0)
+    hold: bool = False
+    clamp_water: bool = True
+    select_by: Literal["auto", "judge", "clipped"] = "auto"
     train_groups: str | None = None
 
     def __post_init__(self) -> None:

@@ -63,7 +63,7 @@ class SqueezeformerTask(LeapTask):
 
     def training_truth(self, batch: Batch) -> Tensor:
         """The same with compressed high-resolution targets."""
-        truth = self.targets.encode(batch["targets"])
+        truth = self.compress(self.targets.encode(batch["targets"]))
         if self.target_low is not None and self.target_high is not None:
             clipped = soft_clip_outside(truth, self.target_low, self.target_high)
             truth = torch.where(batch["high_res"].unsqueeze(1), clipped, truth)

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from datamodules.leap.schema import (
+    LEVELS,
+    N_PROFILES,
+    N_SCALARS,
     N_TARGETS,
     PROFILES,
     PTEND_TRICK_LEVELS,
@@ -101,18 +104,45 @@ def scaled_limits(statistics: Mapping[str, Any], scale: TargetScale, factor: flo
     return factor * low, factor * high
 
 
-def soft_clip_outside(scaled: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def soft_clip_outside(scaled: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     """Compress scaled targets that lie outside the limits by a logarithm (1st place, high-resolution training rows).
 
     y > high becomes high + ln(1 + y - high), y < low becomes low - ln(1 + low - y).
 
     Args:
         scaled: (B, 368).
-        low: Lower limits (368,).
-        high: Upper limits (368,).
+        low: Lower limits (368,), or one for all.
+        high: Upper limits.
     """
+    low, high = (torch.as_tensor(limit, dtype=scaled.dtype, device=scaled.device) for limit in (low, high))
     above, below = (scaled - high).clamp(min=0), (low - scaled).clamp(min=0)
     return scaled.clamp(min=low, max=high) + above.log1p() - below.log1p()
+
+
+class TrainingRange(KeepFloat64):
+    """The range of the training rows, which inputs and predictions can be held to.
+
+    Args:
+        statistics: Mapping with the smallest and the largest training value of everything, ``profile_min``,
+            ``profile_max`` and so on; None when a checkpoint will bring them.
+        targets: Scales the targets.
+        target_clip: Where training targets were compressed, in scaled units; 0 = nowhere.
+    """
+
+    def __init__(self, statistics: Mapping[str, Any] | None, targets: TargetScaler, target_clip: float) -> None:
+        super().__init__()
+        for kind, shape in (("profile", (N_PROFILES, LEVELS)), ("scalar", (N_SCALARS,)), ("target", (N_TARGETS,))):
+            for end in ("min", "max"):
+                value = torch.zeros(shape) if statistics is None else torch.as_tensor(statistics[f"{kind}_{end}"])
+                if kind == "target" and statistics is not None:
+                    value = targets.encode(value)
+                    value = soft_clip_outside(value, -target_clip, target_clip) if target_clip > 0 else value
+                self.register_buffer(f"{kind}_{end}", value.to(torch.float64).clone())
+
+    def hold(self, kind: Literal["profile", "scalar", "target"], values: Tensor) -> Tensor:
+        """Values of a kind, scaled ones for targets, held to the range; same type."""
+        low, high = (self.get_buffer(f"{kind}_{end}").to(values.dtype) for end in ("min", "max"))
+        return values.clamp(min=low, max=high)
 
 
 def postprocess(physical: Tensor, profiles: Tensor, clamp_water: bool = False) -> Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from datamodules.leap.effective_rows import FEWEST_EFFECTIVE_ROWS, estimable
 from datamodules.leap.schema import N_TARGETS, TARGET_GROUPS, TARGET_NAMES
 from lit_modules.base import BaseTask, Batch
 from lit_modules.leap.figures import r2_by_level
@@ -23,7 +24,7 @@ from lit_modules.leap.losses import (
 )
 from lit_modules.leap.representations import ColumnStatistics, MultiRepresentation, StandardColumns
 from lit_modules.leap.settings import LeapModel
-from lit_modules.leap.targets import TargetScaler, postprocess
+from lit_modules.leap.targets import TargetScaler, TrainingRange, postprocess, soft_clip_outside
 from lit_modules.metrics import StreamingR2
 from lit_modules.nets.blocks.attention import batch_axis_evaluation
 from lit_modules.nets.blocks.headed import ColumnOutput
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FLOAT32_REACH = 1e38
+_NAMES_SHOWN = 12
 
 
 class LeapTask(BaseTask):
@@ -52,6 +54,9 @@ class LeapTask(BaseTask):
         s = self.model_settings
         self.features = self.build_features(statistics)
         self.targets = TargetScaler(statistics, s.target_scale)
+        self.range = TrainingRange(statistics, self.targets, s.target_clip) if s.hold else None
+        effective = None if statistics is None else statistics.get("effective_rows")
+        self.estimable = None if effective is None else torch.from_numpy(estimable(effective))
         self.net = build_net(s, self.features.out_channels, self.features.scalar_channels)
         # not part of a checkpoint: a finishing stage may train other targets than the run it starts from
         self.register_buffer("loss_mask", self.build_loss_mask(), persistent=False)
@@ -71,13 +76,33 @@ class LeapTask(BaseTask):
         """Exact streaming R2 per target and group."""
         self.val_r2 = StreamingR2(N_TARGETS, TARGET_GROUPS)
         self.per_target: Tensor | None = None
-        if self.model_settings.trained_groups:
-            # the other groups drift once they are out of the loss, so the best checkpoint is chosen without them
-            self.monitor = "val_r2_trained"  # type: ignore[misc]
+        s = self.model_settings
+        # groups that are out of the loss drift, so the best checkpoint is chosen without them
+        counted = group_mask(s.trained_groups) if s.trained_groups else slice(None)
+        unsteady = self.estimable is not None and not bool(self.estimable[counted].all())
+        clipped = s.select_by == "clipped" or (s.select_by == "auto" and unsteady)
+        name = "val_r2_trained" if s.trained_groups else "val_r2"
+        self.monitor = f"{name}_clipped" if clipped else name  # type: ignore[misc]
+
+    def on_fit_start(self) -> None:
+        """Say which targets these rows cannot tell, and what the best epoch is chosen by."""
+        if self.trainer.is_global_zero and self.estimable is not None and not self.estimable.all():
+            names = [TARGET_NAMES[i] for i in (~self.estimable).nonzero().flatten().tolist()]
+            shown = ", ".join(names[:_NAMES_SHOWN]) + (" and others" if len(names) > _NAMES_SHOWN else "")
+            mean = "with every target's R2 held to [-1, 1]" if self.monitor.endswith("_clipped") else "of the judge"
+            print(
+                f"{len(names)} of {N_TARGETS} targets are not estimable here (a spread that fewer than "
+                f"{FEWEST_EFFECTIVE_ROWS:g} rows carry): {shown}. The best epoch is chosen by the mean {mean} "
+                "(--model.select_by).",
+                flush=True,
+            )
 
     def outputs(self, batch: Batch) -> ColumnOutput:
         """Scaled predictions of a batch and, with the head, their expected errors; auxiliary targets included."""
-        answer = self.net(self.features(batch["profiles"].double(), batch["scalars"].double()))
+        profiles, scalars = batch["profiles"].double(), batch["scalars"].double()
+        if self.range is not None:
+            profiles, scalars = self.range.hold("profile", profiles), self.range.hold("scalar", scalars)
+        answer = self.net(self.features(profiles, scalars))
         if isinstance(answer, Tensor):
             return ColumnOutput(answer, None)
         return ColumnOutput(answer.prediction, None if answer.confidence is None else answer.confidence.float())
@@ -96,7 +121,12 @@ class LeapTask(BaseTask):
 
     def training_truth(self, batch: Batch) -> Tensor:
         """What training compares with in place of :meth:`truth`."""
-        return self.truth(batch)
+        return self.compress(self.truth(batch))
+
+    def compress(self, scaled: Tensor) -> Tensor:
+        """Scaled targets as the loss sees them, far ones drawn in where the settings say so."""
+        limit = self.model_settings.target_clip
+        return soft_clip_outside(scaled, -limit, limit) if limit > 0 else scaled
 
     def loss(self, output: ColumnOutput, truth: Tensor) -> Tensor:
         """Loss of scaled predictions and their expected errors, in float32 under any precision.
@@ -141,6 +171,8 @@ class LeapTask(BaseTask):
 
     def physical(self, scaled: Tensor, batch: Batch) -> Tensor:
         """Post-processed prediction in SI units, float64."""
+        if self.range is not None:
+            scaled = self.range.hold("target", scaled)
         return postprocess(self.targets.decode(scaled), batch["profiles"], self.model_settings.clamp_water)
 
     def update_metrics(self, batch: Batch) -> Tensor:
@@ -157,7 +189,10 @@ class LeapTask(BaseTask):
         self.per_target = per_target = table.pop("per_target").cpu()
         groups = self.model_settings.trained_groups
         if groups:
-            table["r2_trained"] = per_target[group_mask(groups)].mean()
+            trained = per_target[group_mask(groups)]
+            table |= {"r2_trained": trained.mean(), "r2_trained_clipped": trained.clamp(-1, 1).mean()}
+        if self.estimable is not None and self.estimable.any():
+            table["r2_estimable"] = per_target[self.estimable].mean()
         return {name: float(value) for name, value in table.items()}
 
     def reset_metrics(self) -> None:

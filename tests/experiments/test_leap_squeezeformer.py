@@ -229,7 +229,7 @@ def test_other_high_resolution_rows_are_other_training(raw_files: Path, high_res
     with pytest.raises(DataError, match="holds a run with other training"):
         run(mixed(raw_files, other, tmp_path, "--epochs", "1"))
     with pytest.raises(DataError, match="was made by other training rows"):
-        run(mixed(raw_files, other, tmp_path, "--epochs", "1", "--seed", "5", "--resume", str(first.last)))
+        run(mixed(raw_files, other, tmp_path / "elsewhere", "--epochs", "1", "--resume", str(first.last)))
 
 
 # --- Finishing stages ---------------------------------------------------------------------------------------------
@@ -266,6 +266,8 @@ def test_groups_are_fine_tuned_from_a_run(raw_files: Path, tmp_path: Path) -> No
         "0",
         "--epochs",
         "2",
+        "--model.select_by",
+        "judge",
     )
     child = train(parse(experiment, flags(raw_files, tmp_path / "child", *arguments)))
     start, end = weights(parent.best), weights(child.last)

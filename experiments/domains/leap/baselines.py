@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from filelock import FileLock
 
@@ -14,7 +12,7 @@ from datamodules.batches import OrderedBatches, Rows
 from datamodules.files import read_json, write_json
 from datamodules.folds import TRAIN, VALID
 from datamodules.leap.datamodule import LeapDataModule
-from datamodules.leap.schema import N_TARGETS, TARGET_GROUPS
+from datamodules.leap.schema import N_TARGETS
 from datamodules.loader import BatchLoader
 from lit_modules.leap.ridge import RidgeTask
 from lit_modules.leap.settings import Ridge
@@ -27,7 +25,7 @@ _BATCH = 4096
 
 
 def baseline_scores(data: LeapDataModule, clamp_water: bool = False) -> dict[str, list[float]]:
-    """R2 of the 368 targets for ``mean`` and ``ridge``, post-processed like a net's; cached beside the store.
+    """R2 of the 368 targets for ``ridge`` and ``mean``, post-processed like a net's; cached beside the store.
 
     Args:
         data: Prepared data with a validation fold.
@@ -41,7 +39,8 @@ def baseline_scores(data: LeapDataModule, clamp_water: bool = False) -> dict[str
     with FileLock(str(path) + ".lock"):
         if not path.is_file():
             write_json(path, _fit_and_score(data, rows, clamp_water))
-        return dict(read_json(path))
+        scores = read_json(path)
+    return {name: scores[name] for name in ("ridge", "mean")}
 
 
 def _fit_and_score(data: LeapDataModule, rows: dict[str, Rows], clamp_water: bool) -> dict[str, list[float]]:
@@ -60,10 +59,3 @@ def _score(task: LeapTask, data: LeapDataModule, rows: Rows) -> list[float]:
     for batch in BatchLoader(data.read, OrderedBatches(rows, _BATCH)):
         metric.update(task.physical(task(batch["profiles"], batch["scalars"]), batch), batch["targets"])
     return [float(value) for value in metric.per_target()]
-
-
-def group_means(per_target: npt.ArrayLike) -> dict[str, float]:
-    """Mean R2 in all (the judge's score), with targets held to [-1, 1], and per variable group."""
-    values = np.asarray(per_target)
-    means = {"all": float(values.mean()), "clipped": float(values.clip(-1, 1).mean())}
-    return means | {name: float(values[where].mean()) for name, where in TARGET_GROUPS.items()}

@@ -9,19 +9,20 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from datamodules.banks.bank import PredictionBank
 from datamodules.files import read_json
+from datamodules.folds import VALID
 from datamodules.leap.datamodule import LeapDataModule
+from datamodules.leap.effective_rows import FEWEST_EFFECTIVE_ROWS, estimable
 from datamodules.leap.schema import TARGET_GROUPS
-from experiments.domains.leap.baselines import baseline_scores, group_means
+from experiments.domains.leap.baselines import baseline_scores
 from experiments.domains.leap.confidence import report_confidence
+from experiments.domains.leap.scores import block_sums, intervals, score_means, worst_targets
 from lit_modules.leap.figures import predicted_against_true, r2_by_level
-from lit_modules.metrics import StreamingR2
 
 if TYPE_CHECKING:
     from experiments.engine.training import FinishedRun
 
-_CHUNK = 16_384
+MEANS = ("all", "clipped", "estimable")
 _PANEL_ROWS = 20_000
 
 
@@ -32,34 +33,37 @@ def make_demo(cache: Path) -> Path:
     return generate(Path(cache) / "demo", DemoSpec())
 
 
-def bank_r2(bank: PredictionBank) -> np.ndarray:
-    """R2 of every target of an out-of-fold bank, from the files alone."""
-    import torch
-
-    truth = bank.truth()
-    metric = StreamingR2(int(np.prod(bank.shape)))
-    for start in range(0, len(bank.index), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        metric.update(torch.from_numpy(bank.in_judge_units(rows)), torch.from_numpy(truth.in_judge_units(rows)))
-    return metric.per_target().numpy()
-
-
 def report(run: FinishedRun) -> None:
     """Print R2 per variable group beside the baselines; write scores and figures into the run directory."""
     if run.bank is None:
         return
     assert isinstance(run.data, LeapDataModule)
-    per_target = bank_r2(run.bank)
-    scores = baseline_scores(run.data, run.settings.model.clamp_water)
-    table = {name: group_means(values) for name, values in scores.items()}
-    table[run.settings.experiment.name] = group_means(per_target)
+    effective = run.data.effective_rows
+    sums = block_sums(run.bank, run.data.times(run.data.rows(VALID)))
+    per_target = sums.r2()[0]
+    scores = baseline_scores(run.data, run.settings.model.clamp_water) | {run.settings.experiment.name: per_target}
+    table = {name: score_means(values, effective) for name, values in scores.items()}
     ceiling = _noise_ceiling(run)
     if ceiling:
         table["noise ceiling"] = ceiling
-    run.directory.update_record(scores=table, per_target=[float(value) for value in per_target])
+    limits, worst = intervals(sums, effective), worst_targets(per_target)
+    run.directory.update_record(
+        scores=table,
+        intervals=limits,
+        worst_targets=worst,
+        per_target=per_target.tolist(),
+        effective_rows=effective.tolist(),
+    )
     if run.settings.train.figures:
         _draw(run, per_target)
     _print(run, table)
+    own = table[run.settings.experiment.name]
+    means = (f"{name} {_cell(own[name])} [{_cell(low)}, {_cell(high)}]" for name, (low, high) in limits.items())
+    print(f"95 % of bootstraps over {len(sums.rows)} blocks of time: {', '.join(means)}")
+    print("worst targets: " + ", ".join(f"{name} {_cell(value)}" for name, value in worst.items()))
+    few = int((~estimable(effective)).sum())
+    if few:
+        print(f"{few} targets rest on fewer than {FEWEST_EFFECTIVE_ROWS:g} effective rows and are not estimable here")
     report_confidence(run)
 
 
@@ -88,13 +92,16 @@ def _print(run: FinishedRun, table: dict[str, dict[str, float]]) -> None:
     kind = "synthetic demo data, not comparable with any leaderboard" if run.settings.demo else "held-out rows"
     out = Table(title=f"R2 on {kind} ({len(run.bank.index) if run.bank else 0:,} rows)")
     out.add_column("predictor")
-    columns = ("all", "clipped", *TARGET_GROUPS)
+    columns = (*(name for name in MEANS if any(name in scores for scores in table.values())), *TARGET_GROUPS)
     for name in columns:
         out.add_column(name, justify="right")
     for predictor, scores in table.items():
         out.add_row(predictor, *(_cell(scores[name]) if name in scores else "" for name in columns))
-    out.caption = "clipped: mean with every target's R2 held to [-1, 1], which few rows do not upset"
-    Console(width=120).print(out)
+        held = {name: scores.get(f"{name}_clipped", scores.get(name, 0.0)) for name in TARGET_GROUPS}
+        if any(_cell(value) != _cell(scores.get(name, value)) for name, value in held.items()):
+            out.add_row("  clipped", *("" for _ in columns[: -len(held)]), *(_cell(value) for value in held.values()))
+    out.caption = "all: the judge's; clipped: with every target's R2 held to [-1, 1]; estimable: over targets that these rows can tell"
+    Console(width=130).print(out)
 
 
 def _cell(value: float) -> str:

@@ -117,7 +117,9 @@ def test_a_checkpoint_rebuilds_the_task_without_statistics(data: LeapDataModule,
 def test_the_metric_table_names_every_group(data: LeapDataModule) -> None:
     own = task(data).eval()
     own.update_metrics(batch_of(data, VALID))
-    assert set(own.metric_table()) == {"r2", *(f"r2_{name}" for name in TARGET_GROUPS)}
+    names = ["r2", *(f"r2_{name}" for name in TARGET_GROUPS)]
+    assert own.estimable is not None
+    assert set(own.metric_table()) == {*names, *(f"{name}_clipped" for name in names), "r2_estimable"}
     assert isinstance(own, BaseTask)
     assert list(own.target_names) == TARGET_NAMES
 
