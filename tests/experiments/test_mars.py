@@ -148,6 +148,20 @@ def test_predict_writes_the_submission_from_the_checkpoint_alone(
     assert "none.csv does not exist; give a folder with metadata.csv or one feature file" in capsys.readouterr().err
 
 
+def test_a_net_that_looks_at_few_masses_predicts_whole_files(folder: Path, tmp_path: Path) -> None:
+    """The tiny runs end at m/z 29, so of 64 rows the net sees 32; a new file may hold more."""
+    few = net_flags(folder, tmp_path / "runs", "--data.m_bins", "64", "--data.trim_masses", "true", "--epochs", "1")
+    directory = finished(mars_timm.EXPERIMENT, [*few, "--model.normalise", "both"])
+    one = tmp_path / "more.csv"
+    text = (folder / "test_features" / "S0045.csv").read_text()
+    for name, content in (("a", text), ("b", text + "1.69,50.0,7\n")):
+        one.write_text(content)
+        submission = ["--submission", str(tmp_path / f"{name}.csv"), "--accelerator", "cpu", "--bank", "false"]
+        predict.main(["--run", str(directory.path), "--input", str(one), *submission])
+    written = [pd.read_csv(tmp_path / f"{name}.csv", index_col=0).to_numpy() for name in "ab"]
+    np.testing.assert_allclose(*written, rtol=1e-6)
+
+
 def test_the_baseline_fits_and_predicts(folder: Path, tmp_path: Path) -> None:
     arguments = flags(folder, tmp_path, "--train.figures", "false", "--model.strength", "1")
     directory = finished(mars_logistic.EXPERIMENT, arguments)

@@ -98,5 +98,5 @@ def find_samples(path: Path) -> Samples:
 
 def rendering_of(task: MarsTask, settings: MarsData) -> Rendering:
     """Images like those that the task was trained on, of files that are read with these settings."""
-    m_bins, t_bins, min_mass, drop_helium = (int(value) for value in task.rendering)
+    m_bins, t_bins, min_mass, drop_helium = (int(value) for value in task.rendering[:4])
     return Rendering(m_bins, t_bins, min_mass, bool(drop_helium), settings.on_nan, settings.negative_tolerance)
