@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
     from experiments.engine.declare import Experiment
 
-COMMANDS: dict[str, str] = {"audit": "experiments.engine.audit:main"}
+COMMANDS: dict[str, str] = {
+    "audit": "experiments.engine.audit:main",
+    "board": "experiments.engine.board.command:board_main",
+    "runs": "experiments.engine.board.command:runs_main",
+}
 """Further commands by name, ``module:function`` of the arguments that follow."""
 
 

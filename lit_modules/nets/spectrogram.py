@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.errors import DataError
+from lit_modules.nets.timm_models import import_timm
 
 # timm has changed the default weights of some backbones; these are the ones that the source trained from
 WEIGHT_TAGS = {
@@ -91,7 +92,7 @@ def build_backbone(name: str, features_only: bool, pretrained: bool | str | Path
     Raises:
         DataError: see :class:`SpectrogramClassifier`.
     """
-    import timm
+    timm = import_timm()
 
     name = known_backbone(name)
     options: dict[str, Any] = {"features_only": True} if features_only else {}
@@ -141,7 +142,7 @@ def known_backbone(name: str) -> str:
     Raises:
         DataError: timm knows no such backbone or tag; near names are suggested.
     """
-    import timm
+    timm = import_timm()
 
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
@@ -159,7 +160,7 @@ def known_backbone(name: str) -> str:
 
 
 def _from_file(name: str, options: dict[str, Any], path: Path) -> nn.Module:
-    import timm
+    timm = import_timm()
 
     weights = _renamed(_read_weights(path), name)
     try:
@@ -207,7 +208,7 @@ def _renamed(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
     EfficientNets of lukemelas/EfficientNet-PyTorch are such.
     """
-    import timm
+    timm = import_timm()
 
     with torch.device("meta"):
         own = timm.create_model(name).state_dict()

@@ -1,0 +1,126 @@
+"""Checks of the repository, one session each: ``nox -l`` lists them, ``nox -s lint`` runs one.
+
+``.ci/run`` runs ``lint``, ``types``, ``imports``, ``audit``, ``docs`` and ``tests`` with ``--no-venv`` in the environment that
+the README's install command made; the others make their own and take longer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "imports", "tests"]
+nox.options.default_venv_backend = "uv|virtualenv"
+
+PACKAGES = ("experiments", "datamodules", "lit_modules", "blend")
+# what a minimal or an older environment must still do: every net, loader, bank and solver, training, prediction, export
+CORE_TESTS = (
+    "tests/lit_modules", "tests/datamodules", "tests/blend", "tests/experiments/engine",
+    "tests/experiments/test_predict.py", "tests/experiments/test_export.py",
+)  # fmt: skip
+
+
+def install(session: nox.Session, *arguments: str) -> None:
+    """Install into the session's environment; with ``--no-venv`` everything is there already."""
+    if session.venv_backend != "none":
+        session.install(*arguments)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Rules and format (ruff)."""
+    install(session, "ruff>=0.12")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types of the four packages (mypy, strict)."""
+    install(session, "-e", ".[test]")
+    session.run("mypy")
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Data flow one way and no circles: the contracts under ``[tool.importlinter]``."""
+    install(session, "-e", ".[test]")
+    session.run("lint-imports")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The whole test suite, with the share of lines that it runs."""
+    install(session, "-e", ".[test]")
+    session.run("pytest", *(f"--cov={package}" for package in PACKAGES), "--cov-report=", *session.posargs)
+    session.run("coverage", "report", "--format=total")
+
+
+@nox.session(python=["3.11", "3.12", "3.13"])
+def pythons(session: nox.Session) -> None:
+    """The core tests on every supported Python."""
+    install(session, "-e", ".[test]")
+    session.run("pytest", *(session.posargs or CORE_TESTS))
+
+
+@nox.session(python="3.11", venv_backend="uv")
+def minimum(session: nox.Session) -> None:
+    """The core tests with the lowest versions that pyproject.toml allows."""
+    session.install("--resolution", "lowest-direct", "-e", ".[test]")
+    session.run("pytest", *(session.posargs or CORE_TESTS))
+
+
+@nox.session(python="3.11")
+def core(session: nox.Session) -> None:
+    """No optional extras: every experiment explains itself, and one trains, predicts and blends."""
+    session.install("-e", ".")
+    for path in sorted(Path("experiments").glob("*.py")):
+        if path.stem != "__init__" and "__main__" in path.read_text():
+            session.run("python", str(path), "--help", silent=True)
+    out = session.create_tmp()
+    tiny = ("--model.hidden", "8", "--epochs", "1", "--wandb", "disabled", "--out", out)
+    session.run("python", "experiments/leap_bilstm.py", *tiny)
+    session.run("python", "experiments/leap_bigru.py", *tiny)
+    session.run(
+        "python", "-m", "blend", "compare", f"{out}/leap_bilstm", f"{out}/leap_bigru", "--methods", "[equal, convex]"
+    )
+
+
+@nox.session(python="3.11", venv_backend="uv")
+def blend(session: nox.Session) -> None:
+    """Blending alone, without torch: the dependency group ``blend`` and nothing else."""
+    session.install("--group", "blend")
+    session.install("--no-deps", "-e", ".")
+    session.run("python", "-c", "import sys, blend.__main__, blend.commands.search; assert 'torch' not in sys.modules")
+    session.run("python", "-m", "blend", "search", "--help", silent=True)
+
+
+@nox.session(python="3.11")
+def cpu(session: nox.Session) -> None:
+    """A CPU-only install: under 2 GB, and it trains a net of ours and one of timm's backbones."""
+    session.install("torch==2.13.0+cpu", *session.posargs)
+    session.install("-e", ".")
+    size = sum(path.lstat().st_size for path in Path(session.virtualenv.location).rglob("*") if path.is_file()) / 1e9
+    session.log(f"the environment takes {size:.2f} GB")
+    if size >= 2:
+        session.error("a CPU-only environment should stay under 2 GB")
+    small = ("--epochs", "1", "--wandb", "disabled", "--out", session.create_tmp())
+    session.run("python", "experiments/leap_bilstm.py", "--model.hidden", "8", *small)
+    session.run("python", "experiments/mars_timm.py", "--config", "experiments/presets/mars_timm/small.yaml", *small)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, strictly: every link and every reference must resolve."""
+    install(session, "-e", ".[docs]")
+    session.run("mkdocs", "build", "--strict", "--site-dir", "site")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Risky calls in the code (bandit) and, in an environment of its own, known holes in the dependencies (pip-audit)."""
+    install(session, "-e", ".", "bandit[toml]", "pip-audit")
+    session.run("bandit", "-q", "-c", "pyproject.toml", "-r", *PACKAGES)
+    if session.venv_backend != "none":
+        session.run("pip-audit", "--skip-editable")

@@ -1,0 +1,259 @@
+"""Every command block of README and docs runs as it is written, on data sets of a few rows."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from datamodules.gwi.generate.families import generate_maps
+from datamodules.gwi.generate.produce import produce, shard_keys
+from datamodules.gwi.simulator import Simulator
+from datamodules.leap.demo import DemoSpec as LeapSpec
+from datamodules.leap.demo import generate as write_leap
+from datamodules.leap.demo import write_kaggle_files
+from datamodules.leap.schema import TARGET_NAMES, zero_weight_mask
+from experiments.engine.cli import build_parser
+from experiments.engine.declare import load_experiment
+from tests.datamodules.leap import hub_server
+from tests.datamodules.leap.test_kaggle_download import CLIENT
+from tests.datamodules.mars.files import write_data_set
+from tests.datamodules.moa.tiny import write_files as write_moa
+from tests.docs.shell import ROOT, blocks, python, run_blocks
+from tests.experiments.tiny import COLUMNS, write_raw
+
+EXPERIMENTS = {path.stem for path in (ROOT / "experiments").glob("*.py") if "EXPERIMENT =" in path.read_text()}
+QUIET = ("--accelerator", "cpu", "--devices", "1", "--train.progress", "false", "--train.figures", "false")
+LEAP = ("--data.columns", str(COLUMNS), "--data.processes", "1", "--data.n_folds", "2", "--batch_size", "16")
+LEAP_NET = ("--model.hidden", "4", "--model.layers", "1")
+MOA = (
+    "--data.features",
+    '["rank_gauss", "pca:genes=4,cells=2", "one_hot"]',
+    "--data.n_folds",
+    "2",
+    "--batch_size",
+    "32",
+)
+# what makes a program small without changing what it does; the first pattern that its name fits counts
+SMALLER: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r"leap_\w+", (*QUIET, *LEAP, *LEAP_NET, "--epochs", "1", "--wandb", "disabled")),
+    (r"moa_simple_nn", (*QUIET, *MOA, "--model.hidden", "[8, 8]", "--epochs", "2", "--wandb", "disabled")),
+    (r"moa_tabnet", (*QUIET, *MOA, "--epochs", "1", "--wandb", "disabled")),
+    (r"gwi_refine", ("--max_iterations", "1", "--train.progress", "false")),
+    (r"gwi_generate", ("--samples", "2", "--train.progress", "false")),
+    (r"gwi_\w+", ("--data.maps_per_file", "4", *QUIET, "--wandb", "disabled")),
+    (r"datamodules.leap demo", ("--months", "4", "--steps_per_month", "4", "--columns", str(COLUMNS), "--train_steps", "3", "--test_rows", "40")),
+    (r"datamodules.leap convert", ("--columns", str(COLUMNS), "--processes", "1")),
+    (r"datamodules.gwi statistics", ("--samples", "4")),
+)  # fmt: skip
+MARS = ("--data.m_bins", "32", "--data.t_bins", "32", "--data.processes", "1", "--model.backbone", "test_resnet",
+        "--model.pretrained", "false", "--model.tta_step", "8", "--epochs", "1", "--wandb", "disabled", "--variant", "default")  # fmt: skip
+
+
+def call(words: list[str]) -> int:
+    """Run one program of a document."""
+    program, rest = words[0], words[1:]
+    if program == "pip":
+        return known_requirements(rest)
+    if program in ("torchrun", "srun"):  # several machines: the flags must be right
+        at = next(i for i, word in enumerate(rest) if "leap_" in word)
+        parser = build_parser(load_experiment(re.split(r"[./]", rest[at].removesuffix(".py"))[-1]))
+        parser.parse_args(rest[at + 1 :])
+        return 0
+    if program != "python":
+        return 0
+    name = f"{rest[1]} {rest[2]}" if rest[0] == "-m" and "datamodules" in rest[1] else Path(rest[0]).stem
+    if rest[:2] == ["-m", "blend"]:
+        return python([*rest, *(("--trials", "20") if "--trials" in rest else ())])
+    flags = next((flags for pattern, flags in SMALLER if re.fullmatch(pattern, name)), ())
+    if name == "datamodules.leap convert" and rest[3].endswith(".csv"):
+        flags = ()  # a table has no grid columns
+    if name in EXPERIMENTS:
+        flags += named(name, rest)
+    return python([*rest, *flags])
+
+
+def named(name: str, words: list[str]) -> tuple[str, ...]:
+    """The run's name stays what it is at full size; a demo run takes its data from the folder of a few rows."""
+    demo = () if "--data_dir" in words else ("--data_dir", DATA[name.split("_")[0]])
+    if {"--variant", "--config"} & set(words):
+        return demo
+    return (*demo, "--variant", "demo" if demo else "default")
+
+
+def known_requirements(words: list[str]) -> int:
+    """Extras and groups that an install command names must exist."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    known = set(project["project"]["optional-dependencies"]) | set(project["dependency-groups"])
+    asked = [part for word in words for part in re.findall(r"\[([\w,]+)\]", word)]
+    asked += [words[i + 1] for i, word in enumerate(words) if word == "--group"]
+    return int(not {extra for part in asked for extra in part.split(",")} <= known)
+
+
+DATA = {"leap": "climsim_low_res", "moa": "lish-moa", "gwi": "maps", "mars": "gcms"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory with this repository's programs."""
+    shown = tmp_path / "experiments"
+    shown.mkdir()
+    for path in (ROOT / "experiments").iterdir():
+        if path.name not in ("presets", "__pycache__"):
+            (shown / path.name).symlink_to(path)
+    for preset in (ROOT / "experiments" / "presets").glob("gwi_*/*.yaml"):
+        variant = re.findall(r"^variant: (\w+)", preset.read_text(), flags=re.MULTILINE)
+        target = shown / "presets" / preset.parent.name / preset.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        net = "epochs: 1\nbatch_size: 2\nmodel: {dim: 16, blocks: 1, head_dim: 8}\n"
+        target.write_text("".join(f"variant: {name}\n" for name in variant) + net)
+    (tmp_path / "blend").symlink_to(ROOT / "blend")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCRATCH", str(tmp_path))
+    monkeypatch.setenv("HEAD", "node0")
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+def leap_files(folder: Path) -> None:
+    write_raw(folder / "climsim_low_res")
+
+
+def moa_files(folder: Path) -> None:
+    (folder / "lish-moa").symlink_to(write_moa(folder / "moa"))
+
+
+def gwi_files(folder: Path) -> None:
+    keys = [key for family in ("FlatVel_A", "Style_B") for key in shard_keys(family, 0, 4, 2, gathers="compact")]
+    produce(folder / "maps", keys, progress=False)
+    (folder / "test").mkdir()
+    with torch.no_grad():
+        gathers = Simulator()(torch.from_numpy(generate_maps("FlatVel_A", 1, range(2)))).numpy()
+    for oid, one in zip(("00a", "00b"), gathers, strict=True):
+        np.save(folder / "test" / f"{oid}.npy", one)
+
+
+def real_maps(folder: Path) -> None:
+    """Maps of real files' names."""
+    for name in ("real", "real_maps"):
+        for family in ("FlatVel_A", "CurveVel_A"):
+            (folder / name / family).mkdir(parents=True)
+            for number in range(1, 13):
+                maps = generate_maps(family, number, range(4))[:, None].astype(np.float32)
+                np.save(folder / name / family / f"vmodel{number}.npy", maps)
+
+
+def test_readme(folder: Path) -> None:
+    """From nothing to a submission."""
+    leap_files(folder)
+    called = run_blocks(blocks(ROOT / "README.md"), folder, call)
+    assert ["pip", "install", "-e", ".[test]"] in called
+    assert ["pytest"] in called
+    submission = pd.read_csv(folder / "submission.csv", float_precision="round_trip")
+    (solution,) = folder.glob("runs/cache/demo/*/kaggle/solution.csv")
+    assert list(submission) == ["sample_id", *TARGET_NAMES]
+    assert (submission["sample_id"] == pd.read_csv(solution)["sample_id"]).all()
+    values = submission[list(TARGET_NAMES)].to_numpy()
+    assert np.isfinite(values).all()
+    assert (values[:, zero_weight_mask()] == 0).all()
+    assert "certificate" in (folder / "blends/first/report.md").read_text()
+
+
+def test_distributed(folder: Path) -> None:
+    leap_files(folder)
+    moa_files(folder)
+    other = "python experiments/moa_tabnet.py --data_dir lish-moa --fold all"  # the blend's second net
+    called = run_blocks([other, *blocks(ROOT / "docs/distributed.md")], folder, call)
+    assert sum(words[0] == "torchrun" for words in called) == 2
+    assert (folder / "runs/moa_simple_nn/default").is_dir()
+
+
+def test_export(folder: Path) -> None:
+    leap_files(folder)
+    setup = ["python experiments/leap_bilstm_tcn.py --data_dir climsim_low_res"]
+    run_blocks([*setup, *blocks(ROOT / "docs/export.md")], folder, call)
+    assert (folder / "emulator.pt2").stat().st_size > 10_000
+
+
+def test_blending(folder: Path) -> None:
+    leap_files(folder)
+    moa_files(folder)
+    kaggle = write_kaggle_files(
+        folder / "climsim_low_res", folder / "kaggle", train_steps=3, test_rows=40, columns=COLUMNS
+    )
+    setup = ["for net in leap_bilstm_tcn leap_bilstm leap_bilstm_cnn leap_bigru; do",
+             "  python experiments/$net.py",
+             f"  python experiments/predict.py --run runs/$net/demo/seed1325/fold0 --input {kaggle}/test.csv",
+             "done"]  # fmt: skip
+    # a server that no test has; tests/cluster/test_studies.py runs these flags against PostgreSQL
+    written = [block for block in blocks(ROOT / "docs/blending.md") if "postgresql://" not in block]
+    run_blocks(["\n".join(setup), *written], folder, call)
+    assert len(pd.read_csv(folder / "submission.csv")) == 40
+
+
+def test_datasets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the block of the Mars lists, which trains dozens of nets; ``test_mars_lists`` has a list of one."""
+    spec = LeapSpec(first_month="0001-02", months=89, steps_per_month=1, columns=COLUMNS)
+    write_leap(folder / "raw", spec, progress=False)
+    files = {f"train/{path.parent.name}/{path.name}": path.read_bytes() for path in (folder / "raw").rglob("*.nc")}
+    kaggle = write_kaggle_files(folder / "raw", folder / "kaggle", train_steps=3, test_rows=40, columns=COLUMNS)
+    client = folder / "bin" / "kaggle"
+    client.parent.mkdir()
+    client.write_text(CLIENT.format(python=sys.executable, log=str(folder / "log")))
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{client.parent}:/usr/bin:/bin")
+    monkeypatch.setenv("KAGGLE_USERNAME", "someone")
+    monkeypatch.setenv("KAGGLE_KEY", "secret")
+    real_maps(folder)
+    with hub_server.serve(hub_server.Hub(files)) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+
+        def with_tables(words: list[str]) -> int:
+            status = call(words)
+            if "--kaggle" in words and "download" in words:  # the stand-in's tables hold one line
+                for table in kaggle.glob("*.csv"):
+                    shutil.copy(table, folder / "climsim/kaggle" / table.name)
+            return status
+
+        written = [block for block in blocks(ROOT / "docs/datasets.md") if "mars_lists" not in block]
+        run_blocks(written, folder, with_tables)
+    assert len(list((folder / "stores").glob("*/"))) == 2
+    assert (folder / "maps_only").is_dir()
+
+
+def test_mars_lists(folder: Path) -> None:
+    """A list of one small net stands in for the eleven; tests/blend/test_recipes.py runs the recipe of all of them."""
+    write_data_set(folder / "gcms", train=40)
+
+    def one_net(words: list[str]) -> int:
+        if "mars_lists" not in words[1]:
+            return call(words)
+        at = words.index("--predict")
+        train = [*words[3:at], *words[at + 2 :], *QUIET, *MARS]
+        return python(["experiments/mars_timm.py", *train]) or python(
+            ["experiments/predict.py", "--run", "runs/mars_timm/default/seed0/fold0", "--input", words[at + 1]]
+        )
+
+    (block,) = (block for block in blocks(ROOT / "docs/datasets.md") if "mars_lists" in block)
+    run_blocks([line for line in block.splitlines() if "--recipe" not in line], folder, one_net)
+    assert len(pd.read_csv(folder / "submission.csv")) > 0
+
+
+@pytest.mark.parametrize("document", sorted(p.name for p in (ROOT / "docs").glob("*.md")))
+def test_no_command_hides_in_an_unlabelled_block(document: str) -> None:
+    """A block without a language is not run here, so it must hold no command."""
+    for block in re.findall(r"^```\n(.*?)^```", (ROOT / "docs" / document).read_text(), flags=re.DOTALL | re.MULTILINE):
+        assert not re.search(r"^(python|pip|torchrun) ", block, flags=re.MULTILINE), block
+
+
+def test_ci_calls_the_install_command_of_the_readme() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert re.search(r'pip install .*-e "\.\[test', script)
