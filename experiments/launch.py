@@ -75,8 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line of ``python experiments/launch.py [flags] -- COMMAND``."""
     from jsonargparse import ArgumentParser
 
-    from experiments.engine.cli import plain_help
-    from experiments.engine.command import refusals_as_sentences
+    from datamodules.commands import plain_help, refusals_as_sentences
 
     parser = ArgumentParser(
         prog=PROGRAM, usage=f"{PROGRAM} [flags] -- COMMAND", description=__doc__, allow_abbrev=False

@@ -164,8 +164,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line of ``python experiments/search.py EXPERIMENT --space FILE [flags of the experiment ...]``."""
     from jsonargparse import ArgumentParser
 
-    from experiments.engine.cli import plain_help
-    from experiments.engine.command import refusals_as_sentences
+    from datamodules.commands import plain_help, refusals_as_sentences
     from experiments.engine.launch.words import split_words
 
     parser = ArgumentParser(prog=PROGRAM, description=__doc__, allow_abbrev=False)

@@ -13,7 +13,7 @@ GWI = Domain(
     demo="experiments.domains.gwi.report:make_demo",
     report="experiments.domains.gwi.report:report",
     predict="experiments.domains.gwi.predict:predict",
-    submission="datamodules.gwi.submission:write_bank",
+    submission="datamodules.gwi.submission:submit_bank",
     metric="mae",
     demo_announcement=(
         "no --data_dir, so maps of three families are generated and shot (minutes, once) and {net} is trained; "

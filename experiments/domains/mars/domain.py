@@ -10,7 +10,7 @@ MARS = Domain(
     demo="experiments.domains.mars.report:make_demo",
     report="experiments.domains.mars.report:report",
     predict="experiments.domains.mars.predict:predict",
-    submission="datamodules.mars.submission:write_bank",
+    submission="datamodules.mars.submission:submit_bank",
     metric="column_log_loss",
     demo_announcement=(
         "no --data_dir, so synthetic GC-MS runs are generated and {net} is trained; "

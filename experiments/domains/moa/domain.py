@@ -20,7 +20,7 @@ MOA = Domain(
     demo="experiments.domains.moa.report:make_demo",
     report="experiments.domains.moa.report:report",
     predict="experiments.domains.moa.predict:predict",
-    submission="datamodules.moa.submission:write_bank",
+    submission="datamodules.moa.submission:submit_bank",
     metric="column_log_loss",
     demo_announcement=(
         "no --data_dir, so synthetic lish-moa files are generated and {net} is trained; "

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from datamodules.errors import DataError
 from datamodules.files import read_json, write_json
-from experiments.engine.signals import PARENT
+from datamodules.signals import PARENT
 
 Phase = Literal["running", "done", "failed", "stopped", "requeued"]
 _ERROR = re.compile(r"^(?:error: .*|[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*)$")

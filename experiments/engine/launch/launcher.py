@@ -12,13 +12,13 @@ from typing import Literal
 from filelock import FileLock
 
 from datamodules.errors import DataError
+from datamodules.signals import Stopped
 from experiments.engine.launch import job as jobs
 from experiments.engine.launch.engines import Engine, Seen, by_kind
 from experiments.engine.launch.job import Job, Record, Status
 from experiments.engine.launch.settings import Launch
 from experiments.engine.launch.table import LiveTable
 from experiments.engine.run_directory import RunDirectory
-from experiments.engine.signals import Stopped
 
 State = Literal["waiting", "queued", "running", "done", "failed", "blocked", "cancelled"]
 ENDED = ("done", "failed", "blocked", "cancelled")
