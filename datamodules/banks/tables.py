@@ -34,7 +34,7 @@ class TableBank(PredictionBank):
     def __init__(self, path: Path, kind: str) -> None:
         self.path = Path(path)
         columns, predictions, targets = _read_npz(self.path) if self.path.suffix == ".npz" else _read_csv(self.path)
-        self.predictions = predictions
+        self.predictions, self._shape, self.files = predictions, tuple(predictions.shape[1:]), {}
         self.index = pd.DataFrame(columns)
         self.index["row_id"] = self.index["row_id"].astype(str)
         self.scale = np.ones(())
