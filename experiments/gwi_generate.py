@@ -94,3 +94,18 @@ def parse_part(text: str) -> tuple[int, int]:
 
 if __name__ == "__main__":
     main()
+
+
+def numbers(text: str, flag: str) -> tuple[float, ...]:
+    """``5,8,12`` as numbers above 0, ascending or not.
+
+    Raises:
+        ValueError: it is not written so.
+    """
+    try:
+        found = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        found = (-1.0,)
+    if any(number <= 0 for number in found):
+        raise ValueError(f"{flag} takes numbers above 0 such as 5,8,12, got {text!r}")
+    return found

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.engine.command import run_command
-from experiments.gwi_generate import parse_part
+from experiments.gwi_generate import numbers, parse_part
 
 _ON_A_GPU = 64  # maps at once: 0.2 GB of wavefields each
 
@@ -98,21 +98,6 @@ class Request:
         if self.most_per_family is not None and self.most_per_family < 1:
             raise ValueError(f"--most_per_family must be at least 1, got {self.most_per_family}")
         parse_part(self.part)
-
-
-def numbers(text: str, flag: str) -> tuple[float, ...]:
-    """``5,8,12`` as numbers above 0, ascending or not.
-
-    Raises:
-        ValueError: it is not written so.
-    """
-    try:
-        found = tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        found = (-1.0,)
-    if any(number <= 0 for number in found):
-        raise ValueError(f"{flag} takes numbers above 0 such as 5,8,12, got {text!r}")
-    return found
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     with refusals_as_sentences("the same command picks the jobs up"):
-        from experiments.engine.launch.plan import launch_command
+        from experiments.engine.launch_plan import launch_command
 
         program = [sys.executable, *command[1:]] if Path(command[0]).name.startswith("python") else command
         launch_command(program, launch, request.out, request.more())

@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     plans = [(parse(EXPERIMENT, words), words) for words in ([*arguments(member), *flags] for member in members)]
     if plans[0][0].launch.active:
-        from experiments.engine.launch.plan import launch_runs
+        from experiments.engine.launch_plan import launch_runs
 
         if not launch_runs(plans):
             return

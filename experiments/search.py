@@ -260,8 +260,8 @@ class Search:
     def run(self) -> None:
         """Ask, submit, watch, stop, tell."""
         from blend.solvers.journal import open_storage
-        from experiments.engine.launch.plan import make_launcher
         from experiments.engine.launch.table import LiveTable
+        from experiments.engine.launch_plan import make_launcher
 
         request, daily = self._request, self._settings.daily
         storage = request.storage or str(daily.out / "search" / self._experiment.name / f"{request.study}.journal")

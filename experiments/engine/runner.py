@@ -29,7 +29,7 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
 def execute(settings: Settings, arguments: list[str]) -> None:
     """Train the stage before, if there is one, then the one run, or one process for each fold and seed, or launch all as jobs."""
     if settings.launch.active:
-        from experiments.engine.launch.plan import launch_runs
+        from experiments.engine.launch_plan import launch_runs
 
         launch_runs([(settings, arguments)])
         return

@@ -101,7 +101,7 @@ def launch_entries(
     Raises:
         DataError: Jobs that failed, or that are left to run.
     """
-    from experiments.engine.launch.plan import launch_runs
+    from experiments.engine.launch_plan import launch_runs
 
     wanted = []
     for entry in entries:

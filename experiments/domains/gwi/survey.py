@@ -30,7 +30,7 @@ def invert_survey(request: Request, settings: Descent, device: str, at_once: int
     Raises:
         DataError: files that are not of one survey.
     """
-    from experiments.gwi_refine import numbers
+    from experiments.gwi_generate import numbers
 
     assert request.gathers is not None
     acquisition = read_acquisition(request.acquisition) if request.acquisition else OPENFWI

@@ -21,6 +21,7 @@ from datamodules.files import write_json
 from datamodules.leap.schema import FLUXES, LEVELS, N_TARGETS, TARGET_GROUPS, TARGET_NAMES, TENDENCIES
 from experiments.domains.leap import evaluate_figures as figures
 from experiments.domains.leap.confidence import risk_coverage
+from experiments.domains.leap.evaluate_figures import log_figures, unique_labels
 from experiments.domains.leap.places import Grid, rows_in_space_and_time
 from experiments.engine.run_directory import RunDirectory
 from experiments.evaluate import Request
@@ -112,11 +113,6 @@ def evaluate(request: Request) -> None:
         for run in request.run:
             log_figures(run, drawn, request.wandb)
     print(f"{len(drawn)} figures and their numbers: {folder}")
-
-
-def unique_labels(names: list[str]) -> list[str]:
-    """Names of runs, numbered where two are the same."""
-    return [f"{name} ({i + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
 def _bank(run: Path) -> PredictionBank:
@@ -242,21 +238,3 @@ def _print(numbers: dict[str, dict[str, Any]], facts: dict[str, int]) -> None:
         table.add_row(name, *cells)
     table.caption = "R2 unweighted, each output held to [-1, 1]; RMSE in SI units, weighted by area and mass"
     Console(width=120).print(table)
-
-
-def log_figures(run: Path, drawn: dict[str, Figure], mode: str) -> None:
-    """Add figures to the W&B run of a run directory, where it has one."""
-    from experiments.engine.loggers import MetricsCsv, wandb_logger
-
-    if not (run / "wandb.json").is_file():
-        print(f"{run} was trained without W&B; its figures are in the output folder alone")
-        return
-    record = RunDirectory(run).record()
-    import wandb
-
-    group = f"{record['experiment']}/{record['variant']}"
-    name = f"{group}/seed{record['seed']}/fold{record['fold']}"
-    logger: Any = wandb_logger(mode, run, MetricsCsv(run / "metrics.csv"), "podium", name, group, {})
-    if logger is not None:
-        logger.experiment.log({f"evaluation/{name}": wandb.Image(figure) for name, figure in drawn.items()})
-        logger.experiment.finish()

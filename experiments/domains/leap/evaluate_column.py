@@ -26,7 +26,7 @@ from datamodules.errors import DataError
 from datamodules.files import write_json
 from datamodules.leap.convert import RawSource
 from datamodules.leap.schema import LEVELS, STATE_PROFILES, STEP_SECONDS, TENDENCIES
-from experiments.domains.leap.evaluate import log_figures, unique_labels
+from experiments.domains.leap.evaluate_figures import log_figures, unique_labels
 from experiments.domains.leap.places import Grid
 from experiments.engine.inference import load_task
 from experiments.engine.run_directory import RunDirectory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from datamodules.leap.schema import FLUXES, LEVELS, TARGET_GROUPS, TENDENCIES, UNITS
 from experiments.domains.leap.places import Grid, reference_levels
+from experiments.engine.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -156,3 +158,26 @@ def r2_by_confidence(curves: dict[str, Any]) -> Figure:
         axis.set(xlabel="rows kept, smallest expected error first [%]")
         axis.legend(fontsize="small")
     return figure
+
+
+def unique_labels(names: list[str]) -> list[str]:
+    """Names of runs, numbered where two are the same."""
+    return [f"{name} ({i + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]
+
+
+def log_figures(run: Path, drawn: dict[str, Figure], mode: str) -> None:
+    """Add figures to the W&B run of a run directory, where it has one."""
+    from experiments.engine.loggers import MetricsCsv, wandb_logger
+
+    if not (run / "wandb.json").is_file():
+        print(f"{run} was trained without W&B; its figures are in the output folder alone")
+        return
+    record = RunDirectory(run).record()
+    import wandb
+
+    group = f"{record['experiment']}/{record['variant']}"
+    name = f"{group}/seed{record['seed']}/fold{record['fold']}"
+    logger: Any = wandb_logger(mode, run, MetricsCsv(run / "metrics.csv"), "podium", name, group, {})
+    if logger is not None:
+        logger.experiment.log({f"evaluation/{name}": wandb.Image(figure) for name, figure in drawn.items()})
+        logger.experiment.finish()
