@@ -37,7 +37,7 @@ def fit(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Weights:
     for manifest in folder.glob("runs/**/manifest.json"):
         content = json.loads(manifest.read_text())
         del content["checksum"]
-        content["truth"] = f"../{content['truth']}"
+        content["manifest"]["truth"] = "../" + content["manifest"]["truth"]
         manifest.write_text(json.dumps(content))
     monkeypatch.chdir(folder)
     recipe = read_recipe(path)
@@ -61,7 +61,7 @@ def test_the_eighth_place_over_models_has_one_weight_each(tmp_path: Path, monkey
 
 def test_the_eighth_place_over_targets_takes_the_best_four(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = fit("leap_8th_targets", tmp_path, monkeypatch)
-    assert weights.level == "target"
+    assert weights.level == "targets"
     assert np.isin(weights.values, [0.0, 0.25]).all()
     np.testing.assert_allclose(weights.values.sum(axis=1), 1.0)
 
