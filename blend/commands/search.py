@@ -93,7 +93,7 @@ def run(
     """Fit a method beside the best single model and the plain mean, and judge them."""
     result = fit(solver, problem, nested, nested_solver)
     mean = {"kind": result.weights.kind, "clip": result.weights.clip}
-    single, equal = fit(make_solver("single", {}), problem, nested), fit(make_solver("equal", mean), problem, nested)
+    single, equal = (fit(make_solver(name, mean), problem, nested) for name in ("single", "equal"))  # clipped alike
     judge_all(problem, [result, single, equal], make_steps(steps, problem.stack.manifest.domain))
     adds, how = (
         what_each_adds(problem, nested_solver, result) if not steps else ({}, "not measured through post-processing")

@@ -54,11 +54,9 @@ class Found:
 def score_rows(found: Found) -> Rows:
     """In-sample and nested scores of the method, the best single model and the equal blend."""
     rows = []
-    for label, fitted in (
-        (found.result.weights.method, found.result),
-        ("best single", found.single),
-        ("equal", found.equal),
-    ):
+    # the method last, so that it stands once where it is the equal mean itself
+    named = {"best single": found.single, "equal": found.equal} | {found.result.weights.method: found.result}
+    for label, fitted in sorted(named.items(), key=lambda item: item[1] is not found.result):
         assert fitted.in_sample is not None
         nested = f"{fitted.held_out.score():.8f}" if fitted.held_out else "not asked for"
         gap = "" if fitted.weights.gap is None else f"{fitted.weights.gap:.1e}"

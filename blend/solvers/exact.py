@@ -27,7 +27,7 @@ class Single(MeanSolver):
     def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
         """All weight on the model of least loss; the first one on a tie."""
         losses = problem.objective(folds).singles()
-        return Weights(self.name, list(problem.names), np.eye(len(losses))[int(np.argmin(losses))])
+        return self.weights(problem, np.eye(len(losses))[int(np.argmin(losses))])
 
 
 @register

@@ -53,3 +53,9 @@ def test_damaged_npz(tmp_path):
 
 def test_names(tmp_path):
     assert table_name(tmp_path / "resnet_oof.npz") == table_name(tmp_path / "resnet_test.csv") == "resnet"
+
+
+def test_a_table_answers_like_a_bank_folder(tmp_path):
+    path = tmp_path / "model_oof.csv"
+    path.write_text("id,a,b\nr1,0.1,0.2\nr2,0.3,0.4\n")
+    assert TableBank(path, "out_of_fold").shape == (2,)
