@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,21 @@ from blend.aligned.chunks import ArrayRows, Member, Part
 from blend.aligned.view import Stack
 from blend.metrics.registry import KNOWN
 from blend.problem import Problem
-from datamodules.banks.bank import Manifest, write_bank
+from datamodules.banks import bank as banks
+from datamodules.banks.bank import Manifest, PredictionBank
 from datamodules.banks.sources import resolve
+from datamodules.files import read_json, write_json
 
 FOLDS_HASH = "f" * 64
+
+
+def write_bank(path: Path, *arguments: Any, **options: Any) -> PredictionBank:
+    """A bank without checksums, as version 0.1 wrote them, so that tests can change what it holds."""
+    banks.write_bank(path, *arguments, **options)
+    content = read_json(path / "manifest.json")
+    content.pop("files")
+    write_json(path / "manifest.json", content)
+    return PredictionBank(path)
 
 
 @dataclass
