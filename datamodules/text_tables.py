@@ -58,6 +58,7 @@ class TableForm:
         decimal: The decimal sign of numbers, a comma only beside another delimiter.
         skip: Lines before the first row, the header's included.
         fields: Names as the header has them, stripped.
+        numbered: Whether the first column holds nothing but row numbers.
     """
 
     path: Path
@@ -68,6 +69,7 @@ class TableForm:
     decimal: str
     skip: int
     fields: tuple[str, ...]
+    numbered: bool = False
 
     @property
     def note(self) -> str:
@@ -87,7 +89,7 @@ class TableForm:
         last = len(self.fields)
         while last and not self.fields[last - 1]:
             last -= 1
-        return [i for i in range(last) if not (i == 0 and last > 1 and _INDEX_NAMES.fullmatch(self.fields[i]))]
+        return list(range(int(self.numbered), last))
 
     def open(self, content: bytes | None = None) -> IO[bytes]:
         """The unpacked bytes, from the file or from its content."""
@@ -385,9 +387,16 @@ def _layout(path: Path, packing: str, encoding: str, bom: bool, text: str, whole
             f"{path}: rows have {found} fields, the header {len(fields)}; write the table without row names "
             "(index=False in pandas, row.names=FALSE in R)"
         )
-    form = TableForm(path, packing, encoding, bom, delimiter, decimal, skip + 1, fields)
+    cells = [row for row in csv.reader(rows[:20], delimiter=delimiter) if row]
+    leading = [row[0].strip() for row in cells]
+    numbered = (
+        len(fields) > 1
+        and bool(_INDEX_NAMES.fullmatch(fields[0]))
+        and any(leading == [str(i + start) for i in range(len(leading))] for start in (0, 1))
+    )
+    form = TableForm(path, packing, encoding, bom, delimiter, decimal, skip + 1, fields, numbered)
     nameless = set(range(1, len(fields))) - set(form.columns)
-    for row in csv.reader(rows[:20], delimiter=delimiter):
+    for row in cells:
         if any(i < len(row) and row[i].strip() for i in nameless):
             raise DataError(f"{path}: column {min(nameless) + 1} has values but no name; complete the header")
     return form

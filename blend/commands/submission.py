@@ -17,6 +17,7 @@ import pandas as pd
 from blend.domains import domain_hook
 from datamodules.banks.bank import BankError, PredictionBank
 from datamodules.files import atomic_path
+from datamodules.text_tables import read_table, table_form, table_names
 
 Writer = Callable[[PredictionBank, Path, Path | None], None]
 _WRITERS: dict[str, str] = {}
@@ -102,14 +103,13 @@ def _layout(
     held = bank.index["row_id"].to_numpy(dtype=str)
     if template is None:
         return "row_id", held, np.arange(len(held)), list(range(len(names)))
-    header = pd.read_csv(template, nrows=0).columns
-    wanted = [str(name) for name in header[1:]]
+    identity, *wanted = table_names(table_form(template))
     missing = [name for name in wanted if name not in names]
     if missing:
         raise BankError(f"{template} asks for the target {missing[0]!r}, which {bank.path} does not have")
-    ids = pd.read_csv(template, usecols=[0], dtype=str).iloc[:, 0].to_numpy(dtype=str)
+    ids = read_table(template, only=(identity,)).text(identity)
     rows = pd.Index(held).get_indexer(ids)
     if (rows < 0).any():
         raise BankError(f"{template} asks for row {str(ids[np.argmax(rows < 0)])!r}, which {bank.path} does not have")
     position = {name: t for t, name in enumerate(names)}
-    return str(header[0]), ids, rows.astype(np.int64), [position[name] for name in wanted]
+    return identity, ids, rows.astype(np.int64), [position[name] for name in wanted]

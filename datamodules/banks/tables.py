@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from datamodules.banks.bank import BankError, Manifest, PredictionBank
+from datamodules.errors import DataError
+from datamodules.text_tables import read_table, table_form, table_names
 
 SUFFIXES = (".npz", ".csv")
 _ROLES = ("_oof", "_test", "_valid", "_val", "_truth")
@@ -84,17 +86,25 @@ def _read_npz(path: Path) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[Any]
 
 
 def _read_csv(path: Path) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[Any], list[str]]:
-    frame = pd.read_csv(path, dtype={0: str})
-    if frame.shape[1] < 2:
-        raise BankError(f"{path} has no target column: the first column holds ids, the others targets")
-    identity = str(frame.columns[0])
-    columns = {"row_id": frame[identity].to_numpy(dtype=str)}
-    columns |= {name: frame[name].to_numpy() for name in ("fold", "group") if name in frame.columns[1:]}
-    targets = [str(name) for name in frame.columns[1:] if name not in ("fold", "group")]
-    for name in targets:
-        if frame[name].dtype.kind not in "fiub":
-            bad = pd.to_numeric(frame[name], errors="coerce").isna().to_numpy().argmax()
+    try:
+        names = table_names(table_form(path))
+        if len(names) < 2:
+            raise BankError(f"{path} has no target column: the first column holds ids, the others targets")
+        table = read_table(path, text=(names[0], "group"))
+        columns: dict[str, npt.NDArray[Any]] = {"row_id": table.unique_ids(names[0])}
+    except DataError as error:
+        raise BankError(str(error)) from None
+    if "fold" in names[1:]:
+        folds = table.numbers("fold")
+        if (wrong := folds != np.rint(folds)).any():  # an empty cell too
             raise BankError(
-                f"{path}: column {name!r}, row {str(columns['row_id'][bad])!r} is {frame[name].iloc[bad]!r}, not a number"
+                f"{table.row(int(np.argmax(wrong)))}: fold is {folds[np.argmax(wrong)]:g}, not a whole number"
             )
-    return columns, frame[targets].to_numpy(dtype=np.float32), targets
+        columns["fold"] = folds.astype(np.int64)
+    if "group" in names[1:]:
+        columns["group"] = table.text("group")
+    targets = [name for name in names[1:] if name not in ("fold", "group")]
+    values = np.empty((len(table), len(targets)), dtype=np.float32)
+    for i, name in enumerate(targets):
+        values[:, i] = table.numbers(name)
+    return columns, values, targets

@@ -52,6 +52,8 @@ def test_required_names_are_found_in_any_case_and_order(tmp_path: Path) -> None:
         read_table(plain(tmp_path, "time,Time\n1,2\n"), ("time",))
     with pytest.raises(DataError, match="column 2 has no name"):
         read_table(plain(tmp_path, "a,,b\n1,2,3\n"))
+    with pytest.raises(DataError, match="column 1 has no name"):  # ids, not row numbers
+        read_table(plain(tmp_path, ",a,b\nr1,1,2\nr2,3,4\n"))
     with pytest.raises(DataError, match="column 3 has values but no name"):
         read_table(plain(tmp_path, "a,b,\n1,2,3\n"))
 

@@ -28,8 +28,8 @@ def test_ids_that_look_like_numbers_stay_text(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,x\nr1,1\nr1,2\n", "row id 'r1' is repeated"),
-        ("id,x\nr1,1\nr2,abc\n", "column 'x', row 'r2' is 'abc', not a number"),
+        ("id,x\nr1,1\nr1,2\n", "id 'r1' stands 2 times"),
+        ("id,x\nr1,1\nr2,abc\n", "column 'x', row 3: not a number: 'abc'"),
         ("id\nr1\n", "has no target column"),
     ],
 )
