@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from experiments.engine.cli import Settings
     from experiments.engine.declare import Experiment
-    from experiments.engine.launch.launcher import Launcher, Watched
+    from experiments.engine.launch.launcher import Launcher
+    from experiments.engine.launch.table import Watched
 
 PROGRAM = "python experiments/search.py"
 _Sampler = Literal["tpe", "random"]
@@ -338,7 +339,7 @@ class Search:
         import optuna
 
         from experiments.engine.launch.job import Job
-        from experiments.engine.launch.launcher import Watched
+        from experiments.engine.launch.table import Watched
 
         trial = optuna.Trial(study, trial_id)
         values = [word for one in self._space for word in (f"--{one.flag}", one.suggest(trial))]

@@ -9,15 +9,14 @@ import psutil
 import torch
 
 if TYPE_CHECKING:
-    from lit_modules.base import Batch
-    from lit_modules.moa.task import MoaTask
+    from lit_modules.base import BaseTask, Batch
 
 STEPS = 3
 _ROWS = 4  # rows that are measured; a step's time and memory grow with them
 _WORTH_SAYING = 600.0  # seconds
 
 
-def announce_cost(task: MoaTask, batch: Batch) -> None:
+def announce_cost(task: BaseTask, batch: Batch) -> None:
     """Measure three steps on a few rows, and print what the whole run will cost where that is more than ten minutes.
 
     Weights, running statistics and random numbers are as before.

@@ -5,9 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from filelock import FileLock
 
@@ -17,32 +15,8 @@ from experiments.engine.launch import job as jobs
 from experiments.engine.launch.engines import Engine, Seen, by_kind
 from experiments.engine.launch.job import Job, Record, Status
 from experiments.engine.launch.settings import Launch
-from experiments.engine.launch.table import LiveTable
+from experiments.engine.launch.table import ENDED, LiveTable, Watched
 from experiments.engine.run_directory import RunDirectory
-
-State = Literal["waiting", "queued", "running", "done", "failed", "blocked", "cancelled"]
-ENDED = ("done", "failed", "blocked", "cancelled")
-
-
-@dataclass
-class Watched:
-    """A job as it stands.
-
-    Args:
-        job: The job.
-        folder: Its folder.
-        state: ``waiting`` is not submitted yet, ``blocked`` waits for a job that failed, ``cancelled`` was ended on purpose.
-        id: SLURM's id, or a process id.
-        starts: How often it began.
-        note: Why it waits, or the first line of its error.
-    """
-
-    job: Job
-    folder: Path
-    state: State = "waiting"
-    id: str = ""
-    starts: int = 0
-    note: str = ""
 
 
 class Launcher:

@@ -6,20 +6,43 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Literal, Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from experiments.engine.launch.launcher import Watched
+from experiments.engine.launch.job import Job
 
+State = Literal["waiting", "queued", "running", "done", "failed", "blocked", "cancelled"]
+ENDED = ("done", "failed", "blocked", "cancelled")
 _ORDER = ("failed", "running", "queued", "waiting", "blocked", "cancelled", "done")
 _COLOURS = {"failed": "red", "running": "cyan", "done": "green", "blocked": "yellow"}
 _TAIL_BYTES = 16_384
+
+
+@dataclass
+class Watched:
+    """A job as it stands.
+
+    Args:
+        job: The job.
+        folder: Its folder.
+        state: ``waiting`` is not submitted yet, ``blocked`` waits for a job that failed, ``cancelled`` was ended on purpose.
+        id: SLURM's id, or a process id.
+        starts: How often it began.
+        note: Why it waits, or the first line of its error.
+    """
+
+    job: Job
+    folder: Path
+    state: State = "waiting"
+    id: str = ""
+    starts: int = 0
+    note: str = ""
 
 
 class LiveTable:
