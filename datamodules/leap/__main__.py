@@ -25,6 +25,7 @@ def convert(
     store_dtype: Literal["float64", "float32"] = "float64",
     time_stride: int = 7,
     processes: int | None = None,
+    variables: Literal["kaggle", "v2", "v2_pmid", "v4"] = "kaggle",
     part: str = "1/1",
     verify: bool = False,
 ) -> None:
@@ -36,13 +37,15 @@ def convert(
     Args:
         source: Folder of raw files (at any depth), or a table.
         dest: Folder of stores.
-        columns: Grid columns of every raw file.
+        columns: Grid columns of every raw file; 0 takes what the first file has.
         months: Months of raw files, such as 0001-02:0008-06 or 0008-07,0008-09; all by default.
         stride: Take every n-th raw file.
         drop_last_file: Leave out the last raw file before the stride, as ClimSim's own tools do.
         store_dtype: float32 halves the disk space; cloud columns below 1e-45 become zero.
         time_stride: Time steps between consecutive steps of a train table.
         processes: Worker processes; by default one per core.
+        variables: Set of variables to keep: the competition's, with snow on ice, with mid-level pressure too, or all of
+            the expanded files.
         part: K/N = only the K-th of N parts; the files are listed once for all of them.
         verify: Read the finished store again and compare its checksums.
     """
@@ -50,9 +53,9 @@ def convert(
 
     chosen = (columns, months, stride, drop_last_file, store_dtype, time_stride, processes)
     if part == "1/1":
-        store: Store | None = conversion.convert(source, dest, *chosen)
+        store: Store | None = conversion.convert(source, dest, *chosen, variables=variables)
     else:
-        store = conversion.convert_part(source, dest, parse_part(part), *chosen)
+        store = conversion.convert_part(source, dest, parse_part(part), *chosen, variables=variables)
     if store is None:
         print(f"part {part} is done; the store in {dest} is complete when the other parts are")
         return
@@ -78,7 +81,7 @@ def plan(
     Args:
         source: Folder of raw files (at any depth).
         dest: Folder of stores.
-        columns: Grid columns of every raw file.
+        columns: Grid columns of every raw file; 0 takes what the first file has.
         months: Months of raw files, such as 0001-02:0008-06 or 0008-07,0008-09; all by default.
         stride: Take every n-th raw file.
         drop_last_file: Leave out the last raw file before the stride, as ClimSim's own tools do.

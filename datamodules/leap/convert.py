@@ -36,12 +36,13 @@ from datamodules.leap.calendar import (
     steps_to_months,
 )
 from datamodules.leap.listing import Listing, kept_listing
-from datamodules.leap.raw import Pair, Rows, find_pairs, read_pair
+from datamodules.leap.raw import More, Pair, Rows, find_inputs, find_pairs, grid_columns, read_inputs, read_pair
 from datamodules.leap.schema import (
     FLUXES,
     GRID_COLUMNS,
     LEVELS,
     MODEL_INPUT_NAMES,
+    MORE_UNITS,
     N_PROFILES,
     N_SCALARS,
     N_TARGETS,
@@ -50,6 +51,8 @@ from datamodules.leap.schema import (
     TARGET_NAMES,
     TENDENCIES,
     UNITS,
+    VARIABLE_SETS,
+    VariableSet,
 )
 from datamodules.stores.build import build_part, build_store
 from datamodules.stores.store import ArraySpec, RowSource, Store, Unit, key_hash
@@ -73,7 +76,7 @@ class RawSource:
 
     Args:
         root: Folder of the raw files, at any depth below.
-        columns: Grid columns of every file.
+        columns: Grid columns of every file; 0 takes what the first file has.
         months: Which months, such as ``0001-02:0008-06`` or ``0008-07,0008-09``; all by default.
         stride: Take every ``stride``-th file of the sorted list (after the selection of months).
         drop_last_file: Leave out the last file of the sorted list before the stride, as ClimSim's own tools do
@@ -82,6 +85,9 @@ class RawSource:
             1e-58, which float32 flushes to zero; float32 halves the disk space.
         files_per_unit: File pairs that one process reads in one go.
         listing: File that keeps which files there are, so that the parts of a conversion need not look again.
+        variables: Name of a set of :data:`datamodules.leap.schema.VARIABLE_SETS`; what it has beside the competition's
+            variables becomes the arrays ``more_profiles`` and ``more_scalars``.
+        targets: Whether files after the physics are read too. Without, ``root`` may also be one file or a pattern.
 
     Raises:
         DataError: As :func:`datamodules.leap.raw.find_pairs`; no file in the chosen months.
@@ -97,19 +103,25 @@ class RawSource:
         dtype: StoreDtype = "float64",
         files_per_unit: int = FILES_PER_UNIT,
         listing: Path | None = None,
+        variables: str = "kaggle",
+        targets: bool = True,
     ) -> None:
         if stride < 1:
             raise DataError(f"stride is {stride}, it must be 1 or more")
-        self.root, self.columns, self.dtype, self.files_per_unit = Path(root), columns, dtype, files_per_unit
+        if variables not in VARIABLE_SETS:
+            raise DataError(f"there is no variable set {variables!r}, only {', '.join(VARIABLE_SETS)}")
+        self.root, self.dtype, self.files_per_unit = Path(root), dtype, files_per_unit
+        self.variables, self.targets = variables, targets
 
         def make() -> Listing:
-            pairs = _in_months(find_pairs(root), months, self.root)
+            pairs = _in_months(find_pairs(root) if targets else find_inputs(root), months, self.root)
             pairs = pairs[0 : len(pairs) - drop_last_file : stride]
             if not pairs:
                 raise DataError(f"dropping the last file below {root} leaves none")
             return Listing.of(self.root, pairs)
 
         self.listing = kept_listing(listing, make) if listing else make()
+        self.columns = columns or grid_columns(self.pairs[0].mli)
 
     @property
     def pairs(self) -> list[Pair]:
@@ -126,11 +138,14 @@ class RawSource:
             "columns": self.columns,
             "dtype": self.dtype,
             "files_per_unit": self.files_per_unit,
+            # only where they differ from what stores were made with before there was a choice
+            **({"variables": self.variables} if self.variables != "kaggle" else {}),
+            **({} if self.targets else {"targets": False}),
         }
 
     def arrays(self) -> dict[str, ArraySpec]:
         """See the table at the top of this module."""
-        return _array_specs(self.dtype, with_targets=True)
+        return _array_specs(self.dtype, self.targets, VARIABLE_SETS[self.variables])
 
     def units(self) -> list[Unit]:
         """Chunks of ``files_per_unit`` files, named by their first and last stamp."""
@@ -145,16 +160,28 @@ class RawSource:
         """One block per file pair."""
         column = np.arange(self.columns, dtype=np.int32)
         memory = Rows.empty(self.columns)
+        more = More.empty(VARIABLE_SETS[self.variables], self.columns)
         for index in range(unit.start // self.columns, unit.stop // self.columns):
             self.listing.check(index)
             pair = self.pairs[index]
-            rows = read_pair(pair, self.columns, memory)
+            if self.targets:
+                profiles, scalars, targets = read_pair(pair, self.columns, memory, more)
+            else:
+                (profiles, scalars), targets = read_inputs(pair.mli, self.columns, memory, more), None
             step = np.full(self.columns, pair.step)
-            yield _block(self.dtype, rows.profiles, rows.scalars, rows.targets, step, column, raw_row_ids(step, column))
+            further = {"more_profiles": more.profiles, "more_scalars": more.scalars}
+            yield _block(
+                self.dtype, profiles, scalars, targets, step, column, raw_row_ids(step, column),
+                {name: values for name, values in further.items() if values.size},
+            )  # fmt: skip
 
     def manifest(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Months with their rows, units, bad rows."""
-        info = {"row_id_kind": "raw", "id_prefix": "", "grid_columns": self.columns}
+        more = VARIABLE_SETS[self.variables]
+        info: dict[str, Any] = {"row_id_kind": "raw", "id_prefix": "", "grid_columns": self.columns}
+        if self.variables != "kaggle":
+            units = {name: {v: MORE_UNITS[v] for v in getattr(more, name)} for name in ("profiles", "scalars")}
+            info |= {"variables": self.variables, "more_profiles": units["profiles"], "more_scalars": units["scalars"]}
         return {**info, **_row_facts(arrays, lambda row: self.pairs[row // self.columns].mli)}
 
 
@@ -283,12 +310,16 @@ def raw_row_names(ids: np.ndarray) -> np.ndarray:
     return np.strings.add(names, np.strings.zfill(columns.astype(str), 3))
 
 
-def _array_specs(dtype: StoreDtype, with_targets: bool) -> dict[str, ArraySpec]:
+def _array_specs(dtype: StoreDtype, with_targets: bool, more: VariableSet = VariableSet()) -> dict[str, ArraySpec]:  # noqa: B008
     if dtype not in ("float64", "float32"):
         raise DataError(f"a store holds float64 or float32, not {dtype}")
     specs = {"profiles": ArraySpec((N_PROFILES, LEVELS), dtype), "scalars": ArraySpec((N_SCALARS,), dtype)}
     if with_targets:
         specs["targets"] = ArraySpec((N_TARGETS,), dtype)
+    if more.profiles:
+        specs["more_profiles"] = ArraySpec((len(more.profiles), LEVELS), dtype)
+    if more.scalars:
+        specs["more_scalars"] = ArraySpec((len(more.scalars),), dtype)
     integers = {"step": "int64", "column": "int32", "row_id": "int64", "bad": "bool"}
     return specs | {name: ArraySpec((), kind) for name, kind in integers.items()}
 
@@ -301,10 +332,12 @@ def _block(
     step: np.ndarray,
     column: np.ndarray,
     row_id: np.ndarray,
+    more: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
     values = {"profiles": profiles, "scalars": scalars}
     if targets is not None:
         values["targets"] = targets
+    values |= more or {}
     values = {name: array.astype(dtype, copy=False) for name, array in values.items()}
     bad = np.zeros(len(step), bool)
     for array in values.values():
@@ -342,10 +375,14 @@ class BadPlace:
 
 
 def _bad_place(arrays: Mapping[str, np.ndarray], row: int, file_of_row: Any) -> BadPlace:
-    names = [*MODEL_INPUT_NAMES, *TARGET_NAMES]
-    values = [arrays[name][row].ravel() for name in ("profiles", "scalars", "targets") if name in arrays]
-    position = int(np.flatnonzero(~np.isfinite(np.concatenate(values)))[0])
-    return BadPlace(row, file_of_row(row), int(arrays["column"][row]), names[position])
+    names = {"profiles": MODEL_INPUT_NAMES, "scalars": SCALARS, "targets": TARGET_NAMES}
+    for array in ("profiles", "scalars", "targets", "more_profiles", "more_scalars"):
+        bad = ~np.isfinite(arrays[array][row].ravel()) if array in arrays else np.zeros(0, bool)
+        if bad.any():
+            place = int(bad.argmax())
+            name = names[array][place] if array in names else f"number {place} of {array}"
+            return BadPlace(row, file_of_row(row), int(arrays["column"][row]), name)
+    raise AssertionError("the row is not bad")
 
 
 # --- Conversion ---------------------------------------------------------------------------------------------------
@@ -360,23 +397,32 @@ def open_source(
     dtype: StoreDtype = "float64",
     time_stride: int = KAGGLE_TIME_STRIDE,
     listing: Path | None = None,
+    variables: str = "kaggle",
+    targets: bool = True,
 ) -> RawSource | KaggleSource:
     """The source that fits what is there: a table for a file (or a folder with ``train.csv``), else raw files.
 
-    Args: as :class:`RawSource` and :class:`KaggleSource`.
+    Args: as :class:`RawSource` and :class:`KaggleSource`; without ``targets`` also a raw file or a pattern of them.
 
     Raises:
         DataError: Nothing usable is there, or a table is asked for with options of raw files.
     """
     path = Path(path)
-    if path.is_dir():
-        tables = [path / name for name in ("train.csv", "train.parquet") if (path / name).is_file()]
-        if not tables:
-            return RawSource(path, columns, months, stride, drop_last_file, dtype, listing=listing)
-        path = tables[0]
-    elif not path.exists():
+    tables = [path / name for name in ("train.csv", "train.parquet") if (path / name).is_file()]
+    if not tables and (path.suffix in (".nc", "") or path.is_dir()):
+        if targets and not path.is_dir():
+            raise DataError(
+                f"no such file or folder: {path}" if not path.exists() else f"{path} is no folder of raw files"
+            )
+        return RawSource(
+            path, columns, months, stride, drop_last_file, dtype, listing=listing, variables=variables, targets=targets
+        )
+    path = tables[0] if tables else path
+    if not path.exists():
         raise DataError(f"no such file or folder: {path}")
-    if months is not None or stride != 1 or drop_last_file or columns != GRID_COLUMNS:
+    if variables != "kaggle":
+        raise DataError(f"{path} is a table: it holds the competition's variables only, not the set {variables!r}")
+    if months is not None or stride != 1 or drop_last_file or columns not in (0, GRID_COLUMNS):
         raise DataError(f"{path} is a table: months, stride, columns and drop_last_file are options of raw files only")
     return KaggleSource(path, dtype, time_stride)
 
@@ -392,6 +438,7 @@ def convert(
     time_stride: int = KAGGLE_TIME_STRIDE,
     processes: int | None = None,
     progress: bool = True,
+    variables: str = "kaggle",
 ) -> Store:
     """Convert raw files or a table into a store below ``destination``, or open it if it is there.
 
@@ -408,11 +455,12 @@ def convert(
         time_stride: Tables only, see :class:`KaggleSource`.
         processes: See :func:`datamodules.stores.store.build_store`.
         progress: Show a progress bar.
+        variables: Raw files only, see :class:`RawSource`.
 
     Raises:
         DataError: Bad input or a full disk, in one sentence.
     """
-    source = open_source(path, columns, months, stride, drop_last_file, dtype, time_stride)
+    source = open_source(path, columns, months, stride, drop_last_file, dtype, time_stride, variables=variables)
     return build_store(source, Path(destination) / store_name(source), processes, progress)
 
 
@@ -428,6 +476,7 @@ def convert_part(
     time_stride: int = KAGGLE_TIME_STRIDE,
     processes: int | None = None,
     progress: bool = True,
+    variables: str = "kaggle",
 ) -> Store | None:
     """Convert one part of several into the same store that :func:`convert` makes, see :func:`build_part`.
 
@@ -446,12 +495,13 @@ def convert_part(
         time_stride: Tables only.
         processes: Worker processes of this part.
         progress: Show a progress bar.
+        variables: Raw files only.
 
     Returns:
         The store, or None while other parts are missing.
     """
     listing = listing_path(path, destination, months, stride, drop_last_file)
-    source = open_source(path, columns, months, stride, drop_last_file, dtype, time_stride, listing)
+    source = open_source(path, columns, months, stride, drop_last_file, dtype, time_stride, listing, variables)
     store = build_part(source, Path(destination) / store_name(source), *part, processes, progress)
     if store is not None:
         listing.unlink(missing_ok=True)

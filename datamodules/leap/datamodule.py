@@ -32,10 +32,14 @@ from datamodules.stores.store import Store
 _FULL_SHUFFLE_ROWS = 5_000_000
 _VAL_SEED = 42
 _FEATURES = ("profiles", "scalars", "targets", "step", "column")
+_MORE = ("more_profiles", "more_scalars")
 
 
 class LeapDataModule(BaseDataModule):
     """Batches of raw physical columns: ``profiles`` (B, 9, 60), ``scalars`` (B, 16), ``targets`` (B, 368), SI units.
+
+    A larger set of variables (``--data.variables``) adds ``more_profiles`` (B, P, 60) and ``more_scalars`` (B, S), in the
+    order of :data:`datamodules.leap.schema.VARIABLE_SETS`.
 
     Everything is handed over as it is stored (float64 by default); scaling and repeating the scalars on the levels is
     the task's, on the device. ``step`` and ``column`` (B,) say when and where a row is. Folds are time blocks or month
@@ -69,7 +73,9 @@ class LeapDataModule(BaseDataModule):
             drop_last_file=s.drop_last_file,
             dtype=s.store_dtype,
             processes=s.processes,
+            variables=s.variables,
         )
+        self._features = _FEATURES + tuple(name for name in _MORE if name in self.store.arrays)
         self.threads = s.threads
         self.data_hash = self.store.hash
         if "targets" not in self.store.arrays:
@@ -123,10 +129,14 @@ class LeapDataModule(BaseDataModule):
     def read(self, rows: Rows) -> dict[str, Tensor]:
         """Raw columns of some rows, those of the first store before those of the second."""
         n_own = int(np.searchsorted(rows, len(self.store))) if self._high_res is not None else len(rows)
-        parts = [read_rows(self.store, rows[:n_own], _FEATURES)]
+        parts = [read_rows(self.store, rows[:n_own], self._features)]
         if self._high_res is not None and n_own < len(rows):
-            parts.append(read_rows(self._high_res.store, rows[n_own:] - len(self.store), _FEATURES))
-        batch = parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in _FEATURES}
+            parts.append(read_rows(self._high_res.store, rows[n_own:] - len(self.store), self._features))
+        batch = (
+            parts[0]
+            if len(parts) == 1
+            else {name: torch.cat([part[name] for part in parts]) for name in self._features}
+        )
         for where in ZERO_WEIGHT_TARGETS:
             batch["targets"][:, where] = 0.0
         row_id = torch.from_numpy(rows)

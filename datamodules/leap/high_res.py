@@ -40,8 +40,14 @@ class HighResRows:
         else:
             self.folder, self.columns = _demo(data_dir, settings)
         self.store = convert(
-            self.folder, cache_dir, self.columns, dtype=settings.store_dtype, processes=settings.processes
+            self.folder,
+            cache_dir,
+            self.columns,
+            dtype=settings.store_dtype,
+            processes=settings.processes,
+            variables=settings.variables,
         )
+        self.columns = int(self.store.info["grid_columns"])
         self.usable = usable_rows(self.store, self.folder, settings.on_bad_row)
         self.step: npt.NDArray[np.int64] = np.asarray(self.store.arrays["step"])
 

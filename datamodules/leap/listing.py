@@ -45,14 +45,14 @@ class Listing:
         """SHA-256 of all relative paths, sizes and times of change."""
         digest = hashlib.sha256()
         for pair, marks in zip(self.pairs, self.marks, strict=True):
-            for path, (size, changed) in ((pair.mli, marks[:2]), (pair.mlo, marks[2:])):
+            for path, (size, changed) in ((pair.mli, marks[:2]), (pair.mlo, marks[2:]))[: len(marks) // 2]:
                 digest.update(f"{os.path.relpath(path, self.root)}\0{size}\0{changed}\n".encode())
         return digest.hexdigest()
 
     @property
     def bytes(self) -> int:
         """Size of all files."""
-        return sum(marks[0] + marks[2] for marks in self.marks)
+        return sum(sum(marks[::2]) for marks in self.marks)
 
     def check(self, index: int) -> None:
         """Refuse a pair that is not what it was when it was listed.
@@ -73,7 +73,7 @@ def marks_of(pair: Pair) -> tuple[int, ...]:
         DataError: A file vanished.
     """
     marks: list[int] = []
-    for path in (pair.mli, pair.mlo):
+    for path in filter(None, (pair.mli, pair.mlo)):
         try:
             status = os.stat(path)  # noqa: PTH116 - hundreds of thousands of files
         except OSError as error:

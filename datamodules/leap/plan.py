@@ -51,13 +51,13 @@ def make_plan(
     listing = listing_path(root, destination, months, stride, drop_last_file)
     source = RawSource(root, columns, months, stride, drop_last_file, dtype, listing=listing)
     steps = len(source.pairs)
-    rows = steps * columns
+    rows = steps * source.columns
     row_bytes = sum(spec.row_bytes for spec in source.arrays().values())
     raw, store, free = source.listing.bytes, rows * row_bytes, shutil.disk_usage(destination).free
     seconds, sampled = _measure(
         source, np.unique(np.linspace(0, steps - 1, min(sample, steps)).round().astype(int)), destination
     )
-    rate = sampled * columns / seconds
+    rate = sampled * source.columns / seconds
     workers = processes or usable_cores()
     hours = rows / rate / workers / parts / 3600
     fits = "" if store <= free else f": {_size(store - free)} too little; store_dtype float32 or a stride needs less"

@@ -6,9 +6,11 @@ Source: the data set ``LEAP/ClimSim_low-res`` (Yu et al. 2023, arXiv:2306.08754)
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,9 +30,11 @@ from datamodules.leap.schema import (
     SCALARS,
     STEP_SECONDS,
     TENDENCIES,
+    VariableSet,
 )
 
-_FILE_NAME = re.compile(r".*\.(mli|mlo)\.(\d{4}-\d{2}-\d{2}-\d{5})\.nc")
+_BEFORE = ("mli", "mlexpand", "ml2steploc")  # as the plain and the expanded sets name the state before the physics
+_FILE_NAME = re.compile(rf".*\.({'|'.join(_BEFORE)}|mlo)\.(\d{{4}}-\d{{2}}-\d{{2}}-\d{{5}})\.nc")
 _CLOCK = ("ymd", "tod")
 _INPUT_NAMES = (*_CLOCK, *PROFILES, *SCALARS)
 _STATE_AFTER = tuple(name.replace("ptend_", "state_") for name in TENDENCIES)
@@ -44,7 +48,7 @@ class Pair(NamedTuple):
         step: Time-step number, see :mod:`datamodules.leap.calendar`.
         stamp: ``YYYY-MM-DD-SSSSS``.
         mli: File with the state before the physics.
-        mlo: File with the state after it.
+        mlo: File with the state after it; empty where only inputs are wanted.
     """
 
     step: int
@@ -70,6 +74,7 @@ def find_pairs(root: str | Path) -> list[Pair]:
             if match is None:
                 continue
             kind, stamp = match.groups()
+            kind = "mli" if kind in _BEFORE else kind
             path = os.path.join(folder, name)  # noqa: PTH118 - hundreds of thousands of files
             if stamp in files[kind]:
                 raise DataError(f"two {kind} files of {stamp}: {files[kind][stamp]} and {path}: keep one")
@@ -77,6 +82,60 @@ def find_pairs(root: str | Path) -> list[Pair]:
     _check_partners(root, files["mli"], files["mlo"])
     pairs = [Pair(_step_of(path, stamp), stamp, path, files["mlo"][stamp]) for stamp, path in files["mli"].items()]
     return sorted(pairs)
+
+
+def find_inputs(place: str | Path) -> list[Pair]:
+    """The files before the physics that a folder, a file or a pattern such as ``"data/*.mli.0009-*.nc"`` names.
+
+    Files after the physics are neither needed nor looked at. A file that is named alone may have any name: its time
+    stands in it.
+
+    Raises:
+        DataError: Nothing is there, or a stamp is found twice.
+    """
+    place = Path(place)
+    if place.is_file():
+        match = _FILE_NAME.fullmatch(place.name)
+        if match is not None and match[1] == "mlo":
+            raise DataError(f"{place} holds the state after the physics; give the .mli file of the same time")
+        return [_input_of(place, match[2] if match else stamp_in(place))]
+    if place.is_dir():
+        paths = [Path(folder, name) for folder, _, names in os.walk(place, followlinks=True) for name in names]
+    else:
+        paths = [Path(path) for path in glob.glob(os.fspath(place), recursive=True)]  # noqa: PTH207 - absolute ones too
+    found: dict[str, Pair] = {}
+    for path in paths:
+        match = _FILE_NAME.fullmatch(path.name)
+        if match is not None and match[1] in _BEFORE:
+            pair = _input_of(path, match[2])
+            if pair.stamp in found:
+                raise DataError(f"two input files of {pair.stamp}: {found[pair.stamp].mli} and {path}: keep one")
+            found[pair.stamp] = pair
+    if not found:
+        raise DataError(
+            f"{place} names no ClimSim file of inputs (E3SM-MMF.mli.YYYY-MM-DD-SSSSS.nc); a file of another name can be "
+            "given by itself"
+        )
+    return sorted(found.values())
+
+
+def _input_of(path: Path, stamp: str) -> Pair:
+    return Pair(_step_of(str(path), stamp), stamp, str(path), "")
+
+
+def stamp_in(path: str | Path) -> str:
+    """The time stamp that stands in a file (``ymd``, ``tod``)."""
+    return _stamp_of(read_variables(path, _CLOCK))
+
+
+def _stamp_of(variables: Mapping[str, np.ndarray]) -> str:
+    date, second = (int(variables[name].reshape(-1)[0]) for name in _CLOCK)
+    return f"{date // 10_000:04d}-{date // 100 % 100:02d}-{date % 100:02d}-{second:05d}"
+
+
+def grid_columns(path: str | Path) -> int:
+    """How many grid columns a file has."""
+    return int(read_variables(path, ["state_ps"])["state_ps"].size)
 
 
 def _check_partners(root: Path, before: Mapping[str, str], after: Mapping[str, str]) -> None:
@@ -119,28 +178,57 @@ class Rows(NamedTuple):
         return cls(*(np.empty(shape) for shape in shapes))
 
 
-def read_inputs(path: str | Path, columns: int = GRID_COLUMNS, out: Inputs | Rows | None = None) -> Inputs:
+@dataclass(frozen=True)
+class More:
+    """Memory for the variables of a set beside those of the competition: (columns, P, 60) and (columns, S), float64."""
+
+    variables: VariableSet
+    profiles: np.ndarray
+    scalars: np.ndarray
+
+    @classmethod
+    def empty(cls, variables: VariableSet, columns: int) -> More:
+        """Uninitialised memory."""
+        shapes = ((columns, len(variables.profiles), LEVELS), (columns, len(variables.scalars)))
+        return cls(variables, *(np.empty(shape) for shape in shapes))
+
+
+def read_inputs(
+    path: str | Path, columns: int = GRID_COLUMNS, out: Inputs | Rows | None = None, more: More | None = None
+) -> Inputs:
     """Read an ``mli`` file.
 
     Args:
         path: The file. If its name carries a time stamp, the time in the file must be the same.
         columns: Grid columns the file must have.
         out: Where to put the result, by default new arrays.
+        more: Further variables to read, and where to put them.
 
     Raises:
         DataError: Names the file and what is wrong: truncated, not netCDF, a variable missing or renamed, another
             grid size or number of levels, another time than the name says.
     """
-    variables = _read_variables(path, _INPUT_NAMES, columns)
+    further = (more.variables.profiles, more.variables.scalars) if more else ((), ())
+    try:
+        variables = _read_variables(path, (*_INPUT_NAMES, *further[0], *further[1]), columns, frozenset(further[0]))
+    except DataError as error:
+        if more and any(f"no variable '{name}'" in str(error) for names in further for name in names):
+            raise DataError(f"{error}: such variables stand in {more.variables.files}") from None
+        raise
     profiles, scalars = (out or Rows.empty(columns))[:2]
     for i, name in enumerate(PROFILES):
         profiles[:, i] = variables[name].T
     for i, name in enumerate(SCALARS):
         scalars[:, i] = variables[name]
+    if more:
+        for i, name in enumerate(further[0]):
+            more.profiles[:, i] = variables[name].T
+        for i, name in enumerate(further[1]):
+            more.scalars[:, i] = variables[name]
     return Inputs(profiles, scalars)
 
 
-def read_pair(pair: Pair, columns: int = GRID_COLUMNS, out: Rows | None = None) -> Rows:
+def read_pair(pair: Pair, columns: int = GRID_COLUMNS, out: Rows | None = None, more: More | None = None) -> Rows:
     """Read both files of a step and form the targets.
 
     Tendencies are ``(after - before) / 1200`` in float64, per second, as ClimSim's own tools compute them; the eight
@@ -151,12 +239,13 @@ def read_pair(pair: Pair, columns: int = GRID_COLUMNS, out: Rows | None = None) 
         columns: Grid columns the files must have.
         out: Where to put the result. Using the same memory for every pair of a loop saves a third of its time or more:
             fresh pages are dear.
+        more: Further variables of the ``mli`` file to read, and where to put them.
 
     Raises:
         DataError: As :func:`read_inputs`, for either file.
     """
     out = out or Rows.empty(columns)
-    profiles, scalars = read_inputs(pair.mli, columns, out)
+    profiles, scalars = read_inputs(pair.mli, columns, out, more)
     variables = _read_variables(pair.mlo, _OUTPUT_NAMES, columns)
     targets = out.targets
     for i, name in enumerate(_STATE_AFTER):
@@ -171,13 +260,15 @@ def read_pair(pair: Pair, columns: int = GRID_COLUMNS, out: Rows | None = None) 
 # --- One file -----------------------------------------------------------------------------------------------------
 
 
-def _read_variables(path: str | Path, names: Collection[str], columns: int) -> dict[str, np.ndarray]:
+def _read_variables(
+    path: str | Path, names: Collection[str], columns: int, profiles: frozenset[str] = frozenset()
+) -> dict[str, np.ndarray]:
     """The named variables, checked: profiles (60, columns), others (columns,); possibly big-endian and read-only."""
     variables = read_variables(path, names)
     _check_time(path, variables)
     for name in names:
         if name not in _CLOCK:
-            _check_shape(path, name, variables[name], columns)
+            _check_shape(path, name, variables[name], columns, name in _PROFILE_NAMES or name in profiles)
     return variables
 
 
@@ -186,14 +277,13 @@ def _check_time(path: str | Path, variables: Mapping[str, np.ndarray]) -> None:
     if match is None:
         return
     stamp = match[2]
-    date, second = (int(variables[name].reshape(-1)[0]) for name in _CLOCK)
-    inside = f"{date // 10_000:04d}-{date // 100 % 100:02d}-{date % 100:02d}-{second:05d}"
+    inside = _stamp_of(variables)
     if inside != stamp:
         raise DataError(f"{path} holds the time {inside} (ymd, tod), its name says {stamp}: one of the two is wrong")
 
 
-def _check_shape(path: str | Path, name: str, values: np.ndarray, columns: int) -> None:
-    expected = (LEVELS, columns) if name in _PROFILE_NAMES else (columns,)
+def _check_shape(path: str | Path, name: str, values: np.ndarray, columns: int, profile: bool) -> None:
+    expected = (LEVELS, columns) if profile else (columns,)
     shape = values.shape
     if shape == expected:
         return
@@ -201,7 +291,7 @@ def _check_shape(path: str | Path, name: str, values: np.ndarray, columns: int) 
         raise DataError(f"{path}: '{name}' has shape {shape}, expected {expected} (level, grid column)")
     if shape[-1] != columns:
         raise DataError(
-            f"{path}: '{name}' has {shape[-1]} grid columns, expected {columns}: is this another resolution of ClimSim?"
+            f"{path}: '{name}' has {shape[-1]} grid columns, expected {columns}: is this another grid of ClimSim? say --data.columns {values.shape[-1]} (0 takes what the first file has)"
         )
     raise DataError(f"{path}: '{name}' has {shape[0]} levels, expected {LEVELS}")
 

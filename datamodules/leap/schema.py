@@ -10,6 +10,8 @@ Source: ClimSim (Yu et al. 2023, arXiv:2306.08754) and the competition ``leap-at
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 LEVELS = 60
@@ -50,6 +52,45 @@ FLUXES = (
     "cam_out_SOLSD",
     "cam_out_SOLLD",
 )
+
+EXPANDED_PROFILES = (
+    *(f"{when}state_{name}_dyn" for when in ("", "tm_") for name in ("t", "q0", "u")),
+    *(f"{when}state_{name}_prvphy" for when in ("", "tm_") for name in ("t", "q0001", "q0002", "q0003", "u")),
+)
+"""Large-scale forcings of this and of the previous step, tendencies of the physics one and two steps before."""
+
+
+@dataclass(frozen=True)
+class VariableSet:
+    """Which variables of a raw file are read beside those of the competition.
+
+    Args:
+        profiles: Names of further variables on the 60 levels.
+        scalars: Names of further variables without levels.
+        files: Which files hold them, for messages.
+    """
+
+    profiles: tuple[str, ...] = ()
+    scalars: tuple[str, ...] = ()
+    files: str = "ClimSim's raw files"
+
+
+VARIABLE_SETS = {
+    "kaggle": VariableSet(),
+    "v2": VariableSet(scalars=("cam_in_SNOWHICE",)),
+    "v2_pmid": VariableSet(("state_pmid",), ("cam_in_SNOWHICE",)),
+    "v4": VariableSet(
+        EXPANDED_PROFILES, ("cam_in_SNOWHICE",), "the files of LEAP/ClimSim_low-res-expanded (mlexpand, ml2steploc)"
+    ),
+}
+"""By name: the 556 inputs of the competition, with snow on ice (ClimSim's v2), with mid-level pressure too (for relative
+humidity), and the expanded set (v4 of Hu et al. 2025, v6 of "Crowdsourcing the Frontier")."""
+
+MORE_UNITS = {
+    "cam_in_SNOWHICE": "m",
+    "state_pmid": "Pa",
+    **{name: "K/s" if "_t_" in name else "m/s2" if "_u_" in name else "kg/kg/s" for name in EXPANDED_PROFILES},
+}
 
 UNITS = {
     "state_t": "K",

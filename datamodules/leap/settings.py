@@ -24,7 +24,10 @@ class LeapData(Checked):
             0 keeps all.
         stride: Read every n-th time step (Kaggle's train.csv: 7).
         drop_last_file: Leave out the last file, as Kaggle's slice ``[0:-1:stride]`` does.
-        columns: Grid columns of a file: 384 for the low-resolution grid, 21600 for the high one.
+        columns: Grid columns of a file: 384 for the low-resolution grid, 21600 for the high one; 0 takes what the first
+            file has.
+        variables: Variables that are read: the competition's (``kaggle``), with snow on ice (``v2``), with mid-level
+            pressure too (``v2_pmid``), or all of the expanded files (``v4``).
         high_res_dir: Folder of high-resolution files that are mixed into the training batches (1st place). Validation and
             statistics stay with the rows of ``data_dir``.
         mix_ratio: Rows of ``data_dir`` to rows of ``high_res_dir`` in a batch; 2:1 where a folder is given.
@@ -52,10 +55,11 @@ class LeapData(Checked):
     val_rows: int = setting(625_000, low=0)
     stride: int = setting(1, low=1)
     drop_last_file: bool = False
-    columns: int = setting(384, low=1)
+    columns: int = setting(384, low=0)
+    variables: Literal["kaggle", "v2", "v2_pmid", "v4"] = "kaggle"
     high_res_dir: Path | None = setting(None, names_run=False)
     mix_ratio: str | None = None
-    high_res_columns: int = setting(21_600, low=1)
+    high_res_columns: int = setting(21_600, low=0)
     grid_file: Path | None = setting(None, names_run=False)
     high_res_grid_file: Path | None = setting(None, names_run=False)
     on_bad_row: Literal["error", "drop"] = "error"

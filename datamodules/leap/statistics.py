@@ -22,6 +22,7 @@ from datamodules.stores.store import Store
 
 VERSION = 1
 _CHUNK = 4096
+_ARRAYS = ("profiles", "scalars", "targets", "more_profiles", "more_scalars")
 _CONSTANT = (
     1e-10  # a column whose std is below this share of its mean holds rounding noise only (CH4, N2O near the ground)
 )
@@ -98,7 +99,7 @@ def training_statistics(store: Store, rows: Rows, cache: Path) -> dict[str, npt.
 
 
 def _moments(store: Store, rows: Rows) -> dict[str, Moments]:
-    names = ("profiles", "scalars", "targets")
+    names = [name for name in _ARRAYS if name in store.arrays]
 
     def of_chunk(chunk: Rows) -> dict[str, Moments]:
         return {name: Moments.of(store.arrays[name][_as_slice(chunk)]) for name in names}
@@ -122,9 +123,10 @@ def _as_slice(rows: Rows) -> slice | Rows:
 
 
 def _derive(moments: dict[str, Moments]) -> dict[str, npt.NDArray[Any]]:
-    profiles, scalars, targets = moments["profiles"], moments["scalars"], moments["targets"]
+    profiles, targets = moments["profiles"], moments["targets"]
     out: dict[str, npt.NDArray[Any]] = {}
-    for kind, m in (("profile", profiles), ("scalar", scalars)):
+    kinds = [name for name in ("profiles", "scalars", "more_profiles", "more_scalars") if name in moments]
+    for kind, m in ((name.removesuffix("s"), moments[name]) for name in kinds):
         std = np.sqrt(m.m2 / m.count)
         out |= {f"{kind}_mean": m.mean, f"{kind}_std": std, f"{kind}_min": m.low, f"{kind}_max": m.high}
         out[f"{kind}_constant"] = (m.low == m.high) | (std <= _CONSTANT * np.abs(m.mean))

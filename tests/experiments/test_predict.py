@@ -14,6 +14,7 @@ from experiments.engine.cli import parse
 from experiments.engine.training import train
 from experiments.leap_bilstm_tcn import EXPERIMENT
 from experiments.predict import main
+from tests.datamodules.leap.raw_files import write_pair
 from tests.experiments.tiny import COLUMNS, flags
 
 
@@ -166,3 +167,27 @@ def test_bad_inputs_are_refused(
     missing = edit(kaggle / "test.csv", tmp_path / "m.csv", lambda f: f.drop(columns="state_t_5"))
     assert "state_t_5" in refused(run_directory, missing)
     assert "NaN or infinite" in refused(run_directory, edit(kaggle / "test.csv", tmp_path / "n.csv", poison))
+
+
+def test_raw_inputs_of_any_grid_are_predicted_without_the_files_after_the_physics(
+    run_directory: Path, tmp_path: Path
+) -> None:
+    """A folder, a file and a pattern; more columns than the run was trained on."""
+    stamps = ["0009-03-01-00000", "0009-03-01-01200", "0009-04-01-00000"]
+    pairs = [write_pair(tmp_path / "inputs", stamp, columns=11) for stamp in stamps]
+    for pair in pairs:
+        Path(pair.mlo).unlink()
+    found = {}
+    for name, place in {
+        "inputs": tmp_path / "inputs",
+        "E3SM-MMF.mli.0009-03": tmp_path / "inputs" / "0009-03" / "E3SM-MMF.mli.0009-03*.nc",
+        Path(pairs[2].mli).stem: Path(pairs[2].mli),
+    }.items():
+        main(["--run", str(run_directory), "--input", str(place), "--accelerator", "cpu"])
+        found[name] = PredictionBank(run_directory / "predictions" / name)
+    folder, pattern, single = found.values()
+    assert list(folder.index["row_id"]) == [f"{stamp}_{column:03d}" for stamp in stamps for column in range(11)]
+    assert list(pattern.index["row_id"]) == list(folder.index["row_id"][:22])
+    scale = np.abs(folder.predictions).max(axis=0).clip(1e-30)
+    np.testing.assert_allclose(pattern.predictions / scale, folder.predictions[:22] / scale, atol=1e-5)
+    np.testing.assert_allclose(single.predictions / scale, folder.predictions[22:] / scale, atol=1e-5)

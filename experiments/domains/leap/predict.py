@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ class Rows(PredictionInput):
     """Rows of a Kaggle table or of raw files.
 
     Args:
-        path: The input.
+        path: A table, or raw files before the physics: a folder, a file, or a pattern; of any grid, with or without
+            the files after the physics.
         template: The judge's sample submission, which gives ids and column weights.
         settings: The data settings of training; the grid is theirs.
     """
@@ -47,9 +49,9 @@ class Rows(PredictionInput):
     def __init__(self, path: Path, template: Path | None, settings: LeapData) -> None:
         SubmissionForm(template)  # a wrong template is refused before hours of predicting
         self.path, self.settings = path, settings
-        self.source = open_source(path, settings.columns) if path.is_dir() else open_source(path)
+        self.source = open_source(path, columns=0, targets=False)
         self.surface_pressure: list[npt.NDArray[np.float64]] = []
-        super().__init__(path.stem, sum(unit.stop - unit.start for unit in self.source.units()))
+        super().__init__(_name_of(path), sum(unit.stop - unit.start for unit in self.source.units()))
 
     def batches(self, size: int) -> Iterator[tuple[Text, dict[str, torch.Tensor]]]:
         """Ids and float64 batches."""
@@ -90,6 +92,7 @@ class Rows(PredictionInput):
 
     def write_output(self, bank: PredictionBank, path: Path, trained: Trained) -> None:
         """Write CF NetCDF with the checkpoint's provenance."""
+        assert not isinstance(self.source, KaggleSource)  # check_output refused it
         made = provenance()
         about = {
             "source": f"{trained.experiment.name}, {trained.checkpoint.name}, sha256 {trained.identity.checkpoint}",
@@ -97,5 +100,10 @@ class Rows(PredictionInput):
             "seed": str(trained.identity.seed),
             "fold": str(trained.identity.fold),
         }
-        places = grid_coordinates(self.path, self.settings.columns)
+        places = grid_coordinates(self.path, self.source.columns)
         write_netcdf(bank, path, np.concatenate(self.surface_pressure), places, about)
+
+
+def _name_of(path: Path) -> str:
+    """What predictions of an input are called: its name without what stands for other names in a pattern."""
+    return re.sub(r"[*?\[\]]+", "", path.stem).strip("._-") or path.parent.name or "files"

@@ -24,10 +24,10 @@ CSV_NAMES = ["sample_id", *CSV_INPUT_NAMES, *TARGET_NAMES]
 def write_pair(folder, stamp, columns=6, seed=0, **tamper):
     """Write ``folder/YYYY-MM/E3SM-MMF.{mli,mlo}.<stamp>.nc`` and return the pair.
 
-    ``tamper`` is handed to :func:`write_file` for the ``mli`` file, and for the ``mlo`` file where ``kind="mlo"`` is
+    ``more`` names further variables on the levels for the ``mli`` file; ``tamper`` is handed to :func:`write_file` for the ``mli`` file, and for the ``mlo`` file where ``kind="mlo"`` is
     among it.
     """
-    kind = tamper.pop("kind", "mli")
+    kind, more = tamper.pop("kind", "mli"), tamper.pop("more", ())
     month = folder / stamp[:7]
     month.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng([seed, stamp_to_step(stamp)])
@@ -36,6 +36,7 @@ def write_pair(folder, stamp, columns=6, seed=0, **tamper):
     inputs = before | {name: random.random((LEVELS, columns)) * 1e-6 for name in PROFILES if name not in before}
     inputs |= {name: random.standard_normal(columns) for name in SCALARS}
     inputs |= {name: random.random((LEVELS, columns) if profile else columns) for name, profile in EXTRA_INPUTS.items()}
+    inputs |= {name: random.standard_normal((LEVELS, columns)) for name in more}
     outputs = after | {name: random.random(columns) for name in FLUXES}
     paths = {}
     for this, variables in (("mli", inputs), ("mlo", outputs)):

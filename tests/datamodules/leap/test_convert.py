@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import netCDF4
 import numpy as np
 import pyarrow.csv
 import pyarrow.parquet
@@ -27,7 +28,7 @@ from datamodules.leap.convert import (
     store_name,
 )
 from datamodules.leap.raw import find_pairs, read_pair
-from datamodules.leap.schema import UNITS
+from datamodules.leap.schema import EXPANDED_PROFILES, UNITS
 from datamodules.stores.build import build_part, build_store
 from datamodules.stores.store import Store
 from tests.datamodules.leap.raw_files import CSV_NAMES, csv_rows, write_csv, write_pair
@@ -283,9 +284,10 @@ def test_the_plan_tells_what_the_conversion_will_do(raw, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("part", "message"), [("x", "K/N"), ("0/3", "parts 1/3 to 3/3"), ("4/3", "parts 1/3 to 3/3")])
-def test_a_part_that_there_is_not_is_refused(raw, tmp_path, part, message):
-    with pytest.raises(SystemExit, match=message):
+def test_a_part_that_there_is_not_is_refused(raw, tmp_path, part, message, capsys):
+    with pytest.raises(SystemExit):
         main(["convert", str(raw), "--dest", str(tmp_path), "--columns", str(COLUMNS), "--part", part])
+    assert message in capsys.readouterr().err
 
 
 # --- Bad rows and bad files ---------------------------------------------------------------------------------------
@@ -403,6 +405,91 @@ def test_a_repeated_sample_id_is_refused(tmp_path):
     path.write_text(path.read_text().replace("train_2", "train_0"))
     with pytest.raises(DataError, match=r"train\.csv: sample_id 'train_0' stands in it more than once"):
         convert(path, tmp_path, processes=1, progress=False)
+
+
+# --- Other variables and grids, inputs alone --------------------------------------------------------------------------
+
+
+def test_the_grid_of_the_first_file_is_taken(tmp_path):
+    for stamp in STAMPS[:2]:
+        write_pair(tmp_path / "raw", stamp, columns=17)
+    store = convert(tmp_path / "raw", tmp_path, columns=0, processes=1, progress=False)
+    assert store.info["grid_columns"] == 17
+    assert store.arrays["column"].tolist() == [*range(17)] * 2
+    write_pair(tmp_path / "raw", STAMPS[2], columns=18)
+    with pytest.raises(DataError, match=r"has 18 grid columns, expected 17"):
+        convert(tmp_path / "raw", tmp_path, columns=0, processes=1, progress=False)
+
+
+@pytest.fixture
+def expanded(tmp_path):
+    """Files of the expanded set, by its own names."""
+    for stamp in STAMPS[:2]:
+        pair = write_pair(tmp_path / "expanded", stamp, COLUMNS, more=(*EXPANDED_PROFILES,))
+        Path(pair.mli).rename(pair.mli.replace(".mli.", ".ml2steploc."))
+    return tmp_path / "expanded"
+
+
+def test_a_variable_set_keeps_more_of_the_files(expanded, tmp_path):
+    store = convert(expanded, tmp_path, COLUMNS, processes=1, progress=False, variables="v4")
+    plain = convert(expanded, tmp_path, COLUMNS, processes=1, progress=False)
+    assert store.hash != plain.hash
+    assert "more_profiles" not in plain.arrays
+    for name in ("profiles", "scalars", "targets"):
+        np.testing.assert_array_equal(store.arrays[name], plain.arrays[name])
+    assert list(store.info["more_profiles"]) == list(EXPANDED_PROFILES)
+    assert store.info["more_profiles"]["tm_state_t_dyn"] == "K/s"
+    assert store.info["more_scalars"] == {"cam_in_SNOWHICE": "m"}
+    for i, pair in enumerate(find_pairs(expanded)):
+        with netCDF4.Dataset(pair.mli) as file:
+            rows = slice(i * COLUMNS, (i + 1) * COLUMNS)
+            for k, name in enumerate(EXPANDED_PROFILES):
+                np.testing.assert_array_equal(store.arrays["more_profiles"][rows, k].T, file.variables[name][...])
+            np.testing.assert_array_equal(store.arrays["more_scalars"][rows, 0], file.variables["cam_in_SNOWHICE"][...])
+    store.verify()
+
+
+def test_a_variable_that_the_files_lack_is_named_with_where_it_stands(raw, tmp_path):
+    with pytest.raises(DataError, match=r"has no variable 'state_t_dyn'.*ClimSim_low-res-expanded"):
+        raw_store(raw, tmp_path, variables="v4")
+    with pytest.raises(DataError, match=r"there is no variable set 'v5', only kaggle, v2, v2_pmid, v4"):
+        raw_store(raw, tmp_path, variables="v5")
+    np.testing.assert_array_equal(raw_store(raw, tmp_path, variables="v2").arrays["scalars"], expected(raw)[1])
+
+
+def inputs(place):
+    source = open_source(place, columns=0, targets=False)
+    blocks = [block for unit in source.units() for block in map(dict, source.read(unit))]
+    assert all("targets" not in block for block in blocks)
+    return source, np.concatenate([block["profiles"].copy() for block in blocks[-1:]])
+
+
+def test_inputs_alone_are_read_from_a_folder_a_file_or_a_pattern(tmp_path):
+    pairs = [write_pair(tmp_path / "raw", stamp, 9) for stamp in STAMPS]
+    wanted = [read_pair(pair, 9).profiles for pair in pairs]
+    for pair in pairs:
+        Path(pair.mlo).unlink()
+    assert len(inputs(tmp_path / "raw")[0].pairs) == 12
+    source, profiles = inputs(tmp_path / "raw" / "*" / "*.mli.0008-02-*.nc")
+    assert [pair.stamp for pair in source.pairs] == STAMPS[4:8]
+    np.testing.assert_array_equal(profiles, wanted[7])
+    source, profiles = inputs(Path(pairs[3].mli))
+    np.testing.assert_array_equal(profiles, wanted[3])
+    alone = tmp_path / "my step.nc"
+    Path(pairs[5].mli).rename(alone)
+    source, profiles = inputs(alone)
+    assert source.pairs[0].stamp == STAMPS[5]
+    assert source.columns == 9
+    np.testing.assert_array_equal(profiles, wanted[5])
+
+
+def test_inputs_that_are_not_there_are_named(raw, tmp_path):
+    with pytest.raises(DataError, match="names no ClimSim file of inputs"):
+        inputs(tmp_path / "*.mli.*.nc")
+    with pytest.raises(DataError, match="names no ClimSim file of inputs"):
+        inputs(tmp_path)
+    with pytest.raises(DataError, match="holds the state after the physics"):
+        inputs(Path(find_pairs(raw)[0].mlo))
 
 
 # --- What is there decides ----------------------------------------------------------------------------------------
