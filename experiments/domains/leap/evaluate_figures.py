@@ -44,7 +44,7 @@ def _profile(values: Floats, variable: int) -> Floats:
 
 def _zonal(panels: dict[str, Floats], limits: list[float], kind: str, colours: str, low: float | None) -> Figure:
     """Latitude and pressure, a row a run, a column a tendency; ``limits`` are the largest values shown."""
-    figure, axes = _panels(len(panels), len(TENDENCIES), 2.9, 2.8)
+    figure, axes = _panels(len(panels), len(TENDENCIES), 2.9, 3.4)
     levels = reference_levels()
     centres = (_BANDS[1:] + _BANDS[:-1]) / 2
     for row, (label, values) in zip(axes, panels.items(), strict=True):
@@ -108,6 +108,7 @@ def r2_by_pressure(panels: dict[str, Floats]) -> Figure:
         bars.barh(places + offset * 110, values[TARGET_GROUPS["surface"]].clip(0, 1), height=100 * thickness)
     for place, name in zip(places, FLUXES, strict=True):
         bars.text(0.02, place, name.removeprefix("cam_out_"), va="center", fontsize="small")
+    bars.set_yticks([])
     bars.set(title="surface fluxes", xlabel="R2", xlim=(0, 1))
     return figure
 
