@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPREADS = 10.0
-"""A state leaves the training range where it is further than this many standard deviations of its level from the mean."""
+"""Half the width of the training range in standard deviations of a level, where a checkpoint does not hold the range itself."""
 LARGEST_FILES = 8
+_CLOUD = tuple(STATE_PROFILES.index(name) for name in ("state_q0002", "state_q0003"))
 _WATER = tuple(STATE_PROFILES.index(name) for name in ("state_q0001", "state_q0002", "state_q0003"))
 _N_STATE = len(STATE_PROFILES)
 
@@ -100,17 +101,16 @@ def integrate(task: LeapTask, columns: Columns, steps: int) -> dict[str, Any]:
         weighted by mass, SI units), ``negative_water`` (share of cells with negative water), ``inside`` (share of columns
         that are still in the training range), and ``first_outside`` (step at which each column left it; -1 = never).
     """
-    mean, std = training_range(task)
+    low, high = training_range(task)
     profiles = columns.profiles.clone()
     start = columns.profiles[:, :_N_STATE]
+    # the first states may lie outside too: what counts is where the emulator takes them
+    low, high = torch.minimum(low, start), torch.maximum(high, start)
     first = torch.full((len(profiles),), -1)
     series: dict[str, Any] = {"drift": {name: [] for name in STATE_PROFILES}, "negative_water": [], "inside": []}
     for step in range(steps + 1):
         state = profiles[:, :_N_STATE]
-        deviation = (state - mean[:_N_STATE]).abs()
-        # the first states may lie outside too: what counts is where the emulator takes them
-        allowed = torch.maximum(SPREADS * std[:_N_STATE], (start - mean[:_N_STATE]).abs() * (1 + 1e-9))
-        outside = ~(deviation <= allowed).flatten(1).all(dim=1)
+        outside = ~((state >= low) & (state <= high)).flatten(1).all(dim=1)
         first[outside & (first < 0)] = step
         squares = (state - start).square() * columns.mass.unsqueeze(1)
         for name, value in zip(STATE_PROFILES, squares.sum(dim=2).mean(dim=0).sqrt(), strict=True):
@@ -131,9 +131,18 @@ def _tendencies(task: LeapTask, profiles: Tensor, scalars: Tensor) -> Tensor:
 
 
 def training_range(task: LeapTask) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every level in the training rows, each (9, 60)."""
+    """Smallest and largest allowed state, each (6, 60).
+
+    Of a net trained with ``--model.hold`` it is the range of its training rows. Other checkpoints know means and spreads alone:
+    then it is ten standard deviations for temperature, vapour and wind, and no bound for cloud, whose tails are far longer.
+    """
+    if task.range is not None:
+        return tuple(task.range.get_buffer(f"profile_{end}")[:_N_STATE] for end in ("min", "max"))  # type: ignore[return-value]
     statistics = next(module for module in task.modules() if isinstance(module, ColumnStatistics))
-    return statistics.get_buffer("profile_mean"), statistics.get_buffer("profile_std")
+    mean, reach = (statistics.get_buffer(f"profile_{kind}")[:_N_STATE] for kind in ("mean", "std"))
+    reach = SPREADS * reach
+    reach[list(_CLOUD)] = torch.inf
+    return mean - reach, mean + reach
 
 
 def integrate_runs(request: Request) -> None:
