@@ -187,7 +187,7 @@ from experiments.engine.launch.launcher import Launcher
 from experiments.engine.launch.settings import Launch
 flags = Launch(engine="local", poll_seconds=0.2)
 script = "echo begun > {tmp_path}/begun; sleep 3; echo done > {tmp_path}/done"
-from experiments.engine.signals import ending_with_status
+from datamodules.signals import ending_with_status
 with ending_with_status():
     Launcher(Path("{tmp_path}"), flags, Local(flags, [], 0)).run([Job("a", ("bash", "-c", script))])
 """
