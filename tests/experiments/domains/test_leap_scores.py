@@ -17,9 +17,10 @@ from datamodules.leap.effective_rows import FEWEST_EFFECTIVE_ROWS, effective_row
 from datamodules.leap.schema import N_TARGETS, PTEND_TRICK_TARGETS, TARGET_GROUPS, TARGET_NAMES, zero_weight_mask
 from datamodules.leap.settings import LeapData
 from experiments.domains.leap.scores import block_sums, intervals, score_means, worst_targets
-from experiments.engine.cli import parse
-from experiments.engine.declare import load_experiment
+from experiments.engine.cli import Settings, parse
+from experiments.engine.declare import load, load_experiment
 from experiments.engine.training import train
+from lit_modules.leap.task import LeapTask
 from tests.experiments.tiny import COLUMNS, flags
 
 COLUMN = TARGET_NAMES.index("ptend_t_30")
@@ -177,3 +178,33 @@ def test_a_run_on_all_rows_writes_no_validation_roles(raw_files: Path, tmp_path:
     assert list(table.columns) == ["key", "full"]
     assert set(table["full"]) == {"train"}
     assert run.record()["rows"]["valid"] == 0
+
+
+PRESETS = sorted((Path(__file__).parents[3] / "experiments" / "presets").glob("leap_*/small.yaml"))
+
+
+def test_every_net_has_a_small_preset() -> None:
+    folder = Path(__file__).parents[3] / "experiments"
+    nets = {path.stem for path in folder.glob("leap_*.py")} - {"leap_ridge", "leap_zeros"}
+    assert {path.parent.name for path in PRESETS} == nets
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.parent.name)
+def test_a_small_preset_builds_a_small_net(path: Path) -> None:
+    settings = parse(load_experiment(path.parent.name), ["--data_dir", "somewhere", "--config", str(path)])
+    assert settings.variant == "small"
+    assert (settings.model.target_clip, settings.model.hold, settings.model.representation) == (5.0, True, "multi")
+    task = empty_task(settings)
+    assert 40_000 < task.count_parameters() < 3_000_000
+
+
+def empty_task(settings: Settings) -> LeapTask:
+    task: LeapTask = load(settings.experiment.task)(settings.model, settings.optim, settings.daily.lr)
+    return task
+
+
+def test_a_small_preset_trains(raw_files: Path, tmp_path: Path) -> None:
+    path = next(path for path in PRESETS if path.parent.name == "leap_bilstm_cnn")
+    arguments = flags(raw_files, tmp_path, "--epochs", "1", "--config", str(path), "--epochs", "1", net=())
+    record = train(parse(load_experiment("leap_bilstm_cnn"), arguments)).record()
+    assert record["optimizer_steps"] == record["epochs_done"] == 1  # 64 rows in one batch of 64
