@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from datamodules.banks.bank import PredictionBank
 from experiments.engine.cli import parse
 from experiments.engine.declare import load_experiment
 from experiments.engine.training import train
+from experiments.results import read_plan
 from lit_modules.leap.losses import learnable_target_mask
 from lit_modules.leap.settings import LeapModel
 from lit_modules.leap.task import build_net
@@ -77,3 +79,17 @@ def test_declared_sizes_are_the_papers_but_for_the_judges_columns(name: str) -> 
     assert sum(p.numel() for p in net.parameters()) == paper - of_a_channel + of_a_target
     assert (settings.daily.batch_size, settings.daily.lr, settings.daily.epochs) == (4096, 1e-4, 12)
     assert settings.optim.milestones == (3, 6, 9)
+
+
+def test_the_tables_of_the_configurations_name_settings_that_exist() -> None:
+    """Six architectures in each of the four configurations that the competition's variables allow."""
+    plan = read_plan(Path(__file__).parents[2] / "experiments" / "tables" / "leap_online.yaml")
+    assert len(plan) == 4
+    for table in plan.values():
+        names = set()
+        for entry in table["experiments"]:
+            name, *words = shlex.split(f"{entry} {table.get('flags', '')}")
+            settings = parse(load_experiment(name), [*words, "--epochs", str(table["epochs"])])
+            assert settings.demo
+            names.add(name)
+        assert names - {"leap_ridge"} == {*TINY, "leap_squeezeformer"}
