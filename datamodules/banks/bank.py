@@ -180,12 +180,16 @@ class PredictionBank:
                 raise BankError(f"{self.path / 'predictions.npy'} holds numbers that are not finite; {_REMEDY}")
 
     def _verify(self, name: str) -> Mark | None:
+        if name not in self.files:
+            return None
         path = self.path / name
-        mark = _mark(path) if name in self.files else None
-        known = mark and (mark, tuple(self.files[name].crc32))
-        if known and known not in _verified:
+        if (mark := _mark(path)) is None:
+            raise BankError(f"{path} is missing: {_REMEDY}")
+        known = (mark, tuple(self.files[name].crc32))
+        if known not in _verified:
             if damage := self.files[name].damage(path):
                 raise BankError(f"{path} {damage}: it was damaged or changed since; {_REMEDY}")
+            self._refuse_exchanged(name, mark)
             _verified.add(known)
         return mark
 
