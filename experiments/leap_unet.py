@@ -1,4 +1,4 @@
-"""LEAP, U-Net over the 60 levels, after Hu et al. 2025.
+"""LEAP, Hu et al. 2025: U-Net over the 60 levels.
 
 As "Crowdsourcing the Frontier" compares it (arXiv:2511.20963). Its configurations: as declared;
 --model.confidence true; --model.difference_weight 1; --model.representation multi.

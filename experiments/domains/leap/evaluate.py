@@ -92,7 +92,8 @@ def evaluate(request: Request) -> None:
             )
     config = RunDirectory(request.run[0]).settings()
     times, columns = rows_in_space_and_time(banks[0].index["row_id"], banks[0].path)
-    grid = Grid.of(Path(config["data_dir"] or "."), int(config["data"]["columns"]), request.grid_file)
+    n_columns = int(config["data"]["columns"]) or int(columns.max()) + 1
+    grid = Grid.of(Path(config["data_dir"] or "."), n_columns, request.grid_file)
     results = {label: moments(bank, columns, len(grid.lat)) for label, bank in zip(labels, banks, strict=True)}
     curves = {
         label: risk_coverage(bank)

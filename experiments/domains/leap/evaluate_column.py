@@ -155,7 +155,7 @@ def integrate_runs(request: Request) -> None:
     folder = request.input or (Path(config["data_dir"]) if config["data_dir"] else None)
     if folder is None or not folder.is_dir():
         raise DataError("--column_model starts from raw file pairs: give their folder with --input")
-    n_columns = request.columns or int(config["data"]["columns"])
+    n_columns = RawSource(folder, request.columns or int(config["data"]["columns"])).columns
     columns = read_columns(folder, n_columns, Grid.of(folder, n_columns, request.grid_file))
     labels = unique_labels([str(RunDirectory(run).record()["experiment"]) for run in request.run])
     results: dict[str, Any] = {}
