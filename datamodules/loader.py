@@ -18,7 +18,8 @@ class BatchLoader:
     """Iterate over the batches of a :class:`BatchOrder`, reading ahead in threads.
 
     Reading copies from memory maps with NumPy and torch calls that release the interpreter lock, so threads do what
-    worker processes would without copying batches between processes.
+    worker processes would without copying batches between processes. Own code because a DataLoader has no threads, and
+    because its order cannot be gone on with in mid-epoch; what either gives is in ``benchmarks/leap_loader.py``.
 
     An epoch that was broken off goes on where it stood: ``first`` says with which batch, and because an order is a
     function of seed and epoch, nothing else has to be remembered.
