@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,14 @@ import numpy.typing as npt
 from blend.aligned.view import CHUNK_VALUES
 from blend.judging.judge import Steps, judge
 from blend.metrics.scores import R2, Judged
+from blend.metrics.tables import TableMetric, best_thresholds
 from blend.problem import Problem, subset
 from blend.solvers.base import Solver
 from blend.weights import Weights
 
 Array = npt.NDArray[np.float64]
 SAMPLES = 1000
+_QUARTILES = 1.349  # distance of a normal distribution's quartiles in standard deviations
 
 
 @dataclass
@@ -61,13 +63,25 @@ def fit(solver: Solver, problem: Problem, nested: bool = True, nested_solver: So
         nested_solver: A solver with other settings for these (fewer trials, no logs).
     """
     start = time.perf_counter()
-    weights = solver.fit(problem)
+    weights = with_thresholds(problem, solver.fit(problem), None)
     middle = time.perf_counter()
     inner = nested_solver or solver
     held: dict[int, Weights] = {}
     if nested and len(problem.folds) > 1:
-        held = {fold: inner.fit(problem, [f for f in problem.folds if f != fold]) for fold in problem.folds}
+        rest = {fold: [f for f in problem.folds if f != fold] for fold in problem.folds}
+        held = {fold: with_thresholds(problem, inner.fit(problem, own), own) for fold, own in rest.items()}
     return Fitted(weights, held, middle - start, time.perf_counter() - middle)
+
+
+def with_thresholds(problem: Problem, weights: Weights, folds: Sequence[int] | None) -> Weights:
+    """Add the decision thresholds that are best on the rows the weights were fitted on, where the metric has some."""
+    metric = problem.metric
+    if not isinstance(metric, TableMetric) or not metric.thresholds:
+        return weights
+    chosen = problem.folds if folds is None else list(folds)
+    blended = np.concatenate([problem.blend_fold(weights, fold) for fold in problem.folds if fold in chosen])
+    found = best_thresholds(problem.rows_of(folds)[1].astype(np.float64), blended)
+    return weights if found is None else replace(weights, thresholds=found)
 
 
 def judge_all(problem: Problem, fits: Sequence[Fitted], steps: Steps | None = None) -> None:
@@ -102,8 +116,9 @@ def difference(ours: Judged, theirs: Judged, samples: int = SAMPLES, seed: int =
     draws = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1.0 / blocks), size=samples)
     weights = draws.astype(np.float64)
     gaps = ours.resampled(weights) - theirs.resampled(weights)
-    low, high = np.quantile(gaps, [0.025, 0.975])
-    return Difference(ours.score() - theirs.score(), float(low), float(high), float(gaps.std(ddof=1)))
+    low, quarter, upper, high = np.quantile(gaps, [0.025, 0.25, 0.75, 0.975])
+    # by quartiles: one outlying row or column makes the standard deviation of the samples as large as it likes
+    return Difference(ours.score() - theirs.score(), float(low), float(high), float(upper - quarter) / _QUARTILES)
 
 
 def what_each_adds(problem: Problem, solver: Solver, fitted: Fitted) -> tuple[dict[str, float], str]:
@@ -141,7 +156,7 @@ def _without(problem: Problem, solver: Solver, left_out: int) -> dict[int, Weigh
 def _renormalised(weights: Weights, left_out: int) -> Weights:
     values = weights.values.copy()
     values[..., left_out] = 0.0
-    total = values.sum(axis=-1, keepdims=True)
+    total = values.sum(axis=-1, keepdims=True) / weights.values.sum(axis=-1, keepdims=True)
     others = np.full(values.shape[-1], 1.0 / max(1, values.shape[-1] - 1))
     others[left_out] = 0.0
     return weights.with_values(np.where(total > 0, values / np.where(total > 0, total, 1.0), others))

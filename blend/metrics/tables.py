@@ -78,7 +78,7 @@ def _sorted_labels(values: Array, labels: npt.NDArray[np.bool_]) -> tuple[npt.ND
     key = key ^ ((key >> 63) & np.int64(0x7FFFFFFFFFFFFFFF))
     key = (key & ~np.int64(1)) | labels
     key.sort()
-    ends = np.append(np.flatnonzero((key[1:] ^ key[:-1]) > 1), len(key) - 1)
+    ends = np.append(np.flatnonzero(np.diff(key >> 1)), len(key) - 1)
     return key & 1, ends
 
 

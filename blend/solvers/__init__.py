@@ -1,6 +1,17 @@
 """Solvers, a file for each family; :func:`list_solvers` names them all."""
 
-from blend.solvers import exact, greedy, optuna, segments, stack
+from blend.solvers import exact, greedy, optuna, regular, segments, stack
 from blend.solvers.base import Solver, list_solvers, make_solver, register
 
-__all__ = ["Solver", "exact", "greedy", "list_solvers", "make_solver", "optuna", "register", "segments", "stack"]
+__all__ = [
+    "Solver",
+    "exact",
+    "greedy",
+    "list_solvers",
+    "make_solver",
+    "optuna",
+    "register",
+    "regular",
+    "segments",
+    "stack",
+]

@@ -50,13 +50,16 @@ class Greedy(MeanSolver):
         return self.weights(problem, counts / counts.sum(), path=named)
 
 
-def select(objective: Objective, steps: int, use_best: bool = True) -> tuple[Array, list[tuple[int, float]]]:
+def select(
+    objective: Objective, steps: int, use_best: bool = True, allowed: npt.NDArray[np.intp] | None = None
+) -> tuple[Array, list[tuple[int, float]]]:
     """Greedy selection with replacement.
 
     Args:
         objective: Loss of weights.
         steps: Additions.
         use_best: Cut at the best prefix.
+        allowed: Positions of the models to choose from; None for all.
 
     Returns:
         How often each model was added, and the added model and loss of every step.
@@ -65,7 +68,9 @@ def select(objective: Objective, steps: int, use_best: bool = True) -> tuple[Arr
     counts, best, best_loss = np.zeros(models), np.zeros(models), np.inf
     path: list[tuple[int, float]] = []
     for step in range(steps):
-        losses = objective.losses((counts + np.eye(models)) / (step + 1))
+        losses = np.full(models, np.inf)
+        among = np.arange(models) if allowed is None else allowed
+        losses[among] = objective.losses((counts + np.eye(models)[among]) / (step + 1))
         tied = losses <= losses.min() + _TIE * abs(losses.min())
         known = tied & (counts > 0)
         chosen = int(np.argmax(known if known.any() else tied))

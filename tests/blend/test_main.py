@@ -103,7 +103,9 @@ def test_compare_recommends_the_simplest_good_method(runs, tmp_path, capsys):
         "greedy",
         "convex",
         "nnls",
-        "optuna",
+        "shrunk",
+        "bagged",
+        "stacker",
         "per_group",
         "per_target",
     } == set(content["methods"])

@@ -20,7 +20,7 @@ from datamodules.banks.bank import BankError
 from datamodules.errors import DataError
 from tests.blend.banks import memory_problem, random_case
 
-SIMPLEX = ["single", "equal", "greedy", "grow", "remove", "convex", "optuna"]
+SIMPLEX = ["single", "equal", "greedy", "grow", "remove", "convex", "optuna", "coordinate"]
 OPTIONS = {"trials": 8, "steps": 20}
 METRICS = ["r2", "column_log_loss", "mae"]
 
@@ -44,7 +44,7 @@ def solve(problem, name, **options):
 
 def test_all_solvers_are_listed():
     assert set(list_solvers()) == {
-        "single", "equal", "grow", "remove", "greedy", "convex", "nnls", "optuna", "stack", "per_group", "per_target",
+        "single", "equal", "grow", "remove", "greedy", "convex", "nnls", "optuna", "shrunk", "bagged", "coordinate", "stacker", "stack", "per_group", "per_target",
     }  # fmt: skip
     assert all(solver.summary for solver in list_solvers().values())
     with pytest.raises(DataError, match="no method 'ridge'; the methods are"):
