@@ -78,13 +78,21 @@ def read_recipe(path: Path) -> Recipe:
     except yaml.YAMLError as error:
         raise BankError(f"{path} is not valid YAML: {error}") from None
     banks: list[str] = []
-    root = _node(content, "the recipe", banks)
+    try:
+        root = _node(content, "the recipe", banks)
+        steps, kind, clip = content.get("steps") or [], content.get("kind", "arithmetic"), content.get("clip", 0.0)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise BankError(f"{path} has a value of the wrong type: {error}") from None
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        raise BankError(f"{path}: steps is a list of mappings such as - clip: [0, 1], not {steps!r}")
+    if kind not in ("arithmetic", "logit", "rank") or not isinstance(clip, int | float) or not 0 <= clip < 0.5:
+        raise BankError(
+            f"{path}: kind is arithmetic, logit or rank and clip lies in [0, 0.5), not {kind!r} and {clip!r}"
+        )
     sources = resolve(banks)
     if len(sources) != len(banks):
         raise BankError(f"{path}: {len(banks)} banks were named but {len(sources)} found")
-    return Recipe(
-        root, sources, list(content.get("steps", [])), content.get("kind", "arithmetic"), content.get("clip", 0.0)
-    )
+    return Recipe(root, sources, steps, kind, float(clip))
 
 
 def _node(content: Any, name: str, banks: list[str]) -> Node:
@@ -99,6 +107,8 @@ def _node(content: Any, name: str, banks: list[str]) -> Node:
     if "bank" in content:
         return _leaves(content["bank"], name, banks)
     members = content.get("members")
+    if members is not None and not isinstance(members, list):
+        raise BankError(f"{name}: members is a list, not {members!r}")
     if not members:
         raise BankError(f"{name} has no members; give members: [...] or bank: PATH")
     node = Node(name, method=content.get("method", "equal"), options=dict(content.get("options", {})))

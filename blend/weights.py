@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,18 @@ Kind = Literal["arithmetic", "logit", "softmax", "rank"]
 Level = Literal["global", "targets", "rows"]
 FORMAT_VERSION = 1
 LOGIT_CLIP = 1e-4
+_SCHEMA = {
+    "weights": dict,
+    "inputs": list,
+    "metric": str,
+    "domain": str,
+    "convention": str,
+    "targets": list,
+    "shape": list,
+    "post_processing": list,
+    "clip_predictions": bool,
+}
+_MODEL = {"name", "experiment", "variant", "seeds", "path", "folds", "configs", "checkpoints"}
 
 
 @dataclass
@@ -171,6 +183,21 @@ def read_weights(path: Path) -> tuple[Weights, dict[str, Any]]:
     content = read_json(path)
     if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION or "weights" not in content:
         raise BankError(f"{path} is not a weights file of this program (format {FORMAT_VERSION}); search again")
+    for name, kind in _SCHEMA.items():
+        if not isinstance(content.get(name), kind):
+            raise BankError(f"{path} is damaged: {name} is {content.get(name)!r}, not a {kind.__name__}; search again")
     fields = content.pop("weights")
-    fields["values"] = np.asarray(fields["values"], dtype=np.float64)
-    return Weights(**fields), content
+    try:
+        fields["values"] = np.asarray(fields["values"], dtype=np.float64)
+        weights = Weights(**fields)
+        rows = () if weights.level == "global" else (len(weights.segments),)
+        fits = weights.values.shape == (*rows, len(weights.models)) and len(content["inputs"]) == len(weights.models)
+        sound = fits and np.isfinite(weights.values).all() and 0 <= weights.clip < 0.5
+        known = weights.kind in get_args(Kind) and weights.level in get_args(Level)
+        named = all(set(model) >= _MODEL for model in content["inputs"])
+        listed = all(isinstance(x, list) for x in (weights.intercept, weights.thresholds, weights.path, weights.notes))
+    except (TypeError, KeyError, ValueError) as error:
+        raise BankError(f"{path} is damaged ({error}); search again") from None
+    if not (sound and known and named and listed):
+        raise BankError(f"{path} is damaged: its weights do not fit its {len(weights.models)} models; search again")
+    return weights, content

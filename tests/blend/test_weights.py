@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from blend.weights import Weights, blend_rows, read_weights, write_weights
 from datamodules.banks.bank import BankError
+from datamodules.errors import DataError
 
 P = np.random.default_rng(0).random((2, 5, 3)).astype(np.float32)
 
@@ -45,7 +48,7 @@ def test_files_keep_everything(tmp_path):
     weights = Weights(
         "greedy", ["a", "b"], np.array([1 / 3, 2 / 3]), gap=1e-9, path=[{"added": "a", "loss": 0.1}], notes=["n"]
     )
-    write_weights(tmp_path / "weights.json", weights, {"metric": "r2"})
+    write_weights(tmp_path / "weights.json", weights, described())
     again, extra = read_weights(tmp_path)
     np.testing.assert_array_equal(again.values, weights.values)
     assert (again.method, again.gap, again.path, again.notes) == ("greedy", 1e-9, weights.path, ["n"])
@@ -60,3 +63,31 @@ def test_files_keep_everything(tmp_path):
 def test_restored_weights_leave_the_others_at_0():
     weights = Weights("", ["a", "c"], np.array([0.4, 0.6])).restore(["a", "b", "c"], [0, 2])
     np.testing.assert_array_equal(weights.values, [0.4, 0, 0.6])
+
+
+def described():
+    model = dict.fromkeys(("name", "experiment", "variant", "path"), "a") | {"checkpoints": {}}
+    model |= {key: [] for key in ("seeds", "folds", "configs")}
+    named = {"metric": "r2", "domain": "", "convention": "", "targets": [], "shape": [1], "post_processing": []}
+    return named | {"inputs": [model, model], "clip_predictions": False}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_file_is_a_sentence(tmp_path, seed):
+    """A value of another type, a missing key, or a cut anywhere: DataError or the very same weights, nothing else."""
+    rng = np.random.default_rng(seed)
+    write_weights(tmp_path / "w.json", Weights("convex", ["a", "b"], np.array([0.4, 0.6])), described())
+    read_weights(tmp_path / "w.json")
+    text = (tmp_path / "w.json").read_text()
+    if seed % 2:
+        (tmp_path / "w.json").write_text(text[: rng.integers(len(text) - 3)])
+    else:
+        content = json.loads(text)
+        where = content if seed % 4 else content["weights"]
+        key = str(
+            rng.choice(["inputs", "metric", "shape"] if seed % 4 else ["models", "values", "kind", "level", "clip"])
+        )
+        where[key] = [None, 3.5, {"x": 1}][seed // 4 % 3]
+        (tmp_path / "w.json").write_text(json.dumps(content))
+    with pytest.raises(DataError):
+        read_weights(tmp_path / "w.json")
