@@ -3,8 +3,14 @@
 The start is the true map, blurred by two cells and with smooth errors that grow with depth, scaled to a mean absolute error of 60
 to 100 m/s. One map costs about a minute of one core; a run that was broken off goes on.
 
+With ``--start`` maps are inverted from there instead, without a net. With ``--model`` one model of any size is inverted from a smoothed start beside
+deepwave with L-BFGS, as its documentation's example does it: each over gathers that it simulated itself, the same stages of frequency and as many
+CPU seconds.
+
     python -m datamodules.gwi unpack ARCHIVES maps --pattern "*model11-12.zip"
     python benchmarks/gwi_refine.py --maps maps --per_family 2 --out refined
+    python benchmarks/gwi_refine.py --maps maps --per_family 2 --start gradient:1600:4200 --frequencies 5,9
+    python benchmarks/gwi_refine.py --model marmousi_20m.npy --spacing 20 --interval 0.002 --samples 1500 --frequency 7 --frequencies 3,5 --start smooth:12
 """
 
 # ruff: noqa: E402  (the path must be set before the project is imported)
@@ -13,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 sys.path = [str(Path(__file__).resolve().parents[1]), *sys.path[1:]]  # blend.py beside this file is not the package
@@ -20,12 +27,19 @@ sys.path = [str(Path(__file__).resolve().parents[1]), *sys.path[1:]]  # blend.py
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 from scipy.ndimage import gaussian_filter
 
 from datamodules.banks.bank import Manifest, write_bank
+from datamodules.gwi.acquisition import OPENFWI, Acquisition
 from datamodules.gwi.files import find_files
+from datamodules.gwi.refinement.descent import Descent
+from datamodules.gwi.refinement.inversion import invert, parse_start
+from datamodules.gwi.refinement.misfit import Misfit
+from datamodules.gwi.refinement.priors import Edges, prior_of
 from datamodules.gwi.schema import SIDE, VMAX, VMIN
-from experiments.gwi_refine import Request, refine
+from datamodules.gwi.simulator import Simulator
+from experiments.gwi_refine import Request, numbers, refine
 
 Map = npt.NDArray[np.float32]
 _LOWEST, _HIGHEST = 60.0, 100.0  # m/s
@@ -34,10 +48,115 @@ _HALVINGS = 30
 
 def main() -> None:
     args = parse_arguments()
+    torch.set_num_threads(args.threads or torch.get_num_threads())
+    if args.model is not None:
+        side_by_side(args)
+        return
+    if args.start is not None:
+        from_start(args)
+        return
     bank = args.out / "imitated"
     if not (bank / "manifest.json").is_file():
         write_imitations(args.maps, args.per_family, args.out)
     refine(Request(bank, args.maps, out=args.out / "refined", max_iterations=args.max_iterations, threads=args.threads))
+
+
+def from_start(args: argparse.Namespace) -> None:
+    """Invert the first maps of each family's last file from one start."""
+    print(f"{'map':<28}{'MAE before':>12}{'after':>8}{'residual before':>17}{'after':>10}{'CPU s':>8}")
+    for file in {file.family: file for file in find_files(args.maps)}.values():
+        for index in range(args.per_family):
+            velocity = np.array(file.maps()[index], dtype=np.float64)
+            recorded = shoot(velocity, OPENFWI)
+            start, began = parse_start(args.start, velocity.shape), time.process_time()
+            settings = Descent(max_iterations=args.max_iterations)
+            found = invert(
+                recorded, start, OPENFWI, prior_of(file.family), settings, numbers(args.frequencies, "--frequencies")
+            )
+            before, after = (np.abs(guess - velocity).mean() for guess in (start, found.velocity))
+            name = f"{file.family}/{file.name}/{index}"
+            print(
+                f"{name:<28}{before:>12.1f}{after:>8.1f}{found.before:>17.4f}{found.after:>10.4f}{time.process_time() - began:>8.1f}",
+                flush=True,
+            )
+
+
+def side_by_side(args: argparse.Namespace) -> None:
+    """One model of any size, ours and deepwave."""
+    velocity = np.load(args.model).astype(np.float64)[:: args.every, :: args.every]
+    columns = tuple(np.linspace(2, velocity.shape[1] - 3, args.shots).round().astype(int).tolist())
+    survey = Acquisition(
+        spacing=args.spacing * args.every, interval=args.interval, samples=args.samples, frequency=args.frequency, sponge=args.sponge,
+        source_columns=columns,
+    )  # fmt: skip
+    kind, _, cells = (args.start or "smooth:12").partition(":")
+    start = (
+        gaussian_filter(velocity, float(cells), mode="nearest")
+        if kind == "smooth"
+        else parse_start(args.start, velocity.shape)
+    )
+    bounds = Descent(max_iterations=args.max_iterations, slowest=float(velocity.min()), fastest=float(velocity.max()))
+    frequencies = numbers(args.frequencies, "--frequencies")
+    print(
+        f"{args.model}: {velocity.shape[0]} x {velocity.shape[1]} cells, {args.shots} shots, start {np.abs(start - velocity).mean():.1f} m/s off"
+    )
+    recorded, began = shoot(velocity, survey), time.process_time()
+    found = invert(recorded, start, survey, Edges(), bounds, frequencies)
+    seconds = time.process_time() - began
+    print(f"{'ours':<20}{np.abs(found.velocity - velocity).mean():>8.1f} m/s {seconds:>8.1f} CPU s", flush=True)
+    guess, used, steps = by_deepwave(velocity, start, survey, frequencies, bounds, seconds)
+    print(f"{'deepwave, L-BFGS':<20}{np.abs(guess - velocity).mean():>8.1f} m/s {used:>8.1f} CPU s, {steps} gradients")
+
+
+def shoot(velocity: npt.NDArray[np.floating], survey: Acquisition) -> npt.NDArray[np.float32]:
+    with torch.no_grad():
+        return np.asarray(Simulator(survey)(torch.from_numpy(velocity.astype(np.float32))[None])[0].numpy())
+
+
+def by_deepwave(
+    velocity: npt.NDArray[np.floating],
+    start: npt.NDArray[np.floating],
+    survey: Acquisition,
+    frequencies: tuple[float, ...],
+    bounds: Descent,
+    seconds: float,
+) -> tuple[npt.NDArray[np.float64], float, int]:
+    """L-BFGS on the squared difference of low-passed gathers, velocities kept within bounds by a sigmoid; its map, CPU seconds and gradients."""
+    import deepwave
+
+    shots, (low, high) = len(survey.source_columns), (bounds.slowest - 1.0, bounds.fastest + 1.0)
+    places = {
+        "source_locations": torch.tensor(survey.sources())[:, None],
+        "receiver_locations": torch.tensor(survey.receivers(velocity.shape[1])).expand(shots, -1, -1),
+        "source_amplitudes": -torch.from_numpy(survey.wavelet()).float().expand(shots, 1, -1),
+    }
+
+    def traces(model: torch.Tensor) -> torch.Tensor:
+        options = {"accuracy": 4, "pml_freq": survey.frequency, "max_vel": high}
+        return deepwave.scalar(model, survey.spacing, survey.interval, **places, **options)[-1].transpose(1, 2)
+
+    with torch.no_grad():
+        recorded = traces(torch.from_numpy(velocity).float()).numpy()
+    share = torch.from_numpy((np.clip(start, low + 1, high - 1) - low) / (high - low)).float()
+    weights = torch.logit(share).requires_grad_()
+    model = low + (high - low) * torch.sigmoid(weights)
+    began, steps, stages = time.process_time(), 0, [*frequencies, None]
+    for number, highest in enumerate(stages):
+        misfit = Misfit(recorded, Simulator(survey), highest)
+        optimiser = torch.optim.LBFGS([weights], max_iter=5, line_search_fn="strong_wolfe")
+
+        def closure(optimiser: torch.optim.LBFGS = optimiser, misfit: Misfit = misfit) -> torch.Tensor:
+            nonlocal steps
+            steps += 1
+            optimiser.zero_grad()
+            loss = misfit.residual(traces(low + (high - low) * torch.sigmoid(weights))).square().sum() / misfit.norm
+            loss.backward()
+            return loss
+
+        while time.process_time() - began < seconds * (number + 1) / len(stages):
+            optimiser.step(closure)
+    model = low + (high - low) * torch.sigmoid(weights.detach())
+    return model.double().numpy(), time.process_time() - began, steps
 
 
 def write_imitations(maps: Path, per_family: int, out: Path) -> None:
@@ -76,12 +195,29 @@ def imitate_prediction(velocity: Map, seed: int) -> Map:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--maps", type=Path, required=True, help="folder of real maps, a sub-folder for each family")
+    parser.add_argument("--maps", type=Path, help="folder of real maps, a sub-folder for each family")
     parser.add_argument("--per_family", type=int, default=2, help="maps of each family (2)")
     parser.add_argument("--out", type=Path, default=Path("refined"), help="where banks and finished maps are kept")
     parser.add_argument("--max_iterations", type=int, default=60, help="for each map (60)")
     parser.add_argument("--threads", type=int, default=0, help="of the simulator; 0 = all cores")
-    return parser.parse_args()
+    parser.add_argument(
+        "--start", help="gradient:TOP:BOTTOM or constant:VELOCITY in m/s; with --model also smooth:CELLS"
+    )
+    parser.add_argument(
+        "--frequencies", default="", help="highest frequency of each stage before the last in Hz, such as 5,9"
+    )
+    parser.add_argument("--model", type=Path, help=".npy of one velocity model in m/s, depth by columns")
+    parser.add_argument("--every", type=int, default=1, help="take every so many cells of the model")
+    parser.add_argument("--spacing", type=float, default=20.0, help="of the model's cells in m (20)")
+    parser.add_argument("--interval", type=float, default=0.002, help="time step in s (0.002)")
+    parser.add_argument("--samples", type=int, default=1500, help="of a trace (1500)")
+    parser.add_argument("--frequency", type=float, default=7.0, help="peak of the Ricker wavelet in Hz (7)")
+    parser.add_argument("--sponge", type=int, default=60, help="cells on each side (60)")
+    parser.add_argument("--shots", type=int, default=8, help="evenly spread (8)")
+    args = parser.parse_args()
+    if args.maps is None and args.model is None:
+        parser.error("give --maps or --model")
+    return args
 
 
 if __name__ == "__main__":
