@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,8 +26,9 @@ class Single(MeanSolver):
 
     def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
         """All weight on the model of least loss; the first one on a tie."""
-        losses = problem.objective(folds).singles()
-        return self.weights(problem, np.eye(len(losses))[int(np.argmin(losses))])
+        own = replace(self, kind="arithmetic") if self.kind == "rank" else self  # ranks of one model are that model
+        losses = problem.objective(folds, own.kind, own.clip).singles()
+        return own.weights(problem, np.eye(len(losses))[int(np.argmin(losses))])
 
 
 @register
