@@ -11,6 +11,7 @@ import pytest
 
 from datamodules.banks.bank import Manifest, write_bank
 from datamodules.errors import DataError
+from datamodules.files import read_json, write_json
 from datamodules.folds import TRAIN, VALID
 from datamodules.moa.datamodule import MoaDataModule
 from datamodules.moa.features import FeaturePipeline
@@ -142,6 +143,9 @@ def test_unfit_predictions_are_refused(files: Path, runs: Path, tmp_path: Path) 
     target = tmp_path / "cut" / "demo" / "seed0" / "fold0" / "bank"
     index.iloc[1:].reset_index(drop=True).to_parquet(target / "index.parquet")
     np.save(target / "predictions.npy", np.load(bank / "predictions.npy")[1:])
+    manifest = read_json(target / "manifest.json")
+    del manifest["files"]  # a bank without checksums, as version 0.1 wrote them
+    write_json(target / "manifest.json", manifest)
     with pytest.raises(DataError, match=f"has no prediction of row {index['row_id'][0]}"):
         make(files, later(tmp_path / "cut" / "demo"))
 
