@@ -213,6 +213,8 @@ def test_datasets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAGGLE_USERNAME", "someone")
     monkeypatch.setenv("KAGGLE_KEY", "secret")
     real_maps(folder)
+    preset = Path("experiments/presets/leap_bilstm_cnn")
+    shutil.copytree(ROOT / preset, folder / preset)
     with hub_server.serve(hub_server.Hub(files)) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
 
