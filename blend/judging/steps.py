@@ -50,8 +50,17 @@ def shrink(probabilities: Array, c: float) -> Array:
 
 
 def label_of(step: Mapping[str, Any]) -> str:
-    """A step as a report names it."""
-    return ", ".join(f"{name}: {argument}" for name, argument in step.items())
+    """A step as a report names it, such as ``bucket: width 10, fewest 30, except Style_A, Style_B``."""
+    return ", ".join(name if argument is True else f"{name}: {_in_words(argument)}" for name, argument in step.items())
+
+
+def _in_words(argument: Any) -> str:
+    if isinstance(argument, Mapping):
+        names = {"only_groups": "only", "except_groups": "except"}
+        return ", ".join(f"{names.get(key, key)} {_in_words(value)}" for key, value in argument.items())
+    if isinstance(argument, Sequence) and not isinstance(argument, str):
+        return (" to " if all(isinstance(value, int | float) for value in argument) else ", ").join(map(str, argument))
+    return str(argument)
 
 
 def _make_step(step: Mapping[str, Any], domain: str) -> Steps:

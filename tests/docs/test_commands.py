@@ -48,7 +48,7 @@ SMALLER: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"moa_simple_nn", (*QUIET, *MOA, "--model.hidden", "[8, 8]", "--epochs", "2", "--wandb", "disabled")),
     (r"moa_tabnet", (*QUIET, *MOA, "--epochs", "1", "--wandb", "disabled")),
     (r"gwi_refine", ("--max_iterations", "1", "--train.progress", "false")),
-    (r"gwi_generate", ("--samples", "2", "--train.progress", "false")),
+    (r"gwi_generate", ("--samples", "2")),
     (r"gwi_\w+", ("--data.maps_per_file", "4", *QUIET, "--wandb", "disabled")),
     (r"datamodules.leap demo", ("--months", "4", "--steps_per_month", "4", "--columns", str(COLUMNS), "--train_steps", "3", "--test_rows", "40")),
     (r"datamodules.leap convert", ("--columns", str(COLUMNS), "--processes", "1")),
@@ -86,7 +86,10 @@ def named(name: str, words: list[str]) -> tuple[str, ...]:
     demo = () if "--data_dir" in words else ("--data_dir", DATA[name.split("_")[0]])
     if {"--variant", "--config"} & set(words):
         return demo
-    return (*demo, "--variant", "demo" if demo else "default")
+    other = any(
+        word.startswith(("--data.", "--train.", "--model.")) for word in words
+    )  # has a name of its own at full size
+    return (*demo, "--variant", "other" if other else "demo" if demo else "default")
 
 
 def known_requirements(words: list[str]) -> int:
@@ -146,7 +149,7 @@ def real_maps(folder: Path) -> None:
     for name in ("real", "real_maps"):
         for family in ("FlatVel_A", "CurveVel_A"):
             (folder / name / family).mkdir(parents=True)
-            for number in range(1, 13):
+            for number in (1, 11):
                 maps = generate_maps(family, number, range(4))[:, None].astype(np.float32)
                 np.save(folder / name / family / f"vmodel{number}.npy", maps)
 

@@ -225,7 +225,7 @@ def test_a_bad_file_is_named(tmp_path, kind, tamper, message):
 
 def test_another_grid_size_is_named(tmp_path):
     pair = write_pair(tmp_path, STAMP, columns=6)
-    with pytest.raises(DataError, match="has 6 grid columns, expected 384: is this another resolution"):
+    with pytest.raises(DataError, match="has 6 grid columns, expected 384: is this another grid"):
         read_pair(pair)
 
 
