@@ -55,7 +55,11 @@ class LeapDataModule(BaseDataModule):
 
     @classmethod
     def check_settings(cls, settings: LeapData) -> None:
-        """Refuse months that are none."""
+        """Refuse months that are none, and variables that would be read and then ignored."""
+        if settings.variables != "kaggle":
+            raise DataError(
+                f"--data.variables {settings.variables}: stores hold these variables, but no net reads them yet; train with kaggle"
+            )
         for name in ("train_months", "val_months"):
             try:
                 parse_months(getattr(settings, name))

@@ -25,6 +25,7 @@ def predict(request: Request, trained: Trained) -> None:
     Raises:
         DataError: No files there, a file that is no gather, or ids that are not the template's.
     """
+    trained.reading(request.data)  # refuses what would be ignored
     samples = getattr(trained.task.model_settings, "samples", COMPACT_SAMPLES)
     predict_input(request, trained, Gathers(request.input, samples, request.template))
 

@@ -33,6 +33,7 @@ def predict(request: Request, trained: Trained) -> None:
     Raises:
         DataError: Rows that are not finite, ids that are not the template's, or wrong columns.
     """
+    trained.reading(request.data)  # refuses what would be ignored
     predict_input(request, trained, Rows(request.input, request.template, trained.data_settings))
 
 
