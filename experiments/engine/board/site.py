@@ -280,7 +280,6 @@ def _commands(run: Run) -> str:
     ]
     if run.experiment and run.experiment.domain.export:
         lines.append(f"python experiments/export.py --run {path} --output {name}.pt2")
-    lines.append(f"python experiments/share.py --run {path} --to shared/{name}")
     return "".join(map(_pre, lines))
 
 
