@@ -13,6 +13,7 @@ from experiments.moa_soft_ordering_cnn import EXPERIMENT as SCORED
 EXPERIMENT: Experiment = replace(
     SCORED,
     name="moa_soft_ordering_cnn_nonscored",
+    place="",  # here, not where it is taken from
     data=replace(SCORED.data, targets="nonscored"),
     published=(),
 )

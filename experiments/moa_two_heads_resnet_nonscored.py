@@ -14,6 +14,7 @@ from experiments.moa_two_heads_resnet import EXPERIMENT as SCORED
 EXPERIMENT: Experiment = replace(
     SCORED,
     name="moa_two_heads_resnet_nonscored",
+    place="",  # here, not where it is taken from
     data=replace(SCORED.data, targets="nonscored"),
     published=(),
     previous="",

@@ -162,7 +162,7 @@ def read_space(path: Path) -> list[Dimension]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line of ``python experiments/search.py EXPERIMENT --space FILE [flags of the experiment ...]``."""
+    """Command line of ``python experiments/search.py NAME --space FILE [flags of the experiment ...]``."""
     from jsonargparse import ArgumentParser
 
     from datamodules.commands import plain_help, refusals_as_sentences

@@ -70,7 +70,7 @@ class Settings:
             saved: What :meth:`naming` gave for that run. Settings that one version knows and the other does not are no
                 difference, as long as ours have their declared values.
         """
-        own, declared = self.naming(), resolve(self.experiment, [], demo=self.demo).naming()
+        own, declared = self.naming(), declared_naming(self.experiment, self.demo)
         before = {**declared, **{name: value for name, value in saved.items() if name in own}}
         return ", ".join(f"--{name} {before[name]} (now {own[name]})" for name in own if before[name] != own[name])
 
@@ -85,7 +85,7 @@ class Settings:
         if self.daily.variant:
             return self.daily.variant
         base = "demo" if self.demo else "default"
-        declared = resolve(self.experiment, [], demo=self.demo).naming()
+        declared = declared_naming(self.experiment, self.demo)
         changed = {name: value for name, value in self.naming().items() if declared[name] != value}
         return f"{base}-{_digest(changed)[:6]}" if changed else base
 
@@ -164,6 +164,19 @@ def resolve(experiment: Experiment, arguments: Sequence[str], demo: bool) -> Set
     parts = parser.instantiate_classes(config)
     daily = Daily(**{name: getattr(parts, name) for name in Daily.__dataclass_fields__})
     return Settings(experiment, daily, parts.data, parts.model, parts.optim, parts.train, demo, parts.launch)
+
+
+def declared_naming(experiment: Experiment, demo: bool) -> dict[str, Any]:
+    """What :meth:`Settings.naming` gives for a run without flags; a grid of hundreds asks for it thousands of times."""
+    key = id(experiment), demo
+    if key not in _DECLARED:
+        _DECLARED[key] = experiment, resolve(experiment, [], demo=demo).naming()
+    return _DECLARED[key][1]
+
+
+_DECLARED: dict[
+    tuple[int, bool], tuple[Experiment, dict[str, Any]]
+] = {}  # an experiment is kept, so its id stays its own
 
 
 def build_parser(experiment: Experiment, demo: bool = False) -> ArgumentParser:

@@ -32,8 +32,7 @@ def run_grid(settings: Settings, arguments: list[str]) -> None:
         raise DataError(
             "--fold all and --seeds start a process for each run; under torchrun give one --fold and one --seed"
         )
-    folds = folds_of(settings)
-    finished = finished_runs(settings, folds)
+    folds, finished = survey(settings)
     for seed in settings.daily.seed_list:
         for fold in folds:
             if (seed, fold) in finished:
@@ -43,23 +42,11 @@ def run_grid(settings: Settings, arguments: list[str]) -> None:
     print_scores(settings, folds)
 
 
-def folds_of(settings: Settings) -> list[int | str]:
-    """The folds that are asked for; for all of them their table is made.
-
-    Raises:
-        DataError: Settings or data that cannot be used.
-    """
-    if settings.daily.fold != "all":
-        return [settings.daily.fold]
-    return list(range(prepare_data(_first(settings)).folds.n_folds))
-
-
-def finished_runs(settings: Settings, folds: Sequence[int | str]) -> set[tuple[int, int | str]]:
-    """Seed and fold of the runs that are finished, each sure to be the one that the grid means.
+def survey(settings: Settings) -> tuple[list[int | str], set[tuple[int, int | str]]]:
+    """The folds that are asked for, and seed and fold of the runs that are finished, each sure to be the one that is meant.
 
     Args:
         settings: Of the grid.
-        folds: As :func:`folds_of` gives them.
 
     Raises:
         DataError: Settings or data that cannot be used, or a run of other data, folds or settings.
@@ -68,8 +55,9 @@ def finished_runs(settings: Settings, folds: Sequence[int | str]) -> set[tuple[i
 
     check(_first(settings))
     data = prepare_data(_first(settings))
+    folds: list[int | str] = list(range(data.folds.n_folds)) if settings.daily.fold == "all" else [settings.daily.fold]
     runs = [(seed, fold) for seed in settings.daily.seed_list for fold in folds]
-    return {run for run in runs if _is_finished(one_run(settings, *run), data)}
+    return folds, {run for run in runs if _is_finished(one_run(settings, *run), data)}
 
 
 def _first(settings: Settings) -> Settings:

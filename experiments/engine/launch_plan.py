@@ -51,19 +51,22 @@ def launch_runs(wanted: Sequence[tuple[Settings, Sequence[str]]]) -> bool:
     from experiments.engine.grid import print_scores
 
     plan: dict[str, Job] = {}
+    folds = []
     for settings, arguments in wanted:
-        plan |= {job.key: job for job in plan_runs(settings, arguments)}
+        own, numbers = plan_runs(settings, arguments)
+        plan |= {job.key: job for job in own}
+        folds.append(numbers)
     settings = wanted[0][0]
     if plan and not make_launcher(settings, settings.launch).run(list(plan.values())):
         return False
-    for settings, _ in wanted:
+    for (settings, _), numbers in zip(wanted, folds, strict=True):
         if settings.daily.fold == "all" or settings.daily.seeds:
-            print_scores(settings, _folds(settings))
+            print_scores(settings, numbers)
     return True
 
 
-def plan_runs(settings: Settings, arguments: Sequence[str]) -> list[Job]:
-    """Jobs of an experiment: those of the stage before first, and of its own runs those that are not finished.
+def plan_runs(settings: Settings, arguments: Sequence[str]) -> tuple[list[Job], list[int | str]]:
+    """Jobs of an experiment: those of the stage before first, and of its own runs those that are not finished; and its folds.
 
     Args:
         settings: As from the command line.
@@ -72,7 +75,7 @@ def plan_runs(settings: Settings, arguments: Sequence[str]) -> list[Job]:
     Raises:
         DataError: A finished run is of other data, or ``--resume`` would start a requeued job anew.
     """
-    from experiments.engine.grid import finished_runs, one_run
+    from experiments.engine.grid import one_run, survey
     from experiments.engine.stages import awaits_previous, settings_before
 
     if settings.daily.resume != "auto":
@@ -85,34 +88,27 @@ def plan_runs(settings: Settings, arguments: Sequence[str]) -> list[Job]:
     later = awaits_previous(settings)
     if later and settings.experiment.takes == "predictions":
         before, flags = settings_before(settings)
-        first = plan_runs(before, flags)
+        first, folds = plan_runs(before, flags)
         meta = before.directory().path.parent.parent
         arguments += ["--data.meta", str(meta)]
         settings = replace(settings, data=replace(settings.data, meta=meta))
-    folds = _folds(settings) if not first else _folds(before)
-    # what reads predictions that are not there yet cannot be compared with its data; its own process does that
-    finished = set() if first else finished_runs(_anywhere(settings), folds)
+    finished: set[tuple[int, int | str]] = set()
+    if first:  # what reads predictions that are not there yet is compared with its data by its own process
+        folds = folds if settings.daily.fold == "all" else [settings.daily.fold]
+    else:
+        folds, finished = survey(_anywhere(settings))
     plan = list(first)
     for seed in settings.daily.seed_list:
-        for fold in folds if settings.daily.fold == "all" else [settings.daily.fold]:
+        for fold in folds:
             if (seed, fold) in finished:
                 print(f"{settings.experiment.name}, seed {seed}, fold {fold}: finished before")
                 continue
             one = one_run(settings, seed, fold)
-            earlier = plan_runs(*settings_before(one)) if later and settings.experiment.takes == "weights" else first
+            earlier = plan_runs(*settings_before(one))[0] if later and settings.experiment.takes == "weights" else first
             plan += [job for job in earlier if job not in plan]
-            plan.append(_job(one, arguments, [job.key for job in earlier]))
-    return plan
-
-
-def _folds(settings: Settings) -> list[int | str]:
-    """The folds of an experiment, which all its stages share; the first one's data are there."""
-    from experiments.engine.grid import folds_of
-    from experiments.engine.stages import awaits_previous, settings_before
-
-    if settings.daily.fold == "all" and settings.experiment.takes == "predictions" and awaits_previous(settings):
-        return _folds(settings_before(settings)[0])
-    return folds_of(_anywhere(settings))
+            reads = [job.key for job in earlier if job.key.startswith(f"{settings.experiment.previous}/")]
+            plan.append(_job(one, arguments, reads))
+    return plan, folds
 
 
 def _anywhere(settings: Settings) -> Settings:

@@ -80,8 +80,6 @@ def build_trainer(
         # our own handlers see to a scheduler's signals (datamodules/signals.py)
         plugins=[SLURMEnvironment(auto_requeue=False)] if launcher() == "slurm" else None,
     )
-    if isinstance(trainer.strategy, ModelParallelStrategy):
-        trainer.strategy.connect(task)  # which it wants before it connects the processes
     return trainer, csv
 
 

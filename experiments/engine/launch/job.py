@@ -6,6 +6,7 @@ The command that a job runs sees no SLURM, so that a single task trains on all i
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -20,7 +21,7 @@ from types import FrameType
 from typing import Any, Literal
 
 from datamodules.errors import DataError
-from datamodules.files import read_json, write_json
+from datamodules.files import read_json
 from datamodules.signals import PARENT
 
 Phase = Literal["running", "done", "failed", "stopped", "requeued"]
@@ -101,8 +102,14 @@ class Status:
 
 
 def write(folder: Path, content: Record | Status) -> None:
-    """Write ``job.json`` or ``status.json``, whole or not at all."""
-    write_json(folder / _name(type(content)), asdict(content))
+    """Write ``job.json`` or ``status.json``, whole or not at all.
+
+    Not flushed to the disk, which takes 14 ms of a launcher's 20 ms a run: what a power cut loses is submitted again.
+    """
+    path = folder / _name(type(content))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(asdict(content), indent=1))
+    temporary.replace(path)
 
 
 def read(folder: Path, kind: type[Any]) -> Any:
