@@ -71,11 +71,18 @@ class Request:
         return [(flag, path) for path in found]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line of ``python experiments/launch.py [flags] -- COMMAND``."""
+def read(words: Sequence[str]) -> tuple[Request, Launch, list[str]]:
+    """What is asked for, where it runs, and the command.
+
+    Args:
+        words: The command line.
+
+    Raises:
+        ValueError: One of the three is missing or wrong.
+    """
     from jsonargparse import ArgumentParser
 
-    from datamodules.commands import plain_help, refusals_as_sentences
+    from experiments.engine.cli import plain_help
 
     parser = ArgumentParser(
         prog=PROGRAM, usage=f"{PROGRAM} [flags] -- COMMAND", description=__doc__, allow_abbrev=False
@@ -83,16 +90,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_class_arguments(Request, as_group=False)
     parser.add_class_arguments(Launch, "launch")
     plain_help(parser)
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = list(words)
     own, command = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    parsed = parser.parse_args(spell_out(own))
+    request = Request(**{item.name: parsed[item.name] for item in fields(Request)})
+    launch = Launch(**{item.name: parsed.launch[item.name] for item in fields(Launch)})
+    if not command:
+        raise ValueError("there is no command after --")
+    if not launch.active:
+        raise ValueError("give --launch local, --launch slurm or --launch FILE.yaml")
+    return request, launch, command
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line of ``python experiments/launch.py [flags] -- COMMAND``."""
+    from experiments.engine.command import refusals_as_sentences
+
     try:
-        parsed = parser.parse_args(spell_out(own))
-        request = Request(**{item.name: parsed[item.name] for item in fields(Request)})
-        launch = Launch(**{item.name: parsed.launch[item.name] for item in fields(Launch)})
-        if not command:
-            raise ValueError("there is no command after --")
-        if not launch.active:
-            raise ValueError("give --launch local, --launch slurm or --launch FILE.yaml")
+        request, launch, command = read(sys.argv[1:] if argv is None else argv)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

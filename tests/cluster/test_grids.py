@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from experiments.engine.launch.plan import plan_runs
 
 from datamodules.errors import DataError
 from experiments.engine.cli import parse
 from experiments.engine.declare import load_experiment
+from experiments.engine.launch_plan import plan_runs
 from experiments.engine.run_directory import RunDirectory
 from tests.datamodules.moa.tiny import write_files
 from tests.experiments.tiny import flags, write_raw

@@ -23,6 +23,7 @@ from datamodules.leap.demo import write_kaggle_files
 from datamodules.leap.schema import TARGET_NAMES, zero_weight_mask
 from experiments.engine.cli import build_parser
 from experiments.engine.declare import load_experiment
+from experiments.launch import read
 from tests.datamodules.leap import hub_server
 from tests.datamodules.leap.test_kaggle_download import CLIENT
 from tests.datamodules.mars.files import write_data_set
@@ -70,6 +71,8 @@ def call(words: list[str]) -> int:
         return 0
     if program != "python":
         return 0
+    if "--launch" in rest or rest[0] == "experiments/search.py":
+        return launched(rest)
     name = f"{rest[1]} {rest[2]}" if rest[0] == "-m" and "datamodules" in rest[1] else Path(rest[0]).stem
     if rest[:2] == ["-m", "blend"]:
         return python([*rest, *(("--trials", "20") if "--trials" in rest else ())])
@@ -79,6 +82,20 @@ def call(words: list[str]) -> int:
     if name in EXPERIMENTS:
         flags += named(name, rest)
     return python([*rest, *flags])
+
+
+def launched(words: list[str]) -> int:
+    """Flags of what becomes jobs; tests/cluster runs such jobs on engines of its own."""
+    name = Path(words[0]).stem
+    if name in EXPERIMENTS:
+        build_parser(load_experiment(name)).parse_args(words[1:])
+    elif name == "launch":
+        _, _, command = read(words[1:])
+        assert command[0] == "python"
+        assert command[1] == "-m" or (ROOT / command[1]).is_file()
+    else:
+        assert (ROOT / words[0]).is_file()
+    return 0
 
 
 def named(name: str, words: list[str]) -> tuple[str, ...]:
