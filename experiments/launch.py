@@ -82,7 +82,7 @@ def read(words: Sequence[str]) -> tuple[Request, Launch, list[str]]:
     """
     from jsonargparse import ArgumentParser
 
-    from experiments.engine.cli import plain_help
+    from datamodules.commands import plain_help
 
     parser = ArgumentParser(
         prog=PROGRAM, usage=f"{PROGRAM} [flags] -- COMMAND", description=__doc__, allow_abbrev=False
@@ -104,7 +104,7 @@ def read(words: Sequence[str]) -> tuple[Request, Launch, list[str]]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of ``python experiments/launch.py [flags] -- COMMAND``."""
-    from experiments.engine.command import refusals_as_sentences
+    from datamodules.commands import refusals_as_sentences
 
     try:
         request, launch, command = read(sys.argv[1:] if argv is None else argv)
