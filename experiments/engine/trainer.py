@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ def build_trainer(
     csv = MetricsCsv(directory.path / "metrics.csv")
     loggers = [csv]
     run_name = f"{settings.experiment.name}-{settings.variant}-s{daily.seed}-f{daily.fold}"
-    group = f"{settings.experiment.name}-{settings.variant}"
+    group = os.environ.get("WANDB_RUN_GROUP") or f"{settings.experiment.name}-{settings.variant}"  # a search sets it
     if wandb := wandb_logger(daily.wandb, directory.path, csv, "podium", run_name, group, settings.plain()):
         loggers.append(wandb)  # type: ignore[arg-type]
     validates = daily.fold != "full"
@@ -80,6 +81,8 @@ def build_trainer(
         # our own handlers see to a scheduler's signals (datamodules/signals.py)
         plugins=[SLURMEnvironment(auto_requeue=False)] if launcher() == "slurm" else None,
     )
+    if isinstance(trainer.strategy, ModelParallelStrategy):
+        trainer.strategy.connect(task)  # which it wants before it connects the processes of a launcher
     return trainer, csv
 
 

@@ -75,7 +75,7 @@ def postgres() -> Iterator[str]:
     try:
         if user:
             shutil.chown(folder, user)
-        data, port = folder / "data", _free_port()
+        data, port = folder / "data", free_port()
         initdb = [str(programs_folder / "initdb"), "-D", str(data), "-U", "podium", "--auth=trust", "--no-sync"]
         subprocess.run(initdb, check=True, capture_output=True, user=user, cwd=folder)
         command = [
@@ -120,8 +120,8 @@ def _configure(folder: Path, socket_file: Path, cpus: int) -> Path:
     config.write_text(
         f"""ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={_free_port()}
-SlurmdPort={_free_port()}
+SlurmctldPort={free_port()}
+SlurmdPort={free_port()}
 AuthType=auth/munge
 AuthInfo=socket={socket_file}
 SlurmUser=root
@@ -186,7 +186,8 @@ def _need(*programs: str, package: str) -> None:
         raise Missing(f"there is no {missing[0]} (Debian packages {package})")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
