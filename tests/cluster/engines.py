@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _START_SECONDS = 60.0
+_REVOKED_SECONDS = 3.0
 
 
 class Missing(Exception):
@@ -161,16 +162,20 @@ def _node_is_idle(environment: dict[str, str]) -> bool:
 
 
 def _hasten(environment: dict[str, str], ended: threading.Event) -> None:
-    """Let requeued jobs begin at once; SLURM keeps them waiting for two minutes, a constant of its source."""
+    """Let requeued jobs begin after three seconds; SLURM keeps them waiting for two minutes, a constant of its source.
+
+    A job that begins in the very second in which its last start was called off is killed for a revoked credential.
+    """
     environment = {**os.environ, **environment}
+    seen: dict[str, float] = {}
     while not ended.wait(0.5):
         asked = ["squeue", "-h", "-r", "-t", "PENDING", "-o", "%i|%r"]
         waiting = subprocess.run(asked, env=environment, check=False, capture_output=True, text=True).stdout
-        for line in waiting.splitlines():
-            job, why = line.split("|")
-            if why == "BeginTime":
-                update = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
-                subprocess.run(update, env=environment, check=False, capture_output=True)
+        jobs = {job for job, why in (line.split("|") for line in waiting.splitlines()) if why == "BeginTime"}
+        seen = {job: seen.get(job, time.monotonic()) for job in jobs}
+        for job in [job for job, since in seen.items() if time.monotonic() - since > _REVOKED_SECONDS]:
+            update = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
+            subprocess.run(update, env=environment, check=False, capture_output=True)
 
 
 def _squeue(environment: dict[str, str]) -> str:

@@ -66,8 +66,13 @@ class Submitted:
     def until(self, reached: Callable[[], object]) -> None:
         deadline = time.monotonic() + _SECONDS
         while not reached():
-            assert time.monotonic() < deadline, self.text
+            assert time.monotonic() < deadline, f"{self.text}\n{self._state()}"
             time.sleep(0.1)
+
+    def _state(self) -> str:
+        """What SLURM says of its node and jobs, for the message of a job that does not go on."""
+        asked = (["squeue", "-l"], ["sinfo", "-l"], ["scontrol", "show", "job", self.id])
+        return "\n".join(subprocess.run(words, check=False, capture_output=True, text=True).stdout for words in asked)
 
     def ended(self) -> bool:
         asked = ["squeue", "-h", "-j", self.id]

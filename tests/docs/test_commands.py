@@ -236,7 +236,8 @@ def test_datasets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     preset = Path("experiments/presets/leap_bilstm_cnn")
     shutil.copytree(ROOT / preset, folder / preset)
     with hub_server.serve(hub_server.Hub(files)) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)  # for children; the library read it when another test imported it
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
 
         def with_tables(words: list[str]) -> int:
             status = call(words)
