@@ -51,6 +51,7 @@ class BlendProblem(Protocol):
     width: int
     target_groups: dict[str, list[int]]
     row_groups: list[str]
+    minima: dict[tuple[frozenset[int], Kind, float], tuple[Array, float]]
 
     def objective(
         self,
@@ -101,6 +102,7 @@ class Problem:
             raise BankError(
                 f"metric {metric.name} needs a column per class, these predictions have one; use column_log_loss"
             )
+        self.minima: dict[tuple[frozenset[int], Kind, float], tuple[Array, float]] = {}  # exact ones, by folds and mean
         self._moments: ResidualMoments | None = None
         self._pools: dict[tuple[tuple[int, ...], int | None], tuple[Array, Array, float]] = {}
         self._cells: dict[tuple[CellForm, bool], Cells] = {}
@@ -360,6 +362,7 @@ class Projected:
         self._problem, self._basis, self.names = problem, basis, list(names)
         self.folds, self.metric, self.width = problem.folds, problem.metric, problem.width
         self.target_groups, self.row_groups = problem.target_groups, problem.row_groups
+        self.minima: dict[tuple[frozenset[int], Kind, float], tuple[Array, float]] = {}
 
     def objective(self, *args: Any, **kwargs: Any) -> Objective:
         """As :meth:`Problem.objective`, over the new models."""

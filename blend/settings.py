@@ -22,6 +22,9 @@ class Inputs:
         clip_predictions: Clip probabilities to [0, 1] instead of refusing others.
         allow_fold_mismatch: Blend models of different fold tables, as long as row ids and fold numbers agree.
         memory: GiB that kept predictions may take; more go through scratch files.
+        nested_folds: Parts of the rows for the nested score; default: the banks' own folds, or five shuffled parts.
+        nested_seed: Seed of the shuffle into parts.
+        group: Rows of one group stay in one part: `group` for the column of that name, or a CSV with row_id and group.
     """
 
     truth: Path | None = None
@@ -31,6 +34,17 @@ class Inputs:
     clip_predictions: bool = False
     allow_fold_mismatch: bool = False
     memory: float = 2.0
+    nested_folds: int | None = None
+    nested_seed: int = 0
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.nested_folds is not None and self.nested_folds < 2:
+            raise ValueError(
+                f"--nested_folds must be at least 2, got {self.nested_folds}; --nested false asks for none"
+            )
+        if self.nested_seed < 0:
+            raise ValueError(f"--nested_seed must not be negative, got {self.nested_seed}")
 
 
 @dataclass
@@ -96,7 +110,8 @@ class Output:
 
     Args:
         out: Folder of weights.json, the report and the study; default: blends/<method>.
-        nested: Also fit weights without each fold, for the honest score.
+        nested: Also fit weights without each fold, for the honest score; time = the rows are in the order of time, and
+            only earlier blocks choose the weights of a later one.
         figures: Draw the report's figures.
         wandb: Log trials, scores and the report to Weights & Biases; offline needs no key.
         project: W&B project.
@@ -104,7 +119,7 @@ class Output:
     """
 
     out: Path | None = None
-    nested: bool = True
+    nested: bool | Literal["time"] = True
     figures: bool = True
     wandb: Literal["online", "offline", "disabled"] = "disabled"
     project: str = "podium"

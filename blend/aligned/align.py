@@ -14,13 +14,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from blend.aligned.chunks import ArrayRows, Member, Part
-from blend.aligned.nesting import nested_folds
+from blend.aligned.nesting import Nesting, nested_folds
 from blend.aligned.truth import attach_truth
 from blend.aligned.view import Stack
 from datamodules.banks.bank import BankError, PredictionBank
 from datamodules.banks.sources import Source
 from datamodules.banks.tables import TableBank
 
+_MOST_LABELS = 2**26
 _AGREE = ("domain", "metric", "targets", "convention")
 _WHY = {
     "domain": "they predict different things",
@@ -38,6 +39,7 @@ def align(
     clip_predictions: bool = False,
     allow_fold_mismatch: bool = False,
     with_truth: bool = True,
+    nesting: Nesting | None = None,
 ) -> Stack:
     """Join models by row id.
 
@@ -49,6 +51,7 @@ def align(
         clip_predictions: Clip probabilities to [0, 1] instead of refusing others.
         allow_fold_mismatch: Do not compare the hashes of fold tables (row ids and fold numbers must still agree).
         with_truth: Attach the true values of out-of-fold predictions.
+        nesting: How rows are parted for the nested score.
 
     Raises:
         BankError: rows, folds, targets, shapes or conventions differ; the sentence names the bank and the row.
@@ -60,7 +63,11 @@ def align(
     frame = _reference_rows(sources[0], test)
     if groups is not None:
         frame["group"] = _read_groups(groups, frame["row_id"])
-    frame, note = nested_folds(frame, test)
+    nesting, note = nesting or Nesting(), ""
+    if test:  # not scored: they stay together
+        frame = frame.assign(nested=0)
+    else:
+        frame, note = nested_folds(frame, nesting, lambda: _stored_truth(sources, truth, frame) if with_truth else None)
     if row_groups and "group" not in frame:
         raise BankError(f"{sources[0].path} has no row groups; give them with --groups FILE (columns row_id, group)")
     order = (
@@ -79,6 +86,7 @@ def align(
         scale=np.asarray(first.scale, dtype=np.float64),
         manifest=first.manifest,
         nested_note=note,
+        forward=nesting.time,
         row_groups=row_groups,
         clip_predictions=clip_predictions,
     )
@@ -86,6 +94,18 @@ def align(
         attach_truth(stack, sources, truth, ids)
     _to_common_scale(sources, members, stack)
     return stack
+
+
+def _stored_truth(sources: Sequence[Source], truth: Path | None, frame: pd.DataFrame) -> npt.NDArray[np.float32] | None:
+    """True values in the order of the first model's rows; None for more of them than labels ever are."""
+    first = sources[0].banks[0]
+    if len(frame) * int(np.prod(first.shape, dtype=np.int64)) > _MOST_LABELS:
+        return None
+    scale = np.asarray(first.scale, dtype=np.float64)
+    alone = Stack([], frame.assign(nested=0), first.shape, scale, first.manifest)
+    attach_truth(alone, sources, truth, pd.Index(frame["row_id"]))
+    assert alone.truth is not None
+    return alone.truth.read(0, len(frame), alone.width)
 
 
 def _check_manifests(sources: Sequence[Source], allow_fold_mismatch: bool) -> None:

@@ -72,6 +72,7 @@ class Stack:
         scale: judge's units per stored unit, broadcastable to ``shape``.
         manifest: Manifest of the first model's first bank.
         nested_note: How the nested folds came about.
+        forward: Nested weights come from earlier folds alone.
         row_groups: Rows are ordered by group inside a fold.
         clip_predictions: Clip probabilities to [0, 1] on reading.
         probabilities: Refuse values outside [0, 1] (set with the metric).
@@ -85,6 +86,7 @@ class Stack:
     scale: npt.NDArray[np.float64]
     manifest: Manifest
     nested_note: str = ""
+    forward: bool = False
     row_groups: bool = False
     clip_predictions: bool = False
     probabilities: bool = False
@@ -92,6 +94,7 @@ class Stack:
     truth: Member | None = None
     group_names: list[str] = field(default_factory=list)
     blocks: Blocks = field(init=False)
+    _kept: Chunk | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         codes = np.zeros(len(self.rows), dtype=np.int64)
@@ -128,6 +131,10 @@ class Stack:
             return None
         return np.divide(own, common, out=np.ones(self.width), where=common != 0)
 
+    def others(self, fold: int) -> list[int]:
+        """Folds whose rows choose the weights that a fold is judged with; none for the first one of ordered folds."""
+        return [other for other in self.folds if (other < fold if self.forward else other != fold)]
+
     def attach_truth(self, member: Member) -> None:
         """Take true values."""
         self.truth = member
@@ -139,9 +146,15 @@ class Stack:
             BankError: a prediction is not finite, or not a probability where it must be one; bank and row are named.
         """
         step = max(1, values // max(1, len(self.members) * self.width))
+        if self._kept is None and len(self.rows) * self.width * (len(self.members) + 1) <= CHUNK_VALUES:
+            self._kept = self.read(0, len(self.rows))  # a hundred models of a few rows would be read in 25,000 pieces
         for block, (first, last) in enumerate(zip(self.blocks.start, self.blocks.stop, strict=True)):
             for start in range(first, last, step):
-                yield self.read(start, min(start + step, last), block)
+                rows = slice(start, min(start + step, last))
+                if self._kept is None:
+                    yield self.read(rows.start, rows.stop, block)
+                else:
+                    yield Chunk(rows, block, self._kept.predictions[:, rows], self._kept.truth[rows])
 
     def read(self, start: int, stop: int, block: int = 0) -> Chunk:
         """Aligned rows ``[start, stop)`` of all models and the truth."""

@@ -44,11 +44,11 @@ def compare(banks: list[str], methods: list[str] | None, inputs: Inputs, options
     if options.post_shrink != "off":
         raise UsageError("--post_shrink belongs to a finished blend: give it to `python -m blend search`")
     sources = resolve(banks)
-    problem = open_problem(sources, inputs, wants_row_groups(sources, inputs, options.by))
+    problem = open_problem(sources, inputs, wants_row_groups(sources, inputs, options.by), output.nested == "time")
     folder = output.out or Path("blends") / "compare"
     tracker = Tracker(output, {"methods": methods or "all", "models": problem.names, **asdict(options)}, folder)
     try:
-        fits = run(problem, solvers_for(problem, methods, options), output.nested, strict=methods is not None)
+        fits = run(problem, solvers_for(problem, methods, options), bool(output.nested), strict=methods is not None)
         chosen, against = recommend(fits, problem)
         _write(problem, fits, against, chosen, folder, tracker, output.figures)
         return chosen
@@ -80,7 +80,7 @@ def solvers_for(problem: Problem, methods: list[str] | None, options: Method) ->
 
 def _hopeless(name: str, problem: Problem) -> bool:
     """Searches that cannot beat an exact solution: Optuna equalled it on every bank, at 20 to 1,000 times the time."""
-    return problem.metric.convex and name in ("optuna", "coordinate")
+    return name == "optuna" or (problem.metric.convex and name == "coordinate")
 
 
 def run(problem: Problem, solvers: dict[str, Solver], nested: bool = True, strict: bool = True) -> dict[str, Fitted]:

@@ -50,13 +50,15 @@ def search(banks: list[str], method: str, recipe: Path | None, inputs: Inputs, o
     sources = plan.sources if plan else resolve(banks)
     folder = output.out or Path("blends") / method
     by_group = method == "per_group" or plan is not None
-    problem = open_problem(sources, inputs, by_group and wants_row_groups(sources, inputs, options.by))
+    problem = open_problem(
+        sources, inputs, by_group and wants_row_groups(sources, inputs, options.by), output.nested == "time"
+    )
     tracker = Tracker(output, {"method": method, "models": problem.names, **asdict(options)}, folder)
     try:
         solver, nested_solver = _solvers(method, plan, options, folder, output.name, tracker)
         solver.check(problem)
         steps = plan.steps if plan else []
-        found = run(problem, solver, nested_solver, steps, output.nested)
+        found = run(problem, solver, nested_solver, steps, bool(output.nested))
         if options.post_shrink != "off":
             found.shrunk = best_shrink(
                 problem, found.result.weights, found.result.nested, make_steps(steps, problem.stack.manifest.domain)

@@ -10,23 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from blend.aligned.align import align
+from blend.aligned.nesting import Nesting
 from blend.metrics.registry import NAMES, given_metric, named_metric
 from blend.problem import Problem
 from blend.settings import Inputs
 from datamodules.banks.bank import BankError, PredictionBank
 from datamodules.banks.sources import Source
+from datamodules.errors import UsageError
 
 _WINDOWS, _WINDOW_BYTES = 64, 2**16
 _MOST_ROW_GROUPS = 64  # families, not the thousands of drugs that fold tables group by
 
 
-def open_problem(sources: Sequence[Source], inputs: Inputs, row_groups: bool) -> Problem:
+def open_problem(sources: Sequence[Source], inputs: Inputs, row_groups: bool, time: bool = False) -> Problem:
     """Align models with their truth and choose the judge's metric.
 
     Args:
         sources: The models.
         inputs: Flags.
         row_groups: Weights per row group are wanted.
+        time: Nested weights come from earlier rows alone.
 
     Raises:
         BankError: inputs do not fit together, or nobody names a metric.
@@ -34,13 +37,19 @@ def open_problem(sources: Sequence[Source], inputs: Inputs, row_groups: bool) ->
     named = [bank.manifest.metric for source in sources for bank in source.banks if bank.manifest.metric]
     if inputs.metric is None and not named:
         raise BankError(f"tables name no metric; give --metric: {NAMES}, or package.module:function with --direction")
+    if inputs.group not in (None, "group") and inputs.groups is None and not Path(str(inputs.group)).is_file():
+        raise UsageError(
+            f"--group {inputs.group}: give `group` for the column of that name, or a CSV with row_id and group"
+        )
+    own_groups = None if inputs.group in (None, "group") else Path(str(inputs.group))
     stack = align(
         sources,
         truth=inputs.truth,
         row_groups=row_groups,
-        groups=inputs.groups,
+        groups=inputs.groups or own_groups,
         clip_predictions=inputs.clip_predictions,
         allow_fold_mismatch=inputs.allow_fold_mismatch,
+        nesting=Nesting(inputs.nested_folds, inputs.nested_seed, time, inputs.group is not None),
     )
     if inputs.metric is None:
         metric = named_metric(named[0], f"the manifest of {sources[0].banks[0].path}")

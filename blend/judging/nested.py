@@ -68,8 +68,8 @@ def fit(solver: Solver, problem: Problem, nested: bool = True, nested_solver: So
     inner = nested_solver or solver
     held: dict[int, Weights] = {}
     if nested and len(problem.folds) > 1:
-        rest = {fold: [f for f in problem.folds if f != fold] for fold in problem.folds}
-        held = {fold: with_thresholds(problem, inner.fit(problem, own), own) for fold, own in rest.items()}
+        rest = {fold: problem.stack.others(fold) for fold in problem.folds}
+        held = {fold: with_thresholds(problem, inner.fit(problem, own), own) for fold, own in rest.items() if own}
     return Fitted(weights, held, middle - start, time.perf_counter() - middle)
 
 
@@ -150,7 +150,8 @@ def _without(problem: Problem, solver: Solver, left_out: int) -> dict[int, Weigh
     folds = problem.folds
     if len(folds) == 1:
         return {folds[0]: solver.fit(rest).restore(problem.names, keep)}
-    return {f: solver.fit(rest, [g for g in folds if g != f]).restore(problem.names, keep) for f in folds}
+    others = {f: problem.stack.others(f) for f in folds}
+    return {f: solver.fit(rest, own).restore(problem.names, keep) for f, own in others.items() if own}
 
 
 def _renormalised(weights: Weights, left_out: int) -> Weights:

@@ -62,21 +62,23 @@ def best_shrink(
     if not nested:
         return Shrunk(float(SHRINKS[place]), (total[0], total[place]), None, {})
     fold_of = problem.stack.blocks.fold
+    live = None if set(nested) == set(problem.folds) else np.isin(fold_of, list(nested)).astype(np.float64)
     chosen: dict[int, float] = {}
     plain, shrunk = np.zeros_like(errors[0]), np.zeros_like(errors[0])
     for fold, own in nested.items():
         errors = _errors(problem, own, steps)
         held = fold_of == fold
-        best = int(np.argmin(errors[:, ~held].sum(axis=(1, 2))))  # rows and targets weigh alike in a column mean
+        others = np.isin(fold_of, problem.stack.others(fold))
+        best = int(np.argmin(errors[:, others].sum(axis=(1, 2))))  # rows and targets weigh alike in a column mean
         chosen[fold] = float(SHRINKS[best])
         plain[held], shrunk[held] = errors[0, held], errors[best, held]
-    scores = (_score(problem, plain), _score(problem, shrunk))
+    scores = (_score(problem, plain, live), _score(problem, shrunk, live))
     return Shrunk(float(SHRINKS[place]), (total[0], total[place]), scores, chosen)
 
 
-def _score(problem: Problem, errors: Array) -> float:
+def _score(problem: Problem, errors: Array, live: Array | None = None) -> float:
     assert isinstance(problem.metric, ColumnLogLoss)
-    return JudgedSums(problem.metric, errors, problem.truth_sums()).score()
+    return JudgedSums(problem.metric, errors, problem.truth_sums(), live).score()
 
 
 def _errors(problem: Problem, weights: Weights, steps: Steps | None) -> Array:

@@ -11,7 +11,7 @@ from blend.metrics.scores import SquaredMetric
 from blend.objectives import Composed, Objective
 from blend.problem import BlendProblem
 from blend.solvers.base import MeanSolver, Solver, register
-from blend.weights import Weights
+from blend.weights import Kind, Weights
 from datamodules.banks.bank import BankError
 
 
@@ -75,10 +75,10 @@ class Convex(MeanSolver):
         self.check(problem)
         if self.kind == "rank":
             raise BankError("a mean of ranks is not convex in the weights; use --method optuna")
-        objective = problem.objective(folds, self.kind, self.clip)
-        values, gap = exact_minimum(objective)
+        values, gap = simplex_minimum(problem, folds, self.kind, self.clip)
         dropped = (values > 0) & (values < self.min_weight)
         if dropped.any():
+            objective = problem.objective(folds, self.kind, self.clip)
             keep = np.flatnonzero(values >= self.min_weight)
             inner, _ = exact_minimum(Composed(objective, np.eye(objective.size)[keep]))
             loss = objective.loss(values)
@@ -86,6 +86,17 @@ class Convex(MeanSolver):
             values[keep] = inner
             gap += objective.loss(values) - loss
         return self.weights(problem, values, gap=gap)
+
+
+def simplex_minimum(
+    problem: BlendProblem, folds: Sequence[int] | None, kind: Kind = "arithmetic", clip: float = 0.0
+) -> tuple[np.ndarray, float]:
+    """:func:`exact_minimum` of some folds, remembered: nested scores and inner folds ask for the same sets again."""
+    key = (frozenset(problem.folds if folds is None else folds), kind, clip)
+    if key not in problem.minima:
+        problem.minima[key] = exact_minimum(problem.objective(folds, kind, clip))
+    values, gap = problem.minima[key]
+    return values.copy(), gap
 
 
 def exact_minimum(objective: Objective) -> tuple[np.ndarray, float]:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from blend.metrics.scores import R2, ColumnLogLoss, MeanSquaredError, RootMeanSquaredError
+from blend.metrics.scores import Pinball
 from blend.problem import BlendProblem, Problem
 from blend.solvers.base import MeanSolver, Solver, register
-from blend.solvers.exact import exact_minimum
+from blend.solvers.exact import simplex_minimum
 from blend.solvers.greedy import select
-from blend.weights import LOGIT_CLIP, Weights
+from blend.solvers.linear import Data, Fit, Linear
+from blend.weights import LOGIT_CLIP, Kind, Weights
 
 Array = npt.NDArray[np.float64]
 _SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 _STEPS = (0.3, 0.1, 0.03, 0.01)
 _MOST_ROUNDS = 60  # of one step size
-_PENALTIES = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)  # in units of the normal equations' mean diagonal
+_PENALTIES = (100.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4)  # in units of the mean curvature per model
 _MOST_VALUES = 2**26
-_NEWTON_STEPS = 30
+_CHOICE, _FEWEST_ROWS = 1e7, 200  # products in a Newton step while the penalty is chosen; rows of a fold
 
 
 @register
@@ -49,10 +50,13 @@ class Shrunk(MeanSolver):
     def _candidates(self, problem: BlendProblem, folds: list[int]) -> Array:
         objective = problem.objective(folds, self.kind, self.clip)
         if objective.convex:
-            fitted = exact_minimum(objective)[0]
+            fitted = simplex_minimum(problem, folds, self.kind, self.clip)[0]
         else:
-            counts, _ = select(objective, 30)
-            fitted = counts / counts.sum()
+            key = (frozenset(folds), self.kind, self.clip)
+            if key not in problem.minima:
+                counts, _ = select(objective, 30)
+                problem.minima[key] = counts / counts.sum(), np.inf
+            fitted = problem.minima[key][0]
         single = np.eye(objective.size)[int(np.argmin(objective.singles()))]
         return np.array([(1 - s) * fitted + s * goal for goal in (objective.equal(), single) for s in _SHARES])
 
@@ -120,103 +124,108 @@ class Coordinate(MeanSolver):
 class Stacker(Solver):
     """A linear model on the predictions: weights of any sign and an intercept, pulled towards equal weights.
 
-    Ridge regression for squared errors; logistic regression on logits for 0/1 labels. The penalty is chosen by
-    leave-one-fold-out cross-validation. scikit-learn's models pull towards zero, which with ten good models is far from any
-    sensible blend; towards equal weights it is a blend at any penalty, so these few lines of normal equations and Newton
-    steps are our own.
+    Ridge regression for squared errors (and metrics of values that are not convex), median or quantile regression for
+    absolute errors, logistic regression on logits for 0/1 labels, multinomial regression on logarithms of probabilities with
+    an intercept per class for classes. The penalty is chosen by leave-one-fold-out cross-validation. scikit-learn's models pull
+    towards zero, which with ten good models is far from any sensible blend; towards equal weights it is a blend at any penalty,
+    so these few lines of normal equations and Newton steps are our own.
+
+    Attributes:
+        sparse: Share of an absolute (lasso) penalty beside the squared one, 0 for ridge: the elastic net.
     """
 
     name = "stacker"
     complexity = 4
     quick = False
-    summary = (
-        "ridge (squared errors) or logistic regression on logits (labels), any sign, intercept, penalty by inner folds"
-    )
+    summary = "ridge, median, logistic or multinomial regression, any sign, intercept, penalty by inner folds"
+    sparse: float = 0.0
+    _problem: object = field(default=None, repr=False)
+    _data: dict[int, Data] = field(default_factory=dict, repr=False)
+    _paths: dict[frozenset[int], list[Fit]] = field(default_factory=dict, repr=False)
 
     def refusal(self, problem: BlendProblem) -> str | None:
-        """Squared errors or labels, in plain units, in memory."""
+        """In plain units, in memory."""
         if not isinstance(problem, Problem) or not (problem.stack.target_scale == 1.0).all():
             return "method stacker needs predictions in the judge's own units"
-        if not isinstance(problem.metric, (R2, MeanSquaredError, RootMeanSquaredError)) and not self._logistic(problem):
-            return f"method stacker is for squared errors and 0/1 labels, not for {problem.metric.name}"
         if len(problem.names) * len(problem.stack.rows) * problem.width > _MOST_VALUES:
             return "method stacker needs the predictions in memory as float64; these are too many: take convex"
         return None
-
-    def _logistic(self, problem: BlendProblem) -> bool:
-        return isinstance(problem.metric, ColumnLogLoss) or (problem.metric.labels == "binary" and problem.width == 1)
 
     def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
         """Weights and intercepts.
 
         Raises:
-            BankError: the metric has no such model, or the predictions are no probabilities.
+            BankError: the predictions are not what the metric judges.
         """
         self.check(problem)
         assert isinstance(problem, Problem)
+        if self._problem is not problem:
+            self._paths, self._data, self._problem = {}, {}, problem
         chosen = problem.folds if folds is None else list(folds)
-        logistic = self._logistic(problem)
-        data = {fold: self._inputs(problem, fold, logistic) for fold in chosen}
-        scores = np.zeros(len(_PENALTIES))
-        for held in chosen if len(chosen) > 1 else []:
-            rest = [data[fold] for fold in chosen if fold != held]
-            for i, penalty in enumerate(_PENALTIES):
-                scores[i] += _loss(data[held], *_fit(rest, penalty, logistic), logistic)
-        penalty = _PENALTIES[int(np.argmin(scores))] if len(chosen) > 1 else _PENALTIES[-1]
-        w, b = _fit(list(data.values()), penalty, logistic)
+        linear = self._linear(problem)
+        place = self._choose(problem, linear, chosen) if len(chosen) > 1 else 0
+        rows = {fold: len(self._rows(problem, linear, fold, None).truth) for fold in chosen}
+        share = sum(min(n, self._most(problem)) for n in rows.values()) / sum(rows.values())
+        data = self._join([self._rows(problem, linear, fold, None) for fold in chosen])
+        w, b = linear.fit(data, _PENALTIES[place] * share)
+        kinds: dict[str, Kind] = {"logistic": "logit", "softmax": "softmax"}
+        kind: Kind = kinds.get(linear.form, "arithmetic")
+        note = (
+            f"{linear.form} regression, penalty {_PENALTIES[place]:g} towards equal weights, intercept {b.mean():+.3g}"
+        )
         return Weights(
             self.name,
             list(problem.names),
             w,
-            kind="logit" if logistic else "arithmetic",
-            clip=LOGIT_CLIP if logistic else 0.0,
+            kind=kind,
+            clip=LOGIT_CLIP if kind != "arithmetic" else 0.0,
             intercept=[float(value) for value in b],
-            notes=[f"penalty {penalty:g} towards equal weights, intercept {b.mean():+.3g}"],
+            notes=[note],
         )
 
-    def _inputs(self, problem: Problem, fold: int, logistic: bool) -> tuple[Array, Array]:
-        """Inputs ``(models, rows, targets)`` and truth ``(rows, targets)`` of one fold."""
-        predictions, truth = problem.rows_of([fold])
-        P = predictions.astype(np.float64)
-        if logistic:
-            P = np.clip(P, LOGIT_CLIP, 1 - LOGIT_CLIP)
-            P = np.log(P / (1 - P))
-        return P, truth.astype(np.float64)
+    def _linear(self, problem: Problem) -> Linear:
+        """The family that fits the metric."""
+        metric = problem.metric
+        if isinstance(metric, Pinball):
+            return Linear("absolute", metric.slopes, self.sparse)
+        if metric.probabilities or metric.labels in ("binary", "classes"):
+            return Linear("softmax" if problem.one_hot else "logistic", sparse=self.sparse)
+        return Linear("squared", sparse=self.sparse)
 
+    def _choose(self, problem: Problem, linear: Linear, folds: list[int]) -> int:
+        """Place of the penalty with the least loss on each fold of a fit to the others."""
+        losses = np.zeros(len(_PENALTIES))
+        most = self._most(problem)
+        for held in folds:
+            fits = self._path(problem, linear, frozenset(folds) - {held}, most)
+            data = self._rows(problem, linear, held, most)
+            losses += [linear.loss(data, fitted) for fitted in fits]
+        return int(np.argmin(losses))
 
-def _fit(data: list[tuple[Array, Array]], penalty: float, logistic: bool) -> tuple[Array, Array]:
-    """Weights ``(models,)`` and intercepts: one per target for squared errors, one for logits."""
-    P, y = np.concatenate([p for p, _ in data], axis=1), np.concatenate([t for _, t in data])
-    models, start = len(P), np.full(len(P), 1.0 / len(P))
-    if not logistic:
-        means, mean = P.mean(axis=1), y.mean(axis=0)
-        spread = y.var(axis=0)
-        factor = np.sqrt(np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0))
-        X = ((P - means[:, None]) * factor).reshape(models, -1)
-        A, c = X @ X.T, X @ ((y - mean) * factor).reshape(-1)
-        ridge = penalty * np.trace(A) / models + 1e-12
-        w = np.linalg.solve(A + ridge * np.eye(models), c + ridge * start)
-        return w, mean - w @ means
-    X, label = np.vstack([P.reshape(models, -1), np.ones(y.size)]), y.reshape(-1)
-    w = np.append(start, 0.0)
-    ridge = penalty * float((X[:-1] ** 2).sum()) / models * 0.05
-    pull = np.append(np.full(models, ridge), 0.0)
-    goal = np.append(start, 0.0)
-    for _ in range(_NEWTON_STEPS):
-        p = 1.0 / (1.0 + np.exp(-np.clip(w @ X, -50, 50)))
-        gradient = X @ (p - label) + pull * (w - goal)
-        H = (X * (p * (1 - p))) @ X.T + np.diag(pull + 1e-9)
-        step = np.linalg.solve(H, gradient)
-        w = w - step * min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
-        if np.abs(step).max() < 1e-8:
-            break
-    return w[:-1], w[-1:]
+    def _path(self, problem: Problem, linear: Linear, folds: frozenset[int], most: int) -> list[Fit]:
+        """Fits of all penalties, the strongest first, each begun at the one before."""
+        if folds not in self._paths:
+            data = self._join([self._rows(problem, linear, fold, most) for fold in sorted(folds)])
+            fits: list[Fit] = []
+            for penalty in _PENALTIES:
+                fits.append(linear.fit(data, penalty, fits[-1] if fits else None))
+            self._paths[folds] = fits
+        return self._paths[folds]
 
+    def _most(self, problem: Problem) -> int:
+        """Rows of a fold that choose the penalty: with many more of them than models it hardly matters."""
+        return max(_FEWEST_ROWS, int(_CHOICE / (len(problem.names) ** 2 * problem.width * len(problem.folds))))
 
-def _loss(data: tuple[Array, Array], w: Array, b: Array, logistic: bool) -> float:
-    P, y = data
-    z = np.tensordot(w, P, axes=1) + b
-    if logistic:
-        return float((np.logaddexp(0.0, z) - y * z).sum())
-    spread = y.var(axis=0)
-    return float((((z - y) ** 2).sum(axis=0) / np.maximum(spread, 1e-300))[spread > 0].sum())
+    def _rows(self, problem: Problem, linear: Linear, fold: int, most: int | None) -> Data:
+        """One fold, or an even sample of its rows."""
+        if fold not in self._data:
+            predictions, truth = problem.rows_of([fold])
+            self._data[fold] = Data(linear.inputs(predictions), truth.astype(np.float64))
+        data = self._data[fold]
+        if most is None or len(data.truth) <= most:
+            return data
+        rows = np.random.default_rng(fold).permutation(len(data.truth))[:most]
+        return Data(data.inputs[:, rows], data.truth[rows])
+
+    def _join(self, data: list[Data]) -> Data:
+        return Data(np.concatenate([x for x, _ in data], axis=1), np.concatenate([y for _, y in data]))

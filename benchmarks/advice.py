@@ -1,0 +1,477 @@
+"""Is the recommendation of ``compare`` worth following?
+
+Many banks, each split at random into halves, up to 30 times: every method is fitted on one half, with the nested scores that
+``compare`` sees, and judged on the other half, which nothing has seen. The *regret* of a choice is its loss on that other half
+above the loss of the best method there, in per cent of the latter (1 - R2, 1 - AUC, log loss, MAE), so that banks can be
+averaged. The table sets the regret of the recommendation beside that of every fixed habit.
+
+The banks: cross-validated models of many kinds on data sets of scikit-learn and on simulated ones, simulated predictions
+(correlated models, many models and few rows, one leading model, duplicates, miscalibrated probabilities, heavy tails, several
+targets), and the real ones below ``$PODIUM_REAL_DATA/oof`` where it is set. Predictions and what was measured are kept in
+``--cache``.
+
+The rule's two constants were chosen on the banks of even number and checked on those of odd number (``--choose``).
+
+    python benchmarks/advice.py --cache /tmp/advice
+"""
+
+# ruff: noqa: E402  (what follows must be set before numpy is imported)
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+import time
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path = [str(Path(__file__).resolve().parents[1]), *sys.path[1:]]  # this file is not the package of its name
+for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from blend.aligned.chunks import ArrayRows, Member, Part
+from blend.aligned.nesting import Nesting, nested_folds
+from blend.aligned.view import Stack
+from blend.commands.compare import recommend, run, solvers_for
+from blend.commands.report import table
+from blend.judging.judge import judge
+from blend.metrics.registry import KNOWN
+from blend.problem import Problem
+from blend.settings import Method
+from datamodules.banks.bank import Manifest
+
+Array = npt.NDArray[np.float64]
+HABITS = ("single", "equal", "greedy", "convex", "stacker", "shrunk", "bagged")
+LOG_LOSSES = ("column_log_loss", "multiclass_log_loss")
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Truth ``(rows, targets)`` and predictions ``(models, rows, targets)`` under a metric."""
+
+    metric: str
+    truth: npt.NDArray[np.float32]
+    predictions: npt.NDArray[np.float32]
+
+
+BANKS: dict[str, tuple[Callable[[], Bank], int]] = {}
+
+
+def bank(splits: int = 30) -> Callable[[Callable[[], Bank]], Callable[[], Bank]]:
+    def add(make: Callable[[], Bank]) -> Callable[[], Bank]:
+        BANKS[make.__name__] = make, splits
+        return make
+
+    return add
+
+
+# ---- models of scikit-learn, cross-validated
+
+
+def classifiers(few: bool = False) -> list[Any]:
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.naive_bayes import GaussianNB
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.svm import SVC
+    from sklearn.tree import DecisionTreeClassifier
+
+    some = [
+        LogisticRegression(C=0.1, max_iter=500),
+        RandomForestClassifier(60, min_samples_leaf=2, random_state=0),
+        GradientBoostingClassifier(n_estimators=40, random_state=0, subsample=0.7),
+        KNeighborsClassifier(15),
+        GaussianNB(),
+        SVC(probability=True, random_state=0),
+        MLPClassifier((32,), max_iter=150, random_state=0, early_stopping=True),
+    ]
+    if few:
+        return some
+    return [
+        *some,
+        *(LogisticRegression(C=c, max_iter=500) for c in (0.003, 0.03, 1.0, 10.0)),
+        *(KNeighborsClassifier(k, weights="distance") for k in (5, 40)),
+        *(ExtraTreesClassifier(60, max_features=f, min_samples_leaf=2, random_state=1) for f in (0.2, 0.8)),
+        RandomForestClassifier(60, max_depth=4, random_state=2),
+        DecisionTreeClassifier(max_depth=4, min_samples_leaf=10, random_state=0),
+        LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
+        SVC(C=10, probability=True, random_state=0),
+        MLPClassifier((64, 32), max_iter=100, alpha=1.0, random_state=1),
+    ]
+
+
+def regressors(few: bool = False) -> list[Any]:
+    from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, RandomForestRegressor
+    from sklearn.linear_model import HuberRegressor, Lasso, Ridge
+    from sklearn.neighbors import KNeighborsRegressor
+    from sklearn.neural_network import MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import PolynomialFeatures
+    from sklearn.svm import SVR
+    from sklearn.tree import DecisionTreeRegressor
+
+    some = [
+        Ridge(1.0),
+        RandomForestRegressor(60, min_samples_leaf=3, random_state=0),
+        GradientBoostingRegressor(n_estimators=60, subsample=0.7, random_state=0),
+        KNeighborsRegressor(15),
+        SVR(C=3.0),
+        MLPRegressor(hidden_layer_sizes=(32,), max_iter=200, random_state=0, early_stopping=True),
+    ]
+    if few:
+        return some
+    return [
+        *some,
+        *(Ridge(a) for a in (30.0, 300.0)),
+        *(Lasso(a) for a in (0.01, 0.1)),
+        HuberRegressor(max_iter=300),
+        make_pipeline(PolynomialFeatures(2), Ridge(100.0)),
+        *(KNeighborsRegressor(k, weights="distance") for k in (5, 40)),
+        *(ExtraTreesRegressor(60, max_features=f, min_samples_leaf=2, random_state=1) for f in (0.3, 1.0)),
+        GradientBoostingRegressor(n_estimators=80, max_depth=2, loss="absolute_error", random_state=3),
+        DecisionTreeRegressor(max_depth=5, min_samples_leaf=8, random_state=0),
+        SVR(C=0.3),
+        MLPRegressor(hidden_layer_sizes=(64, 32), max_iter=150, alpha=1.0, random_state=1),
+    ]
+
+
+def cross_validated(X: Array, y: Array, models: list[Any], metric: str) -> Bank:
+    """Out-of-fold predictions of models on standardised inputs."""
+    from sklearn.base import is_classifier
+    from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classes = is_classifier(models[0])
+    folds = (StratifiedKFold if classes else KFold)(5, shuffle=True, random_state=0)
+    if not classes:
+        unit = y.std()
+        y = (y - y.mean()) / unit
+    pieces = []
+    for model in models:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            how = "predict_proba" if classes else "predict"
+            predicted = cross_val_predict(make_pipeline(StandardScaler(), model), X, y, cv=folds, method=how)
+        pieces.append(predicted if predicted.ndim == 2 else predicted[:, None])
+    P = np.array(pieces)
+    truth = np.eye(P.shape[2])[y.astype(int)] if classes else y[:, None]
+    if classes and P.shape[2] == 2:
+        P, truth = P[..., 1:], truth[:, 1:]
+    return Bank(metric, truth.astype(np.float32), P.astype(np.float32))
+
+
+def noisy_classes(rows: int, classes: int, flip: float, seed: int) -> tuple[Array, Array]:
+    from sklearn.datasets import make_classification
+
+    X, y = make_classification(
+        rows, 20, n_informative=8, n_redundant=4, n_classes=classes, flip_y=flip, class_sep=0.8, random_state=seed
+    )
+    return X, y
+
+
+def friedman(rows: int, tails: bool, seed: int) -> tuple[Array, Array]:
+    from sklearn.datasets import make_friedman1
+
+    X, y = make_friedman1(rows, 10, noise=1.0, random_state=seed)
+    rng = np.random.default_rng(seed)
+    return X, y + (2.0 * rng.standard_t(1.8, rows) if tails else 0.0)
+
+
+@bank()
+def breast_cancer() -> Bank:
+    from sklearn.datasets import load_breast_cancer
+
+    return cross_validated(*load_breast_cancer(return_X_y=True), classifiers(), "column_log_loss")
+
+
+@bank()
+def breast_cancer_few() -> Bank:
+    from sklearn.datasets import load_breast_cancer
+
+    return cross_validated(*load_breast_cancer(return_X_y=True), classifiers(few=True)[:4], "column_log_loss")
+
+
+@bank()
+def diabetes() -> Bank:
+    from sklearn.datasets import load_diabetes
+
+    return cross_validated(*load_diabetes(return_X_y=True), regressors(), "r2")
+
+
+@bank()
+def diabetes_mae() -> Bank:
+    from sklearn.datasets import load_diabetes
+
+    return cross_validated(*load_diabetes(return_X_y=True), regressors(), "mae")
+
+
+@bank(20)
+def digits() -> Bank:
+    from sklearn.datasets import load_digits
+
+    X, y = load_digits(return_X_y=True)
+    return cross_validated(X, y, classifiers(few=True), "multiclass_log_loss")
+
+
+@bank()
+def wine() -> Bank:
+    from sklearn.datasets import load_wine
+
+    return cross_validated(*load_wine(return_X_y=True), classifiers(), "multiclass_log_loss")
+
+
+@bank()
+def wine_two_classes() -> Bank:
+    from sklearn.datasets import load_wine
+
+    X, y = load_wine(return_X_y=True)
+    keep = y < 2
+    return cross_validated(X[keep][:, :3], y[keep], classifiers(), "column_log_loss")
+
+
+@bank()
+def noisy_binary() -> Bank:
+    return cross_validated(*noisy_classes(1500, 2, 0.2, 1), classifiers(), "column_log_loss")
+
+
+@bank(10)
+def noisy_binary_auc() -> Bank:
+    return cross_validated(*noisy_classes(1500, 2, 0.2, 2), classifiers(), "auc")
+
+
+@bank()
+def noisy_binary_few_rows() -> Bank:
+    return cross_validated(*noisy_classes(270, 2, 0.1, 3), classifiers(), "column_log_loss")
+
+
+@bank(20)
+def noisy_classes_4() -> Bank:
+    return cross_validated(*noisy_classes(2000, 4, 0.1, 4), classifiers(), "multiclass_log_loss")
+
+
+@bank()
+def friedman_r2() -> Bank:
+    return cross_validated(*friedman(1500, False, 5), regressors(), "r2")
+
+
+@bank()
+def friedman_few_rows() -> Bank:
+    return cross_validated(*friedman(300, False, 6), regressors(), "r2")
+
+
+@bank()
+def friedman_tails_mae() -> Bank:
+    return cross_validated(*friedman(1500, True, 7), regressors(), "mae")
+
+
+@bank()
+def friedman_three_models_mae() -> Bank:
+    return cross_validated(*friedman(800, False, 8), regressors(few=True)[:3], "mae")
+
+
+# ---- simulated predictions
+
+
+def simulated_values(
+    rows: int, models: int, seed: int, targets: int = 1, rank: int = 4, own: float = 0.5, metric: str = "r2"
+) -> Bank:
+    """Models whose errors share some directions, as those of one team do; each shrinks its predictions a little."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(0, 1, (rows, targets))
+    shared = rng.normal(0, 0.5, (rank, rows, targets))
+    load = rng.normal(0, 1, (models, rank)) / np.sqrt(rank) + 0.8
+    noise = own * rng.uniform(0.5, 1.5, (models, 1, 1)) * rng.normal(0, 1, (models, rows, targets))
+    errors = np.tensordot(load, shared, axes=1) * 0.5 + noise
+    slope = rng.uniform(0.85, 1.0, (models, 1, 1))
+    return Bank(metric, truth.astype(np.float32), (slope * (truth + errors)).astype(np.float32))
+
+
+def simulated_labels(
+    rows: int, models: int, seed: int, classes: int = 1, own: float = 0.6, slope: tuple[float, float] = (0.7, 1.3),
+    metric: str | None = None,
+) -> Bank:  # fmt: skip
+    """Probabilities whose logits share errors and are too sharp or too flat by a factor of ``slope``."""
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(0, 1.5, (rows, classes))
+    shared = rng.normal(0, 0.6, (rows, classes))
+    factor = rng.uniform(*slope, (models, 1, 1))
+    z = factor * (
+        logit + shared + own * rng.uniform(0.5, 1.5, (models, 1, 1)) * rng.normal(0, 1, (models, *logit.shape))
+    )
+    if classes == 1:
+        truth = (rng.random((rows, 1)) < 1 / (1 + np.exp(-logit))).astype(np.float32)
+        return Bank(metric or "column_log_loss", truth, (1 / (1 + np.exp(-z))).astype(np.float32))
+    truth = np.eye(classes)[(logit + rng.gumbel(size=logit.shape)).argmax(axis=1)]
+    P = np.exp(z - z.max(axis=2, keepdims=True))
+    return Bank("multiclass_log_loss", truth.astype(np.float32), (P / P.sum(axis=2, keepdims=True)).astype(np.float32))
+
+
+@bank()
+def many_models_few_rows() -> Bank:
+    return simulated_values(270, 85, 11)
+
+
+@bank()
+def many_models_few_rows_binary() -> Bank:
+    return simulated_labels(300, 60, 12)
+
+
+@bank()
+def one_leading_model() -> Bank:
+    made = simulated_values(800, 20, 13, own=1.2)
+    P = made.predictions.copy()
+    P[7] = made.truth + np.random.default_rng(0).normal(0, 0.3, made.truth.shape)
+    return Bank("r2", made.truth, P)
+
+
+@bank()
+def one_leading_model_binary() -> Bank:
+    made = simulated_labels(600, 12, 14, own=2.0)
+    better = simulated_labels(600, 12, 14, own=0.0, slope=(1.0, 1.0))
+    return Bank(made.metric, made.truth, np.concatenate([made.predictions[:-1], better.predictions[:1]]))
+
+
+@bank()
+def duplicated_models() -> Bank:
+    made = simulated_values(500, 8, 15)
+    rng = np.random.default_rng(1)
+    copies = made.predictions[rng.choice(4, 22)]
+    return Bank(
+        "r2",
+        made.truth,
+        np.concatenate([made.predictions, copies + 1e-4 * rng.normal(size=copies.shape)], dtype=np.float32),
+    )
+
+
+@bank()
+def miscalibrated() -> Bank:
+    return simulated_labels(1200, 15, 16, slope=(0.3, 3.0))
+
+
+@bank(10)
+def miscalibrated_classes() -> Bank:
+    return simulated_labels(1500, 8, 17, classes=5, slope=(0.4, 2.0))
+
+
+@bank(20)
+def heavy_tails_mae() -> Bank:
+    made = simulated_values(800, 25, 18, own=0.1)
+    rng = np.random.default_rng(2)
+    return Bank(
+        "mae", made.truth, (made.predictions + 0.3 * rng.standard_t(1.5, made.predictions.shape)).astype(np.float32)
+    )
+
+
+@bank()
+def heavy_tails_r2() -> Bank:
+    made = simulated_values(500, 15, 19, own=0.1)
+    rng = np.random.default_rng(3)
+    return Bank(
+        "r2", made.truth, (made.predictions + 0.2 * rng.standard_t(2.5, made.predictions.shape)).astype(np.float32)
+    )
+
+
+@bank(10)
+def several_targets() -> Bank:
+    return simulated_values(1000, 10, 20, targets=12)
+
+
+@bank(4)
+def many_rows_binary() -> Bank:
+    return simulated_labels(40_000, 12, 21)
+
+
+@bank(4)
+def many_rows_mae() -> Bank:
+    return simulated_values(20_000, 10, 22, metric="mae")
+
+
+@bank(6)
+def auc_many_models() -> Bank:
+    return simulated_labels(1000, 30, 23, metric="auc")
+
+
+def real_banks() -> None:
+    folder = os.environ.get("PODIUM_REAL_DATA")
+    if not folder or not (Path(folder) / "oof").is_dir():
+        return
+    oof = Path(folder) / "oof"
+
+    @bank(10)
+    def mars_84_models() -> Bank:
+        held = np.load(oof / "mars1_pred_bank.npz", allow_pickle=False)
+        rows = int(held["n_val"])
+        return Bank("column_log_loss", held["val_labels"].astype(np.float32), held["preds"][:, :rows])
+
+    @bank(20)
+    def mars_36_models() -> Bank:
+        held = np.load(oof / "mars_ega_val_blend.npz", allow_pickle=False)
+        P = np.clip(held["preds"], 0, 1).astype(np.float32)
+        return Bank("column_log_loss", held["labels"].astype(np.float32), P)
+
+
+# ---- what is measured
+
+
+def problem_of(made: Bank, rows: npt.NDArray[np.int_], seed: int) -> Problem:
+    """Some rows of a bank, without files."""
+    ids = [f"row{i:06d}" for i in rows]
+    frame, note = nested_folds(pd.DataFrame({"row_id": ids}), Nesting(seed=seed), lambda: made.truth[rows])
+    order = np.argsort(frame["nested"].to_numpy(), kind="stable")
+
+    def member(name: str, values: npt.NDArray[np.float32]) -> Member:
+        return Member(name, [Part(name, ArrayRows(values[rows][order]), 0, np.arange(len(rows), dtype=np.int32))])
+
+    stack = Stack(
+        [member(f"model{k}", values) for k, values in enumerate(made.predictions)],
+        frame.iloc[order].reset_index(drop=True), made.truth.shape[1:], np.ones(()),
+        Manifest("out_of_fold", "benchmark", made.metric), note, truth=member("truth", made.truth),
+    )  # fmt: skip
+    return Problem(stack, KNOWN[made.metric])
+
+
+def loss_of(metric: str, score: float) -> float:
+    return 1.0 - score if KNOWN[metric].higher_is_better else score
+
+
+def halves(made: Bank, seed: int) -> tuple[npt.NDArray[np.int_], npt.NDArray[np.int_]]:
+    """Two random halves of the rows."""
+    order = np.random.default_rng(seed).permutation(len(made.truth))
+    middle = len(order) // 2
+    return np.sort(order[:middle]), np.sort(order[middle:])
+
+
+def measure(made: Bank, seed: int) -> tuple[dict[str, Any], str]:
+    """Fit everything on one half: nested scores, bootstrap samples of them, and losses on the other half, by method."""
+    fitted_on, judged_on = halves(made, seed)
+    problem, other = problem_of(made, fitted_on, seed), problem_of(made, judged_on, seed)
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        fits = run(problem, solvers_for(problem, None, Method()), strict=False)
+        chosen, _ = recommend(fits, problem)
+    seconds = time.perf_counter() - start
+    blocks = next(iter(fits.values())).honest.blocks
+    draws = np.random.default_rng(0).multinomial(blocks, np.full(blocks, 1.0 / blocks), size=400).astype(np.float64)
+    held = judge(other, [fitted.weights for fitted in fits.values()])
+    return {
+        "methods": list(fits),
+        "kinds": [fitted.weights.method for fitted in fits.values()],
+        "nested": np.array([loss_of(made.metric, fitted.honest.score()) for fitted in fits.values()]),
+        "samples": np.array([fitted.honest.resampled(draws) for fitted in fits.values()], dtype=np.float32),
+        "test": np.array([loss_of(made.metric, judged.score()) for judged in held]),
+        "seconds": seconds,
+    }, chosen
