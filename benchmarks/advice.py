@@ -19,14 +19,12 @@ The rule's two constants were chosen on the banks of even number and checked on 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import os
 import sys
 import time
 import warnings
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +42,6 @@ from blend.aligned.chunks import ArrayRows, Member, Part
 from blend.aligned.nesting import Nesting, nested_folds
 from blend.aligned.view import Stack
 from blend.commands.compare import recommend, run, solvers_for
-from blend.commands.report import table
 from blend.judging.judge import judge
 from blend.metrics.registry import KNOWN
 from blend.problem import Problem
