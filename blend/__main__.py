@@ -3,9 +3,11 @@ apply, show, verify.
 
 Examples::
 
+    python -m blend compare oof/ --metric auc                                  # a folder of CSVs, train.csv beside it
+    python -m blend search oof/ --metric auc --method greedy --out blends/first
+    python -m blend apply blends/first --template sample_submission.csv --submission submission.csv
     python -m blend search runs/leap_bilstm_tcn runs/leap_bilstm --method optuna --trials 500
-    python -m blend compare "runs/moa_*"
-    python -m blend apply blends/convex --predictions test --submission submission.csv
+    python -m blend show metrics
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
@@ -114,6 +116,20 @@ def _apply_parser() -> ArgumentParser:
         default=[],
         help="functions that the weights' steps may call, such as [package.module:function]; a file alone may name no code",
     )
+    parser.add_argument("--id", type=str | None, default=None, help="column of the row ids in test tables")
+    parser.add_argument("--prediction", type=str | None, default=None, help="column of the predictions in test tables")
+    parser.add_argument(
+        "--ids",
+        type=Path | None,
+        default=None,
+        help="file with the ids of the rows, for .npy files and tables without any",
+    )
+    parser.add_argument(
+        "--rows",
+        type=Literal["equal", "intersect"],
+        default="equal",
+        help="intersect: blend the rows that all tables have",
+    )
     return parser
 
 
@@ -175,6 +191,7 @@ def _run(command: str, flags: Any, groups: dict[type[Any], Any]) -> int:
         compare(flags.banks, flags.methods, groups[Inputs], groups[Method], groups[Output])
     elif command == "apply":
         from blend.commands.apply import apply
+        from datamodules.banks.roles import TableFlags
 
         apply(
             flags.weights,
@@ -185,6 +202,9 @@ def _run(command: str, flags: Any, groups: dict[type[Any], Any]) -> int:
             flags.template,
             flags.groups,
             flags.allow_call,
+            TableFlags(
+                id=flags.id, prediction=(flags.prediction,) if flags.prediction else (), ids=flags.ids, rows=flags.rows
+            ),
         )
     elif command == "verify":
         from datamodules.verify import report

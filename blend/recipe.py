@@ -19,9 +19,11 @@ from typing import Any
 
 from blend.weights import Kind
 from datamodules.banks.bank import BankError
-from datamodules.banks.sources import Source, resolve
+from datamodules.banks.roles import TableFlags
+from datamodules.banks.sources import Source, locate, resolve
 
 _KEYS = {"name", "weight", "method", "options", "members", "bank", "steps", "kind", "clip"}
+_PLAIN = TableFlags()
 
 
 @dataclass
@@ -63,8 +65,12 @@ class Recipe:
     clip: float = 0.0
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Path, flags: TableFlags = _PLAIN) -> Recipe:
     """Read a recipe and find its models.
+
+    Args:
+        path: YAML file.
+        flags: How tables are read.
 
     Raises:
         BankError: a key is unknown, weights do not sum to 1, or a bank does not exist; the node is named.
@@ -89,7 +95,7 @@ def read_recipe(path: Path) -> Recipe:
         raise BankError(
             f"{path}: kind is arithmetic, logit or rank and clip lies in [0, 0.5), not {kind!r} and {clip!r}"
         )
-    sources = resolve(banks)
+    sources = resolve(banks, flags=flags)
     if len(sources) != len(banks):
         raise BankError(f"{path}: {len(banks)} banks were named but {len(sources)} found")
     return Recipe(root, sources, steps, kind, float(clip))
@@ -127,7 +133,7 @@ def _node(content: Any, name: str, banks: list[str]) -> Node:
 
 def _leaves(bank: str, name: str, banks: list[str]) -> Node:
     """A model, or the mean of the models that a glob finds."""
-    found = [str(source.path) for source in resolve([bank])]
+    found = [str(path) for path in locate([bank])]
     if len(found) == 1:
         banks.append(bank)
         return Node(name, leaf=len(banks) - 1)

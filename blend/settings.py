@@ -13,8 +13,11 @@ KindName = Literal["arithmetic", "logit", "rank"]
 class Inputs:
     """What is blended, and how it is judged.
 
+    Columns of tables that no flag names are guessed from common names, and the guess is printed.
+
     Args:
-        truth: True values (bank folder, .npz or .csv); default: the truth that the banks name.
+        truth: True values (bank folder or table such as train.csv); default: what the banks name, the labels in any of the
+            tables, or train.csv beside them.
         metric: Such as auc, rmse or multiclass_log_loss (`show metrics` lists all), or package.module:function; default:
             what the banks name.
         direction: Direction of a metric given as a function; functions of sklearn.metrics know theirs.
@@ -24,7 +27,15 @@ class Inputs:
         memory: GiB that kept predictions may take; more go through scratch files.
         nested_folds: Parts of the rows for the nested score; default: the banks' own folds, or five shuffled parts.
         nested_seed: Seed of the shuffle into parts.
-        group: Rows of one group stay in one part: `group` for the column of that name, or a CSV with row_id and group.
+        group: Rows of one group stay in one part: a column of the tables, or a CSV with row_id and group.
+        id: Column of the row ids in tables.
+        target: Column of the true values in tables, or several as [a, b].
+        prediction: Column of the predictions in tables, or several as [a, b].
+        fold: Column of the folds in tables (numbers or text).
+        ids: File with the ids of the rows in order, for .npy files and tables without any: a table, or one id per line.
+        folds: Table with an id column and a fold column.
+        rows: Refuse tables of different rows (equal), or blend the rows that all of them have and say how many are lost.
+        wide: Every prediction column of a table is a model; default: unless the columns are those of classes or targets.
     """
 
     truth: Path | None = None
@@ -37,6 +48,14 @@ class Inputs:
     nested_folds: int | None = None
     nested_seed: int = 0
     group: str | None = None
+    id: str | None = None
+    target: list[str] | str | None = None
+    prediction: list[str] | str | None = None
+    fold: str | None = None
+    ids: Path | None = None
+    folds: Path | None = None
+    rows: Literal["equal", "intersect"] = "equal"
+    wide: bool | None = None
 
     def __post_init__(self) -> None:
         if self.nested_folds is not None and self.nested_folds < 2:

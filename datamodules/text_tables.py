@@ -246,6 +246,7 @@ def read_table(
     only: Iterable[str] | None = None,
     threads: bool = True,
     quiet: bool = False,
+    form: TableForm | None = None,
 ) -> TextTable:
     """Read a table.
 
@@ -258,6 +259,7 @@ def read_table(
         only: Columns to read; by default all.
         threads: Read with several threads.
         quiet: Do not say on the error stream when the file is not plain UTF-8 with commas.
+        form: How the file is written, where that is known already.
 
     Raises:
         DataError: no such file, no table, a column is missing or stands twice, or a cell cannot be read; the row is named.
@@ -265,7 +267,7 @@ def read_table(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    form = table_form(path, content)
+    form = form or table_form(path, content)
     if not quiet:
         say_form(form)
     names = table_names(form, required, canonical)

@@ -20,6 +20,7 @@ from blend.aligned.view import Stack
 from datamodules.banks.bank import BankError, PredictionBank
 from datamodules.banks.sources import Source
 from datamodules.banks.tables import TableBank
+from datamodules.text_tables import read_table
 
 _MOST_LABELS = 2**26
 _AGREE = ("domain", "metric", "targets", "convention")
@@ -166,10 +167,9 @@ def _reference_rows(source: Source, test: bool) -> pd.DataFrame:
 
 
 def _read_groups(path: Path, row_ids: pd.Series) -> npt.NDArray[np.str_]:
-    table = pd.read_csv(path, dtype=str)
-    if not {"row_id", "group"} <= set(table.columns):
-        raise BankError(f"{path} needs the columns row_id and group, it has {', '.join(table.columns)}")
-    found = row_ids.map(table.drop_duplicates("row_id").set_index("row_id")["group"])
+    table = read_table(path, ("row_id", "group"), only=("row_id", "group"))
+    named = pd.Series(table.text("group"), index=table.text("row_id"))
+    found = row_ids.map(named[~named.index.duplicated()])
     if found.isna().any():
         raise BankError(f"{path} names no group for row {row_ids[found.isna()].iloc[0]!r}")
     return found.to_numpy(dtype=str)

@@ -12,8 +12,10 @@ import pandas as pd
 from blend.aligned.chunks import ArrayRows, Member, Part
 from blend.aligned.view import Stack
 from datamodules.banks.bank import BankError, PredictionBank
+from datamodules.banks.roles import TableFlags, table_suffix
 from datamodules.banks.sources import Source
-from datamodules.banks.tables import SUFFIXES, TableBank
+from datamodules.banks.table_set import truth_bank
+from datamodules.banks.tables import TableBank
 
 _ROUNDING = 1e-6  # float32, in units that differ from model to model
 _SMALLEST = 1e-36
@@ -32,8 +34,11 @@ def attach_truth(stack: Stack, sources: Sequence[Source], path: Path | None, ids
         BankError: rows are missing, or models answer to different true values.
     """
     if path is not None:
-        stack.attach_truth(_truth_member(stack, [(_open_truth(path), np.arange(len(ids)))], ids))
+        bank = _open_truth(path, stack.manifest.targets, stack.shape)
+        stack.attach_truth(_truth_member(stack, [(bank, np.arange(len(ids)))], ids))
         return
+    if any(_knows_truth(source) for source in sources):  # tables may leave it to the others
+        sources = [source for source in sources if _knows_truth(source)]
     seen: set[tuple[Path, ...]] = set()
     for source in sources:
         for banks in source.seeds:
@@ -50,8 +55,12 @@ def attach_truth(stack: Stack, sources: Sequence[Source], path: Path | None, ids
             seen.add(paths)
 
 
-def _open_truth(path: Path) -> PredictionBank:
-    return TableBank(path, "truth") if path.suffix in SUFFIXES else PredictionBank(path)
+def _knows_truth(source: Source) -> bool:
+    return all(not isinstance(bank, TableBank) or bank.true_values is not None for bank in source.banks)
+
+
+def _open_truth(path: Path, targets: list[str], shape: tuple[int, ...]) -> PredictionBank:
+    return truth_bank(path, TableFlags(), targets, shape) if table_suffix(path) is not None else PredictionBank(path)
 
 
 def _truth_member(stack: Stack, pieces: list[tuple[PredictionBank, npt.NDArray[np.intp]]], ids: pd.Index) -> Member:

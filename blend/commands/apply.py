@@ -22,7 +22,10 @@ from blend.metrics.ranks import rank_table
 from blend.metrics.registry import KNOWN
 from blend.weights import Weights, blend_rows, read_weights
 from datamodules.banks.bank import BankError, Manifest, PredictionBank, write_bank
+from datamodules.banks.roles import TableFlags, TableForm, table_name, test_twins
 from datamodules.banks.sources import OUT_OF_FOLD, Source, resolve
+
+_PLAIN = TableFlags()
 
 
 def apply(
@@ -34,18 +37,21 @@ def apply(
     template: Path | None = None,
     groups: Path | None = None,
     allow_call: Sequence[str] = (),
+    tables: TableFlags = _PLAIN,
 ) -> PredictionBank:
     """Blend new predictions of the fitted models.
 
     Args:
         weights_file: ``weights.json`` of a search, or its folder.
-        banks: Predictions of exactly the fitted models, in any order; none = look in their run directories.
+        banks: Predictions of exactly the fitted models, in any order; none = look in their run directories, or beside the
+            tables that they were fitted on.
         predictions: Name of the predictions in the run directories; ``oof`` blends the out-of-fold rows again.
         out: Bank folder to write; default: ``<folder of the weights>/<predictions>``.
         submission: File to write for the judge.
         template: The judge's sample submission, whose rows and columns are wanted.
         groups: CSV with the columns row_id and group.
         allow_call: Functions that the weights' steps may call: a weights file alone names no code.
+        tables: Names of columns of tables, where test tables call them otherwise.
 
     Raises:
         BankError: these are not the fitted models, or their rows differ.
@@ -58,7 +64,10 @@ def apply(
             )
     folder = weights_file if weights_file.is_dir() else weights_file.parent
     part = OUT_OF_FOLD if predictions == "oof" else f"predictions/{predictions}"
-    sources = match(resolve(banks or [_stored(model, folder) for model in fitted["inputs"]], part), fitted["inputs"])
+    form = None if fitted.get("tables") is None else TableForm(**fitted["tables"])
+    flags = replace(tables, prefer=form.identity) if form else tables
+    found = resolve(banks or _stored(fitted["inputs"], folder, part), part, flags, form)
+    sources = match(found, fitted["inputs"])
     stack = align(
         sources, groups=groups, clip_predictions=fitted["clip_predictions"], allow_fold_mismatch=True, with_truth=False
     )
@@ -73,13 +82,33 @@ def apply(
     return bank
 
 
-def _stored(model: dict[str, Any], folder: Path) -> str:
-    path = Path(os.path.normpath(folder / model["path"]))
-    if not path.is_dir():
-        raise BankError(
-            f"model {model['name']} was fitted from {path}, which is no run directory (any more); give its new predictions as BANK arguments"
-        )
-    return f"{model['name']}={path}"
+def _stored(models: Sequence[dict[str, Any]], folder: Path, part: str) -> list[str]:
+    """BANK arguments for the fitted models: their directories, or the test tables of their tables."""
+    named: dict[str, list[str]] = {}
+    for model in models:
+        named.setdefault(os.path.normpath(folder / model["path"]), []).append(model["name"])
+    found = []
+    for text, names in named.items():
+        path = Path(text)
+        if path.is_file() and part != OUT_OF_FOLD:
+            twins = test_twins(path)
+            if len(twins) != 1:
+                what = (
+                    f"several of {', '.join(map(str, twins))}"
+                    if twins
+                    else f"no {table_name(path)}_test.csv or the like beside it"
+                )
+                raise BankError(
+                    f"model {names[0]} was fitted from {path}, and there is {what}; give the new predictions as BANK arguments"
+                )
+            path = twins[0]
+        elif not path.exists():
+            raise BankError(
+                f"model {names[0]} was fitted from {path}, which does not exist (any more); give its new predictions as BANK arguments"
+            )
+        whole = len(names) > 1 and path.is_file()  # a file of several models names them itself
+        found.append(str(path) if whole else f"{names[0]}={path}")
+    return found
 
 
 def match(sources: Sequence[Source], models: Sequence[dict[str, Any]]) -> list[Source]:
@@ -104,6 +133,8 @@ def match(sources: Sequence[Source], models: Sequence[dict[str, Any]]) -> list[S
         _check_nets(found, model)
         found.name = model["name"]
         ordered.append(found)
+    wide = {source.path for source in ordered if source.path.is_file()}
+    left = [source for source in left if source.path not in wide]  # further columns of a table of several models
     if left:
         raise BankError(f"{left[0].path} ({left[0].name}) is not one of the models that the weights were fitted for")
     return ordered
@@ -182,7 +213,8 @@ def _manifest(
         convention=fitted["convention"],
         hashes={"weights": digest} | {k: v for k, v in first.manifest.hashes.items() if k in ("folds", "data")},
         truth=os.path.relpath((first.path / truth).resolve(), out.resolve()) if truth else None,
-        extra={"models": stack.names, "weights": weights.mean().tolist(), "post_processing": fitted["post_processing"]},
+        extra={key: value for key, value in first.manifest.extra.items() if key == "tables"}
+        | {"models": stack.names, "weights": weights.mean().tolist(), "post_processing": fitted["post_processing"]},
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from blend.commands import report
-from blend.commands.session import open_problem, wants_row_groups
+from blend.commands.session import open_problem, open_sources, wants_row_groups
 from blend.commands.tracking import Tracker
 from blend.judging.nested import Difference, Fitted, difference, fit, judge_all
 from blend.problem import Problem
@@ -16,7 +16,6 @@ from blend.settings import Inputs, Method, Output
 from blend.solvers import Solver, list_solvers, make_solver
 from blend.solvers.optuna import OptunaSearch
 from datamodules.banks.bank import BankError
-from datamodules.banks.sources import resolve
 from datamodules.errors import UsageError
 from datamodules.files import write_json
 
@@ -43,7 +42,7 @@ def compare(banks: list[str], methods: list[str] | None, inputs: Inputs, options
     """
     if options.post_shrink != "off":
         raise UsageError("--post_shrink belongs to a finished blend: give it to `python -m blend search`")
-    sources = resolve(banks)
+    sources = open_sources(banks, inputs)
     problem = open_problem(sources, inputs, wants_row_groups(sources, inputs, options.by), output.nested == "time")
     folder = output.out or Path("blends") / "compare"
     tracker = Tracker(output, {"methods": methods or "all", "models": problem.names, **asdict(options)}, folder)

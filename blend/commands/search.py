@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from blend.commands import report, summary
-from blend.commands.session import describe_models, open_problem, versions, wants_row_groups
+from blend.commands.session import (
+    describe_models,
+    open_problem,
+    open_sources,
+    table_flags,
+    table_record,
+    versions,
+    wants_row_groups,
+)
 from blend.commands.summary import Found
 from blend.commands.tracking import Tracker
 from blend.judging.judge import judge
@@ -21,7 +29,7 @@ from blend.settings import Inputs, Method, Output
 from blend.solvers import Solver, make_solver
 from blend.solvers.optuna import OptunaSearch
 from blend.weights import write_weights
-from datamodules.banks.sources import Source, resolve
+from datamodules.banks.sources import Source
 from datamodules.errors import UsageError
 
 
@@ -45,9 +53,9 @@ def search(banks: list[str], method: str, recipe: Path | None, inputs: Inputs, o
     start = time.perf_counter()
     if recipe is not None and banks:
         raise UsageError("a recipe names its own banks; give BANK arguments or --recipe, not both")
-    plan = read_recipe(recipe) if recipe is not None else None
+    plan = read_recipe(recipe, table_flags(inputs)) if recipe is not None else None
     method = "stack" if plan else method
-    sources = plan.sources if plan else resolve(banks)
+    sources = plan.sources if plan else open_sources(banks, inputs)
     folder = output.out or Path("blends") / method
     by_group = method == "per_group" or plan is not None
     problem = open_problem(
@@ -150,6 +158,7 @@ def _write(
         **summary.identity(found.problem, inputs),
         "scores": scores,
         "inputs": describe_models(sources, folder),
+        "tables": table_record(sources),
         "post_processing": steps,
         "options": {name: value for name, value in asdict(options).items() if value is not None},
         "versions": versions(),

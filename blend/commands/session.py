@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,49 @@ from blend.metrics.registry import NAMES, given_metric, named_metric
 from blend.problem import Problem
 from blend.settings import Inputs
 from datamodules.banks.bank import BankError, PredictionBank
-from datamodules.banks.sources import Source
+from datamodules.banks.roles import TableFlags
+from datamodules.banks.sources import Source, resolve
+from datamodules.banks.table_set import form_of
+from datamodules.banks.tables import TableBank
 from datamodules.errors import UsageError
 
 _WINDOWS, _WINDOW_BYTES = 64, 2**16
 _MOST_ROW_GROUPS = 64  # families, not the thousands of drugs that fold tables group by
+
+
+def open_sources(banks: Sequence[str], inputs: Inputs) -> list[Source]:
+    """The models of BANK arguments, tables read as the flags say.
+
+    Args:
+        banks: See :mod:`datamodules.banks.sources`.
+        inputs: Flags.
+
+    Raises:
+        DataError: a bank or table cannot be used.
+    """
+    return resolve(banks, flags=table_flags(inputs))
+
+
+def table_flags(inputs: Inputs) -> TableFlags:
+    """What the flags say of tables."""
+    metric = None if inputs.metric is None else given_metric(inputs.metric, inputs.direction)
+    return TableFlags(
+        inputs.id,
+        _names(inputs.target),
+        _names(inputs.prediction),
+        inputs.fold,
+        inputs.ids,
+        inputs.folds,
+        inputs.truth,
+        inputs.rows,
+        inputs.wide,
+        "any" if metric is None else metric.labels,
+        group=inputs.group or "group",
+    )
+
+
+def _names(given: Sequence[str] | str | None) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given or ())
 
 
 def open_problem(sources: Sequence[Source], inputs: Inputs, row_groups: bool, time: bool = False) -> Problem:
@@ -37,16 +76,15 @@ def open_problem(sources: Sequence[Source], inputs: Inputs, row_groups: bool, ti
     named = [bank.manifest.metric for source in sources for bank in source.banks if bank.manifest.metric]
     if inputs.metric is None and not named:
         raise BankError(f"tables name no metric; give --metric: {NAMES}, or package.module:function with --direction")
-    if inputs.group not in (None, "group") and inputs.groups is None and not Path(str(inputs.group)).is_file():
-        raise UsageError(
-            f"--group {inputs.group}: give `group` for the column of that name, or a CSV with row_id and group"
-        )
-    own_groups = None if inputs.group in (None, "group") else Path(str(inputs.group))
+    grouped = inputs.group is not None and Path(inputs.group).is_file()
+    if inputs.group not in (None, "group") and not grouped and "group" not in sources[0].banks[0].index:
+        raise UsageError(f"--group {inputs.group}: no table has a column of that name, and there is no such file")
+    own_truth = all(isinstance(bank, TableBank) and bank.true_values for source in sources for bank in source.banks)
     stack = align(
         sources,
-        truth=inputs.truth,
+        truth=None if own_truth else inputs.truth,
         row_groups=row_groups,
-        groups=inputs.groups or own_groups,
+        groups=inputs.groups or (Path(str(inputs.group)) if grouped else None),
         clip_predictions=inputs.clip_predictions,
         allow_fold_mismatch=inputs.allow_fold_mismatch,
         nesting=Nesting(inputs.nested_folds, inputs.nested_seed, time, inputs.group is not None),
@@ -102,6 +140,13 @@ def describe_models(sources: Sequence[Source], folder: Path) -> list[dict[str, A
             }
         )
     return models
+
+
+def table_record(sources: Sequence[Source]) -> dict[str, Any] | None:
+    """What the tables among the models held, so that test tables are read alike; None where there are none."""
+    tables = (bank for source in sources for bank in source.banks if isinstance(bank, TableBank))
+    first = next(tables, None)
+    return None if first is None else asdict(form_of(first))
 
 
 def checkpoints(source: Source) -> dict[str, str]:

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from blend.commands.report import table
-from blend.commands.session import open_problem
+from blend.commands.session import open_problem, open_sources
 from blend.settings import Inputs
 from blend.solvers import list_solvers
 from blend.weights import read_weights
 from datamodules.banks.bank import BankError
-from datamodules.banks.sources import resolve
 
 
 def show(paths: list[str], inputs: Inputs) -> None:
@@ -81,7 +80,7 @@ def _show_study(path: Path) -> None:
 
 
 def _show_banks(paths: list[str], inputs: Inputs) -> None:
-    sources = resolve(paths)
+    sources = open_sources(paths, inputs)
     problem = open_problem(sources, inputs, row_groups=False)
     scores = [problem.metric.score_of_loss(float(loss)) for loss in problem.objective().singles()]
     rows = [

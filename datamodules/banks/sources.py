@@ -1,8 +1,8 @@
 """From a BANK argument of the command line to the banks of one model.
 
 A BANK is a bank folder, a fold directory (``.../fold0``), a seed directory (its folds are joined), a variant directory
-(its seeds are averaged), an experiment directory with one variant, a table (``.npz``, ``.csv``), a glob of any of
-these, or ``NAME=BANK`` to name a model.
+(its seeds are averaged), an experiment directory with one variant, a table (:data:`datamodules.banks.roles.SUFFIXES`), a
+folder of tables, a glob of any of these, or ``NAME=BANK`` to name a model.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.banks.bank import BankError, PredictionBank
-from datamodules.banks.tables import SUFFIXES, TableBank
+from datamodules.banks.roles import SUFFIXES, TableFlags, TableForm, is_model_file, is_truth_file, table_suffix
+from datamodules.banks.table_set import read_tables
 from datamodules.errors import UsageError
 
 _FOLD = re.compile(r"fold(\d+|full)")
 _SEED = re.compile(r"seed\d+")
 OUT_OF_FOLD = "bank"
+_PLAIN = TableFlags()
 
 
 @dataclass
@@ -53,12 +55,19 @@ class Source:
         return first.experiment, first.variant, tuple(sorted(seeds))
 
 
-def resolve(arguments: Sequence[str], part: str = OUT_OF_FOLD) -> list[Source]:
+def resolve(
+    arguments: Sequence[str],
+    part: str = OUT_OF_FOLD,
+    flags: TableFlags = _PLAIN,
+    form: TableForm | None = None,
+) -> list[Source]:
     """Find the models that arguments name.
 
     Args:
         arguments: See the module's text.
         part: Folder inside each fold directory: ``bank``, or ``predictions/<name>`` for test predictions.
+        flags: How tables are read.
+        form: What the out-of-fold tables held, for test predictions.
 
     Raises:
         BankError: nothing is there, a fold is unfinished, or an experiment has several variants.
@@ -67,35 +76,76 @@ def resolve(arguments: Sequence[str], part: str = OUT_OF_FOLD) -> list[Source]:
         raise UsageError(
             "there is nothing to blend: name at least one BANK (a run directory, a bank folder or a table)"
         )
-    sources = []
-    for argument in arguments:
-        name, _, location = ("", "", argument) if Path(argument).exists() else argument.partition("=")
-        paths = _expand(location or name)
-        name = name if location else ""
-        if name and len(paths) > 1:
-            raise BankError(f"{argument}: one name for {len(paths)} models; give each model its own NAME=BANK")
-        sources += [_source(path, part, name) for path in paths]
+    test = part != OUT_OF_FOLD
+    found = _found(arguments, part)
+    tables = [entry for entry in found if entry[1].is_file()]
+    models: dict[tuple[str, Path], list[Source]] = {entry: [] for entry in tables}
+    if tables:
+        read = read_tables(list(models), flags, "test" if test else "out_of_fold", form)
+        named = [entry for entry in models if entry[0] or not is_truth_file(entry[1])] or list(models)
+        for name, argument, bank in read.banks:
+            models[named[argument]].append(Source(name, bank.path, [[bank]]))
+        print("".join(f"note: {note}\n" for note in read.notes), end="", flush=True)
+    sources = [source for entry in found for source in (models[entry] if entry in models else [_source(entry, part)])]
     _name_apart(sources)
     return sources
 
 
-def _expand(location: str) -> list[Path]:
+def locate(arguments: Sequence[str], part: str = OUT_OF_FOLD) -> list[Path]:
+    """Directories and tables that arguments name, nothing read yet.
+
+    Raises:
+        BankError: nothing is there.
+    """
+    return [path for _, path in _found(arguments, part)]
+
+
+def _found(arguments: Sequence[str], part: str) -> list[tuple[str, Path]]:
+    """Given names (perhaps empty) and paths."""
+    found: list[tuple[str, Path]] = []
+    for argument in arguments:
+        name, _, location = ("", "", argument) if Path(argument).exists() else argument.partition("=")
+        paths = [path for place in _expand(location or name, part) for path in _members(place, part)]
+        name = name if location else ""
+        if name and len(paths) > 1:
+            raise BankError(f"{argument}: one name for {len(paths)} models; give each model its own NAME=BANK")
+        found += [(name, path) for path in paths]
+    return found
+
+
+def _expand(location: str, part: str) -> list[Path]:
     if Path(location).exists():
         return [Path(location)]
     anchor = Path(location).anchor
     matches = sorted(Path(anchor or ".").glob(location[len(anchor) :]))
-    paths = [p for p in matches if p.is_dir() or p.suffix in SUFFIXES]
+    paths = [p for p in matches if p.is_dir() or table_suffix(p) is not None]
+    test = part != OUT_OF_FOLD
+    fitting = [p for p in paths if p.is_dir() or is_model_file(p, test) or (is_truth_file(p) and not test)]
+    paths = fitting or paths  # a_oof.csv and a_test.csv may lie in one folder
     if not paths:
         raise BankError(f"{location}: there is no such run, bank or table; is the run finished, is the path right?")
     return paths
 
 
-def _source(path: Path, part: str, name: str) -> Source:
+def _members(path: Path, part: str) -> list[Path]:
+    """The tables of a folder of tables, else the path itself."""
     if path.is_file():
-        if path.suffix not in SUFFIXES:
-            raise BankError(f"{path} is not a bank: give a run directory, a bank folder, an .npz or a .csv file")
-        bank: PredictionBank = TableBank(path, "out_of_fold" if part == OUT_OF_FOLD else "test")
-        return Source(name or bank.manifest.experiment, path, [[bank]])
+        if table_suffix(path) is None:
+            raise BankError(
+                f"{path} is not a bank: give a run directory, a bank folder, or a table ({', '.join(SUFFIXES)})"
+            )
+        return [path]
+    if (path / "manifest.json").is_file():
+        return [path]
+    test = part != OUT_OF_FOLD
+    tables = [child for child in sorted(path.iterdir()) if child.is_file() and is_model_file(child, test)]
+    if not tables and not any(path.glob("fold*")) and (path / "oof").is_dir() and not test:
+        return _members(path / "oof", part)
+    return tables or [path]
+
+
+def _source(entry: tuple[str, Path], part: str) -> Source:
+    name, path = entry
     seeds = [[PredictionBank(folder) for folder in folders] for folders in _folders(path, part)]
     for held in (bank for banks in seeds for bank in banks):
         if held.manifest.kind == "truth":

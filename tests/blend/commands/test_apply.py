@@ -136,7 +136,8 @@ def test_tables_in_and_out(tmp_path):
     """No run directories at all: predictions as npz and csv, the truth beside them, ranks as the mean."""
     rng = np.random.default_rng(0)
     ids, truth = [f"r{i}" for i in range(25)], rng.random((25, 2)).astype(np.float32)
-    np.savez(tmp_path / "truth.npz", row_id=ids, predictions=truth, targets=["x", "y"])
+    (tmp_path / "elsewhere").mkdir()
+    np.savez(tmp_path / "elsewhere/truth.npz", row_id=ids, predictions=truth, targets=["x", "y"])
     for name in ("a", "b"):
         values = (truth + rng.normal(0, 0.1, truth.shape)).astype(np.float32)
         np.savez(
@@ -151,7 +152,7 @@ def test_tables_in_and_out(tmp_path):
             oof,
             "equal",
             None,
-            Inputs(truth=tmp_path / "truth.npz"),
+            Inputs(truth=tmp_path / "elsewhere/truth.npz"),
             Method(),
             Output(figures=False, out=tmp_path / "out"),
         )
@@ -161,7 +162,7 @@ def test_tables_in_and_out(tmp_path):
         oof,
         "equal",
         None,
-        Inputs(truth=tmp_path / "truth.npz", metric="mae"),
+        Inputs(truth=tmp_path / "elsewhere/truth.npz", metric="mae"),
         Method(kind="rank"),
         Output(figures=False, out=tmp_path / "out"),
     )
@@ -169,7 +170,9 @@ def test_tables_in_and_out(tmp_path):
     bank = apply(tmp_path / "out", test, submission=tmp_path / "s.csv")
     assert bank.shape == (2,)
     assert list(pd.read_csv(tmp_path / "s.csv").columns) == ["row_id", "x", "y"]
-    with pytest.raises(BankError, match="give its new predictions as BANK arguments"):
+    np.testing.assert_array_equal(apply(tmp_path / "out", []).predictions, bank.predictions)  # found beside the tables
+    (tmp_path / "b_test.csv").unlink()
+    with pytest.raises(BankError, match="give the new predictions as BANK arguments"):
         apply(tmp_path / "out", [])
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import shutil
 
-import numpy as np
 import pytest
 
 from datamodules.banks.bank import BankError
@@ -84,6 +83,6 @@ def test_test_predictions_leave_out_the_fit_on_all_rows(tmp_path):
 
 
 def test_a_wrong_suffix_is_no_bank(tmp_path):
-    np.save(tmp_path / "p.npy", np.zeros(3))
+    (tmp_path / "p.h5").write_bytes(b"\x89HDF")
     with pytest.raises(BankError, match="is not a bank"):
-        resolve([str(tmp_path / "p.npy")])
+        resolve([str(tmp_path / "p.h5")])
