@@ -231,7 +231,9 @@ def _part(bank: PredictionBank, positions: npt.NDArray[np.intp], weight: float) 
     first, last = int(positions.min()), int(positions.max())
     local = np.full(last - first + 1, -1, dtype=np.int32)
     local[positions - first] = np.arange(len(positions), dtype=np.int32)
-    return Part(str(bank.path), ArrayRows(bank.predictions), first, local, weight)
+    several = isinstance(bank, TableBank) and bank.manifest.experiment not in bank.path.name  # models in one file
+    where = f"{bank.path} ({bank.manifest.experiment})" if several else str(bank.path)
+    return Part(where, ArrayRows(bank.predictions), first, local, weight)
 
 
 def _to_common_scale(sources: Sequence[Source], members: Sequence[Member], stack: Stack) -> None:

@@ -214,7 +214,8 @@ def _manifest(
         hashes={"weights": digest} | {k: v for k, v in first.manifest.hashes.items() if k in ("folds", "data")},
         truth=os.path.relpath((first.path / truth).resolve(), out.resolve()) if truth else None,
         extra={key: value for key, value in first.manifest.extra.items() if key == "tables"}
-        | {"models": stack.names, "weights": weights.mean().tolist(), "post_processing": fitted["post_processing"]},
+        | {"models": stack.names, "weights": weights.mean().tolist(), "post_processing": fitted["post_processing"]}
+        | ({"thresholds": weights.thresholds} if weights.thresholds else {}),
     )
 
 

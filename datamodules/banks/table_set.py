@@ -39,7 +39,7 @@ from datamodules.banks.tables import (
     whole_ids,
 )
 
-_MOST_CLASSES = 1000
+_MOST_CLASSES, _MOST_RATINGS = 1000, 50
 _SUM_TO_ONE = 0.02
 
 
@@ -221,7 +221,8 @@ def _decide(opened: Sequence[Opened], truth: Truth | None, flags: TableFlags, no
         return TableForm("binary", identity, [label or "target"], distinct, label)
     if flags.labels == "binary" and distinct == ["0", "1"]:
         return TableForm("binary", identity, plain_form.targets, distinct, label)
-    return plain_form
+    ratings = flags.labels == "any" and discrete and not text and len(distinct) <= _MOST_RATINGS
+    return replace(plain_form, classes=distinct) if ratings else plain_form
 
 
 def _width(table: Opened) -> int:
@@ -258,6 +259,8 @@ def _classes(first: Opened, columns: list[str], labels: list[str]) -> list[str] 
 def _sums_to_one(values: Array) -> bool:
     sums = np.nansum(values, axis=-1)
     held = ~np.isnan(values).any(axis=-1)
+    if not held.any():
+        return True  # empty cells are refused by name later
     return bool((values[held] >= -_SUM_TO_ONE).all() and (np.abs(sums[held] - 1) <= _SUM_TO_ONE).mean() > 0.99)
 
 
@@ -326,7 +329,12 @@ def _models(table: Opened, form: TableForm, flags: TableFlags) -> list[tuple[str
     if values.ndim > 2:
         return [("", [], values)]
     width = values.shape[1]
-    if form.classes and width > 1 and flags.wide is not True and (classes := _class_columns(table, form)) is not None:
+    if (
+        form.kind != "values"
+        and width > 1
+        and flags.wide is not True
+        and (classes := _class_columns(table, form)) is not None
+    ):
         if form.kind == "classes":
             return [
                 (name, [columns[k] for k in chosen] if columns else [], values[:, chosen])

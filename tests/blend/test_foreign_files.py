@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -45,3 +46,112 @@ def test_a_strangers_files_become_a_submission(style, kind, tmp_path, capsys):
     np.testing.assert_allclose(submission.loc[case.ids(test=True)], case.test.mean(axis=0), rtol=1e-5)
     if given:
         assert list(pd.read_csv(template)["id"]) == list(submission.index.astype(int))
+
+
+def blend(tmp_path, words, metric, template="", method="equal"):
+    out, written = tmp_path / "blend", tmp_path / "s.csv"
+    assert (
+        main(["search", *words, "--metric", metric, "--method", method, "--figures", "false", "--out", str(out)]) == 0
+    )
+    if template:
+        (tmp_path / "template.csv").write_text(template)
+    given = ["--template", str(tmp_path / "template.csv")] if template else []
+    assert main(["apply", str(out), *given, "--submission", str(written)]) == 0
+    return written.read_bytes().decode()
+
+
+def words_of(case, tmp_path):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    return STYLES["labels_in_every_file"](case, folder)
+
+
+def test_a_metric_of_decisions_gets_labels(tmp_path):
+    case = make_case("classes")
+    lines = blend(tmp_path, words_of(case, tmp_path), "accuracy").splitlines()
+    assert lines[0] == "row_id,y_true"
+    decided = np.array(case.classes)[case.test.mean(axis=0).argmax(axis=1)]
+    assert [line.split(",")[1] for line in lines[1:]] == list(decided)
+
+
+def test_decisions_use_the_fitted_threshold(tmp_path):
+    case = make_case("binary")
+    case.labels = np.array(["no", "yes"])[case.labels]
+    lines = blend(tmp_path, words_of(case, tmp_path), "f1").splitlines()
+    threshold = json.loads((tmp_path / "blend/weights.json").read_text())["weights"]["thresholds"][0]
+    assert threshold != 0.5
+    assert [line.split(",")[1] == "yes" for line in lines[1:]] == list(case.test.mean(axis=0)[:, 0] >= threshold)
+
+
+def test_ratings_are_whole_numbers_within_those_that_occur(tmp_path):
+    case = make_case("values")
+    case.labels = np.clip(np.rint(case.labels), 1, 6).astype(int)
+    lines = blend(tmp_path, words_of(case, tmp_path), "quadratic_kappa").splitlines()
+    assert [int(line.split(",")[1]) for line in lines[1:]] == list(np.clip(np.rint(case.test.mean(axis=0)[:, 0]), 1, 6))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        '"Id";"Status_virginica";"Status_setosa";"Status_versi color"\n"{0}";0;0;0\n"{1}";0;0;0\n',
+        "Id,virginica,setosa,versi color\n{0}.0,0,0,0\n{1}.0,0,0,0\n",
+    ],
+)
+def test_the_templates_form_is_kept(tmp_path, template):
+    case = make_case("classes")
+    ids, mean = case.ids(test=True), case.test.mean(axis=0)
+    template = template.format(ids[5], ids[2])
+    text = blend(tmp_path, words_of(case, tmp_path), "multiclass_log_loss", template)
+    assert text.splitlines()[0] == template.splitlines()[0]
+    mark = ";" if ";" in template else ","
+    rows = [line.split(mark) for line in text.splitlines()[1:]]
+    assert [row[0] for row in rows] == [line.split(mark)[0] for line in template.splitlines()[1:]]
+    values = np.array([[float(value) for value in row[1:]] for row in rows])
+    np.testing.assert_allclose(values, mean[[5, 2]][:, [2, 0, 1]], rtol=1e-5)
+
+
+def test_ids_of_any_text_survive(tmp_path):
+    case = make_case("binary", rows=40)
+    odd = ["NA", "a, b", 'say "x"', "007", "1e5", "null"]
+    words = words_of(case, tmp_path)
+    for path in (tmp_path / "files").glob("*"):
+        text = pd.read_csv(path, dtype=str, sep=None, engine="python")
+        text["row_id"] = odd + list(text["row_id"][6:]) if text["row_id"].is_monotonic_increasing else text["row_id"]
+        text.to_csv(path, index=False)
+    blend(tmp_path, words, "auc")
+    written = pd.read_csv(tmp_path / "s.csv", dtype={"row_id": str}, keep_default_na=False)
+    assert list(written["row_id"][:6]) == odd
+    np.testing.assert_allclose(written["y_true"], case.test.mean(axis=0)[:, 0], rtol=1e-5)
+
+
+def test_two_columns_of_a_template_for_one_probability(tmp_path):
+    case = make_case("binary")
+    case.labels = np.array(["no", "yes"])[case.labels]
+    ids = case.ids(test=True)
+    text = blend(tmp_path, words_of(case, tmp_path), "auc", f"row_id,yes,no\n{ids[1]},0,0\n")
+    one = case.test.mean(axis=0)[1, 0]
+    assert [float(x) for x in text.splitlines()[1].split(",")[1:]] == pytest.approx([one, 1 - one], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="lgb_setosa"), "row|columns"),
+        (lambda f: f.rename(columns={"lgb_setosa": "lgb_tulip"}), "not one for each"),
+        (lambda f: f.assign(lgb_setosa=""), "row 2: column 'lgb_setosa' is empty"),
+        (lambda f: f.assign(lgb_setosa="x"), r"row 2: not a number: 'x'|no column of predictions|columns"),
+        (lambda f: pd.concat([f, f.iloc[[3]]]), "row 92: row_id '1021' stands 2 times"),
+        (lambda f: f.assign(kfold=""), "has no fold"),
+        (lambda f: f.iloc[2:], "has no prediction for row|is not among"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(tmp_path, change, message, capsys):
+    words = words_of(make_case("classes"), tmp_path)
+    path = tmp_path / "files" / "oof_lgb.csv"
+    change(pd.read_csv(path)).to_csv(path, index=False)
+    flags = ["--metric", "multiclass_log_loss", "--figures", "false", "--out", str(tmp_path / "o")]
+    assert main(["search", *words, *flags]) == 1
+    error = capsys.readouterr().err
+    assert re.search(message, error.split("note:")[-1]), error
+    assert error.startswith(("error: ", "note: "))
+    assert not (tmp_path / "o").exists()
