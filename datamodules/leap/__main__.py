@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from datamodules.commands import run_commands
 from datamodules.leap.demo.command import demo_main
 from datamodules.leap.download import download
+from datamodules.leap.schema import VariableSetName
 from datamodules.parts import parse_part
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def convert(
     store_dtype: Literal["float64", "float32"] = "float64",
     time_stride: int = 7,
     processes: int | None = None,
-    variables: Literal["kaggle", "v2", "v2_pmid", "v4"] = "kaggle",
+    variables: VariableSetName = "kaggle",
     part: str = "1/1",
     verify: bool = False,
 ) -> None:
@@ -44,8 +45,8 @@ def convert(
         store_dtype: float32 halves the disk space; cloud columns below 1e-45 become zero.
         time_stride: Time steps between consecutive steps of a train table.
         processes: Worker processes; by default one per core.
-        variables: Set of variables to keep: the competition's, with snow on ice, with mid-level pressure too, or all of
-            the expanded files.
+        variables: Set of variables to keep: the competition's (kaggle), with snow on ice (v2, v2_rh_mc), with mid-level
+            pressure too (v2_pmid), or those of the expanded files (v3, v4, v6).
         part: K/N = only the K-th of N parts; the files are listed once for all of them.
         verify: Read the finished store again and compare its checksums.
     """

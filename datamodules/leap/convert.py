@@ -35,8 +35,20 @@ from datamodules.leap.calendar import (
     steps_to_dates,
     steps_to_months,
 )
+from datamodules.leap.grid import grid_coordinates
 from datamodules.leap.listing import Listing, kept_listing
-from datamodules.leap.raw import More, Pair, Rows, find_inputs, find_pairs, grid_columns, read_inputs, read_pair
+from datamodules.leap.raw import (
+    More,
+    Pair,
+    Rows,
+    cosine_and_sine,
+    find_inputs,
+    find_pairs,
+    grid_columns,
+    read_inputs,
+    read_pair,
+    read_places,
+)
 from datamodules.leap.schema import (
     FLUXES,
     GRID_COLUMNS,
@@ -46,6 +58,7 @@ from datamodules.leap.schema import (
     N_PROFILES,
     N_SCALARS,
     N_TARGETS,
+    PLACES,
     PROFILES,
     SCALARS,
     TARGET_NAMES,
@@ -86,8 +99,10 @@ class RawSource:
         files_per_unit: File pairs that one process reads in one go.
         listing: File that keeps which files there are, so that the parts of a conversion need not look again.
         variables: Name of a set of :data:`datamodules.leap.schema.VARIABLE_SETS`; what it has beside the competition's
-            variables becomes the arrays ``more_profiles`` and ``more_scalars``.
+            variables becomes the arrays ``more_profiles`` and ``more_scalars``. Snow on ice is 0 where the files hold their
+            fill value; latitude comes from the files, or from the grid where they lack it.
         targets: Whether files after the physics are read too. Without, ``root`` may also be one file or a pattern.
+        grid_file: ClimSim grid-info file, for latitudes that neither the files nor this project know.
 
     Raises:
         DataError: As :func:`datamodules.leap.raw.find_pairs`; no file in the chosen months.
@@ -105,6 +120,7 @@ class RawSource:
         listing: Path | None = None,
         variables: str = "kaggle",
         targets: bool = True,
+        grid_file: Path | None = None,
     ) -> None:
         if stride < 1:
             raise DataError(f"stride is {stride}, it must be 1 or more")
@@ -122,6 +138,23 @@ class RawSource:
 
         self.listing = kept_listing(listing, make) if listing else make()
         self.columns = columns or grid_columns(self.pairs[0].mli)
+        self.places = None
+        if set(PLACES) <= set(VARIABLE_SETS[variables].scalars):
+            self.places = self._places(grid_file)
+
+    def _places(self, grid_file: Path | None) -> np.ndarray:
+        first = self.pairs[0].mli
+        values = None if grid_file is not None else read_places(first, self.columns)
+        if values is None:
+            grid = grid_coordinates(self.root, self.columns, grid_file)
+            if grid is None:
+                read_inputs(first, self.columns, more=More.empty(VARIABLE_SETS[self.variables], self.columns))
+                raise DataError(
+                    f"{first} has no variable 'clat' nor 'lat', and the grid of {self.columns:,} columns is not known: give its "
+                    f"ClimSim grid-info file with --data.grid_file, which --data.variables {self.variables} needs for the latitude"
+                )
+            values = cosine_and_sine(grid[:, 0])
+        return values
 
     @property
     def pairs(self) -> list[Pair]:
@@ -139,7 +172,8 @@ class RawSource:
             "dtype": self.dtype,
             "files_per_unit": self.files_per_unit,
             # only where they differ from what stores were made with before there was a choice
-            **({"variables": self.variables} if self.variables != "kaggle" else {}),
+            **({"variables": self.variables, "snow_fill": 0} if self.variables != "kaggle" else {}),
+            **({} if self.places is None else {"places": hashlib.sha256(self.places.tobytes()).hexdigest()}),
             **({} if self.targets else {"targets": False}),
         }
 
@@ -161,6 +195,8 @@ class RawSource:
         column = np.arange(self.columns, dtype=np.int32)
         memory = Rows.empty(self.columns)
         more = More.empty(VARIABLE_SETS[self.variables], self.columns)
+        if self.places is not None:
+            more.scalars[:, [more.variables.scalars.index(name) for name in PLACES]] = self.places
         for index in range(unit.start // self.columns, unit.stop // self.columns):
             self.listing.check(index)
             pair = self.pairs[index]
@@ -385,6 +421,20 @@ def _bad_place(arrays: Mapping[str, np.ndarray], row: int, file_of_row: Any) -> 
     raise AssertionError("the row is not bad")
 
 
+def join_more(rows: Mapping[str, Any], concatenate: Any = np.concatenate) -> dict[str, Any]:
+    """Rows with one array of profiles and one of scalars: those of the competition, then ``more_profiles`` and ``more_scalars``.
+
+    Args:
+        rows: Arrays by name.
+        concatenate: Of their kind, numpy's or torch's.
+    """
+    whole = {name: values for name, values in rows.items() if not name.startswith("more_")}
+    for name in ("profiles", "scalars"):
+        if f"more_{name}" in rows:
+            whole[name] = concatenate([rows[name], rows[f"more_{name}"]], 1)
+    return whole
+
+
 # --- Conversion ---------------------------------------------------------------------------------------------------
 
 
@@ -399,6 +449,7 @@ def open_source(
     listing: Path | None = None,
     variables: str = "kaggle",
     targets: bool = True,
+    grid_file: Path | None = None,
 ) -> RawSource | KaggleSource:
     """The source that fits what is there: a table for a file (or a folder with ``train.csv``), else raw files.
 
@@ -415,8 +466,9 @@ def open_source(
                 f"no such file or folder: {path}" if not path.exists() else f"{path} is no folder of raw files"
             )
         return RawSource(
-            path, columns, months, stride, drop_last_file, dtype, listing=listing, variables=variables, targets=targets
-        )
+            path, columns, months, stride, drop_last_file, dtype, listing=listing, variables=variables, targets=targets,
+            grid_file=grid_file,
+        )  # fmt: skip
     path = tables[0] if tables else path
     if not path.exists():
         raise DataError(f"no such file or folder: {path}")
@@ -439,6 +491,7 @@ def convert(
     processes: int | None = None,
     progress: bool = True,
     variables: str = "kaggle",
+    grid_file: Path | None = None,
 ) -> Store:
     """Convert raw files or a table into a store below ``destination``, or open it if it is there.
 
@@ -455,12 +508,15 @@ def convert(
         time_stride: Tables only, see :class:`KaggleSource`.
         processes: See :func:`datamodules.stores.store.build_store`.
         progress: Show a progress bar.
-        variables: Raw files only, see :class:`RawSource`.
+        variables: Raw files only, see :class:`RawSource`, as the next.
+        grid_file: Raw files only.
 
     Raises:
         DataError: Bad input or a full disk, in one sentence.
     """
-    source = open_source(path, columns, months, stride, drop_last_file, dtype, time_stride, variables=variables)
+    source = open_source(
+        path, columns, months, stride, drop_last_file, dtype, time_stride, variables=variables, grid_file=grid_file
+    )
     return build_store(source, Path(destination) / store_name(source), processes, progress)
 
 

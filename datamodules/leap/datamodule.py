@@ -18,11 +18,12 @@ from datamodules.batches import BatchOrder, Rows, ShuffledBatches
 from datamodules.errors import DataError
 from datamodules.folds import TRAIN, VALID
 from datamodules.leap.calendar import parse_months
-from datamodules.leap.convert import convert, row_names, usable_rows
+from datamodules.leap.convert import convert, join_more, row_names, usable_rows
+from datamodules.leap.demo.write import expanded_twin
 from datamodules.leap.effective_rows import FEWEST_EFFECTIVE_ROWS, effective_rows
 from datamodules.leap.grid import grid_coordinates
 from datamodules.leap.high_res import HighResRows
-from datamodules.leap.schema import ZERO_WEIGHT_TARGETS
+from datamodules.leap.schema import VARIABLE_SETS, ZERO_WEIGHT_TARGETS
 from datamodules.leap.settings import LeapData
 from datamodules.leap.split import may_train_on, split_steps
 from datamodules.leap.statistics import training_statistics
@@ -38,8 +39,8 @@ _MORE = ("more_profiles", "more_scalars")
 class LeapDataModule(BaseDataModule):
     """Batches of raw physical columns: ``profiles`` (B, 9, 60), ``scalars`` (B, 16), ``targets`` (B, 368), SI units.
 
-    A larger set of variables (``--data.variables``) adds ``more_profiles`` (B, P, 60) and ``more_scalars`` (B, S), in the
-    order of :data:`datamodules.leap.schema.VARIABLE_SETS`.
+    A larger set of variables (``--data.variables``) has more profiles and scalars behind those of the competition, in the
+    order of :class:`datamodules.leap.schema.VariableSet`.
 
     Everything is handed over as it is stored (float64 by default); scaling and repeating the scalars on the levels is
     the task's, on the device. ``step`` and ``column`` (B,) say when and where a row is. Folds are time blocks or month
@@ -55,11 +56,7 @@ class LeapDataModule(BaseDataModule):
 
     @classmethod
     def check_settings(cls, settings: LeapData) -> None:
-        """Refuse months that are none, and variables that would be read and then ignored."""
-        if settings.variables != "kaggle":
-            raise DataError(
-                f"--data.variables {settings.variables}: stores hold these variables, but no net reads them yet; train with kaggle"
-            )
+        """Refuse months that are none."""
         for name in ("train_months", "val_months"):
             try:
                 parse_months(getattr(settings, name))
@@ -69,6 +66,8 @@ class LeapDataModule(BaseDataModule):
     def read_data(self) -> None:
         """Convert what ``data_dir`` holds, or open the store it was converted into."""
         s = self.settings
+        if VARIABLE_SETS[s.variables].expanded:
+            self.data_dir = expanded_twin(self.data_dir)
         self.store = convert(
             self.data_dir,
             self.cache_dir,
@@ -78,6 +77,7 @@ class LeapDataModule(BaseDataModule):
             dtype=s.store_dtype,
             processes=s.processes,
             variables=s.variables,
+            grid_file=s.grid_file,
         )
         self._features = _FEATURES + tuple(name for name in _MORE if name in self.store.arrays)
         self.threads = s.threads
@@ -141,6 +141,7 @@ class LeapDataModule(BaseDataModule):
             if len(parts) == 1
             else {name: torch.cat([part[name] for part in parts]) for name in self._features}
         )
+        batch = join_more(batch, torch.cat)
         for where in ZERO_WEIGHT_TARGETS:
             batch["targets"][:, where] = 0.0
         row_id = torch.from_numpy(rows)
@@ -175,15 +176,21 @@ class LeapDataModule(BaseDataModule):
         if self._high_res is not None:
             facts |= {"high_res_grid": self._high_res.grid(), "high_res_columns": np.asarray(self._high_res.columns)}
         facts["effective_rows"] = self.effective_rows
+        if self.settings.variables != "kaggle":
+            facts["variables"] = np.asarray(self.settings.variables)
         known = {name: value for name, value in facts.items() if value is not None}
-        return training_statistics(self.store, self.rows(TRAIN), self.cache_dir) | known
+        return self._fitted | known
+
+    @cached_property
+    def _fitted(self) -> dict[str, npt.NDArray[Any]]:
+        variables = VARIABLE_SETS[self.settings.variables]
+        return training_statistics(self.store, self.rows(TRAIN), self.cache_dir, variables)
 
     @cached_property
     def effective_rows(self) -> npt.NDArray[np.float64]:
         """Rows that the spread of each target rests on, in training or in validation, whichever has fewer; ``(368,)``."""
-        fitted = training_statistics(self.store, self.rows(TRAIN), self.cache_dir)
         roles = (TRAIN, VALID) if self.has_validation else (TRAIN,)
-        shift, scale = fitted["target_mean"], fitted["target_std"]
+        shift, scale = self._fitted["target_mean"], self._fitted["target_std"]
         counts = [effective_rows(self.store, self.rows(role), shift, scale, self.cache_dir) for role in roles]
         fewest: npt.NDArray[np.float64] = np.min(counts, axis=0)
         return fewest

@@ -46,6 +46,7 @@ class HighResRows:
             dtype=settings.store_dtype,
             processes=settings.processes,
             variables=settings.variables,
+            grid_file=settings.high_res_grid_file,
         )
         self.columns = int(self.store.info["grid_columns"])
         self.usable = usable_rows(self.store, self.folder, settings.on_bad_row)

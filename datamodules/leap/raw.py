@@ -26,8 +26,10 @@ from datamodules.leap.schema import (
     N_PROFILES,
     N_SCALARS,
     N_TARGETS,
+    PLACES,
     PROFILES,
     SCALARS,
+    SNOW_ON_ICE,
     STEP_SECONDS,
     TENDENCIES,
     VariableSet,
@@ -36,6 +38,7 @@ from datamodules.leap.schema import (
 _BEFORE = ("mli", "mlexpand", "ml2steploc")  # as the plain and the expanded sets name the state before the physics
 _FILE_NAME = re.compile(rf".*\.({'|'.join(_BEFORE)}|mlo)\.(\d{{4}}-\d{{2}}-\d{{2}}-\d{{5}})\.nc")
 _CLOCK = ("ymd", "tod")
+_NO_ICE = 1e29  # ClimSim puts 1e30 where there is no sea ice to lie on
 _INPUT_NAMES = (*_CLOCK, *PROFILES, *SCALARS)
 _STATE_AFTER = tuple(name.replace("ptend_", "state_") for name in TENDENCIES)
 _OUTPUT_NAMES = (*_CLOCK, *_STATE_AFTER, *FLUXES)
@@ -133,6 +136,27 @@ def _stamp_of(variables: Mapping[str, np.ndarray]) -> str:
     return f"{date // 10_000:04d}-{date // 100 % 100:02d}-{date % 100:02d}-{second:05d}"
 
 
+def read_places(path: str | Path, columns: int) -> np.ndarray | None:
+    """Cosine and sine of the latitude of a file's grid columns, ``(columns, 2)``; None where it does not say them."""
+    for names in (PLACES, ("lat",)):
+        try:
+            values = read_variables(path, names)
+        except DataError:
+            continue
+        for name in names:
+            _check_shape(path, name, values[name], columns, profile=False)
+        if names == PLACES:
+            return np.stack([values[name] for name in names], axis=1).astype(np.float64)
+        return cosine_and_sine(values["lat"])
+    return None
+
+
+def cosine_and_sine(latitude: np.ndarray) -> np.ndarray:
+    """Cosine and sine of latitudes in degrees, ``(columns, 2)``."""
+    radians = np.deg2rad(latitude.astype(np.float64))
+    return np.stack([np.cos(radians), np.sin(radians)], axis=1)
+
+
 def grid_columns(path: str | Path) -> int:
     """How many grid columns a file has."""
     return int(read_variables(path, ["state_ps"])["state_ps"].size)
@@ -180,7 +204,10 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class More:
-    """Memory for the variables of a set beside those of the competition: (columns, P, 60) and (columns, S), float64."""
+    """Memory for the variables of a set beside those of the competition: (columns, P, 60) and (columns, S), float64.
+
+    The cosine and sine of the latitude are the same in every file: they are put there once and not read.
+    """
 
     variables: VariableSet
     profiles: np.ndarray
@@ -191,6 +218,21 @@ class More:
         """Uninitialised memory."""
         shapes = ((columns, len(variables.profiles), LEVELS), (columns, len(variables.scalars)))
         return cls(variables, *(np.empty(shape) for shape in shapes))
+
+    @property
+    def scalar_names(self) -> list[str]:
+        """The variables without levels that every file is asked for."""
+        return [name for name in self.variables.scalars if name not in PLACES]
+
+    def fill(self, values: Mapping[str, np.ndarray]) -> None:
+        """Put the values of a file into place; no snow lies where there is no ice."""
+        for i, name in enumerate(self.variables.profiles):
+            self.profiles[:, i] = values[name].T
+        for name in self.scalar_names:
+            value = values[name]
+            if name == SNOW_ON_ICE:
+                value = np.where(value < _NO_ICE, value, 0.0)
+            self.scalars[:, self.variables.scalars.index(name)] = value
 
 
 def read_inputs(
@@ -208,7 +250,7 @@ def read_inputs(
         DataError: Names the file and what is wrong: truncated, not netCDF, a variable missing or renamed, another
             grid size or number of levels, another time than the name says.
     """
-    further = (more.variables.profiles, more.variables.scalars) if more else ((), ())
+    further = (more.variables.profiles, more.scalar_names) if more else ((), ())
     try:
         variables = _read_variables(path, (*_INPUT_NAMES, *further[0], *further[1]), columns, frozenset(further[0]))
     except DataError as error:
@@ -221,10 +263,7 @@ def read_inputs(
     for i, name in enumerate(SCALARS):
         scalars[:, i] = variables[name]
     if more:
-        for i, name in enumerate(further[0]):
-            more.profiles[:, i] = variables[name].T
-        for i, name in enumerate(further[1]):
-            more.scalars[:, i] = variables[name]
+        more.fill(variables)
     return Inputs(profiles, scalars)
 
 

@@ -11,6 +11,7 @@ Source: ClimSim (Yu et al. 2023, arXiv:2306.08754) and the competition ``leap-at
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -53,11 +54,18 @@ FLUXES = (
     "cam_out_SOLLD",
 )
 
-EXPANDED_PROFILES = (
-    *(f"{when}state_{name}_dyn" for when in ("", "tm_") for name in ("t", "q0", "u")),
-    *(f"{when}state_{name}_prvphy" for when in ("", "tm_") for name in ("t", "q0001", "q0002", "q0003", "u")),
+FORCING_PROFILES = tuple(f"{when}state_{name}_dyn" for when in ("", "tm_") for name in ("t", "q0", "u"))
+"""Large-scale forcings of this and of the previous step; ``q0`` is all water together."""
+MEMORY_PROFILES = tuple(
+    f"{when}state_{name}_prvphy" for when in ("", "tm_") for name in ("t", "q0001", "q0002", "q0003", "u")
 )
-"""Large-scale forcings of this and of the previous step, tendencies of the physics one and two steps before."""
+"""Tendencies of the physics one and two steps before."""
+EXPANDED_PROFILES = FORCING_PROFILES + MEMORY_PROFILES
+SNOW_ON_ICE = "cam_in_SNOWHICE"
+PLACES = ("clat", "slat")
+"""Cosine and sine of the latitude, from the files or, where they lack them, from the grid."""
+
+VariableSetName = Literal["kaggle", "v2", "v2_pmid", "v2_rh_mc", "v3", "v4", "v6"]
 
 
 @dataclass(frozen=True)
@@ -68,25 +76,53 @@ class VariableSet:
         profiles: Names of further variables on the 60 levels.
         scalars: Names of further variables without levels.
         files: Which files hold them, for messages.
+        total_water: Whether nets see relative humidity, cloud water and its liquid share in place of vapour, cloud liquid and
+            cloud ice, and answer with one tendency of cloud water, which is divided by temperature: 308 outputs.
     """
 
     profiles: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ()
     files: str = "ClimSim's raw files"
+    total_water: bool = False
+
+    @property
+    def expanded(self) -> bool:
+        """Whether a demo of it needs expanded files, which real data need for their variables alone."""
+        return self.total_water or not set(self.profiles).isdisjoint(EXPANDED_PROFILES)
+
+    @property
+    def all_profiles(self) -> tuple[str, ...]:
+        """All variables on levels in model order: those of the competition first."""
+        return PROFILES + self.profiles
+
+    @property
+    def all_scalars(self) -> tuple[str, ...]:
+        """All variables without levels in model order: those of the competition first."""
+        return SCALARS + self.scalars
 
 
-VARIABLE_SETS = {
+_EXPANDED_FILES = "the files of LEAP/ClimSim_low-res-expanded (mlexpand, ml2steploc)"
+VARIABLE_SETS: dict[str, VariableSet] = {
     "kaggle": VariableSet(),
-    "v2": VariableSet(scalars=("cam_in_SNOWHICE",)),
-    "v2_pmid": VariableSet(("state_pmid",), ("cam_in_SNOWHICE",)),
-    "v4": VariableSet(
-        EXPANDED_PROFILES, ("cam_in_SNOWHICE",), "the files of LEAP/ClimSim_low-res-expanded (mlexpand, ml2steploc)"
-    ),
+    "v2": VariableSet(scalars=(SNOW_ON_ICE,)),
+    "v2_pmid": VariableSet(("state_pmid",), (SNOW_ON_ICE,)),
+    "v2_rh_mc": VariableSet(scalars=(SNOW_ON_ICE,), total_water=True),
+    "v3": VariableSet(FORCING_PROFILES, (SNOW_ON_ICE, *PLACES), _EXPANDED_FILES),
+    "v4": VariableSet(EXPANDED_PROFILES, (SNOW_ON_ICE, *PLACES), _EXPANDED_FILES),
+    "v6": VariableSet(EXPANDED_PROFILES, (SNOW_ON_ICE, *PLACES), _EXPANDED_FILES, total_water=True),
 }
-"""By name: the 556 inputs of the competition, with snow on ice (ClimSim's v2), with mid-level pressure too (for relative
-humidity), and the expanded set (v4 of Hu et al. 2025, v6 of "Crowdsourcing the Frontier")."""
+"""By name: the 556 inputs of the competition; with snow on ice (ClimSim's v2); with mid-level pressure too; with forcings
+and latitude (v3); with tendencies of the steps before (v4, Hu et al. 2025). ``v2_rh_mc`` and ``v6`` are v2 and v4 in the total-water
+form of "Crowdsourcing the Frontier" (arXiv:2511.20963)."""
 
 MORE_UNITS = {
+    SNOW_ON_ICE: "m",
+    "state_pmid": "Pa",
+    **dict.fromkeys(PLACES, "1"),
+    **{name: "K/s" if "_t_" in name else "m/s2" if "_u_" in name else "kg/kg/s" for name in EXPANDED_PROFILES},
+}
+
+UNITS = {
     "cam_in_SNOWHICE": "m",
     "state_pmid": "Pa",
     **{name: "K/s" if "_t_" in name else "m/s2" if "_u_" in name else "kg/kg/s" for name in EXPANDED_PROFILES},

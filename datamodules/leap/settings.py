@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from datamodules.leap.schema import VariableSetName
 from datamodules.settings import Checked, setting
 
 
@@ -26,8 +27,10 @@ class LeapData(Checked):
         drop_last_file: Leave out the last file, as Kaggle's slice ``[0:-1:stride]`` does.
         columns: Grid columns of a file: 384 for the low-resolution grid, 21600 for the high one; 0 takes what the first
             file has.
-        variables: Variables that are read: the competition's (``kaggle``), with snow on ice (``v2``), with mid-level
-            pressure too (``v2_pmid``), or all of the expanded files (``v4``).
+        variables: Variables that are read, and that nets see: the competition's (``kaggle``), with snow on ice (``v2``), with
+            mid-level pressure too (``v2_pmid``), with large-scale forcings and latitude (``v3``), and with tendencies of the two
+            steps before (``v4``); ``v2_rh_mc`` and ``v6`` are v2 and v4 with relative humidity and cloud water in place of
+            vapour, liquid and ice, and one tendency of cloud water (arXiv:2511.20963). v3, v4 and v6 need the expanded files.
         high_res_dir: Folder of high-resolution files that are mixed into the training batches (1st place). Validation and
             statistics stay with the rows of ``data_dir``.
         mix_ratio: Rows of ``data_dir`` to rows of ``high_res_dir`` in a batch; 2:1 where a folder is given.
@@ -56,7 +59,7 @@ class LeapData(Checked):
     stride: int = setting(1, low=1)
     drop_last_file: bool = False
     columns: int = setting(384, low=0)
-    variables: Literal["kaggle", "v2", "v2_pmid", "v4"] = "kaggle"
+    variables: VariableSetName = "kaggle"
     high_res_dir: Path | None = setting(None, names_run=False)
     mix_ratio: str | None = None
     high_res_columns: int = setting(21_600, low=0)

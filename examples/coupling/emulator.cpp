@@ -10,7 +10,7 @@
 
 namespace {
 
-constexpr int64_t kInputs = 557;
+constexpr int64_t kInputs = 557;  // of a package, which does not say it
 constexpr int64_t kOutputs = 368;
 thread_local std::string last_error;
 
@@ -25,6 +25,14 @@ void keep_error() {
   }
 }
 
+/* Values of a column, from what experiments/export.py wrote into the file: the number in "shape": ["batch", 557]. */
+int64_t inputs_in(const std::string &sidecar) {
+  const std::string before = "\"batch\",";
+  const auto inputs = sidecar.find("\"inputs\"");
+  const auto place = inputs == std::string::npos ? inputs : sidecar.find(before, inputs);
+  return place == std::string::npos ? kInputs : std::stoll(sidecar.substr(place + before.size()));
+}
+
 bool ends_with(const std::string &text, const std::string &end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
@@ -36,7 +44,9 @@ struct emulator {
     if (ends_with(file, ".pt2")) {
       package = std::make_unique<torch::inductor::AOTIModelPackageLoader>(file);
     } else {
-      script = torch::jit::load(file, device);
+      torch::jit::ExtraFilesMap extra{{"podium.json", ""}};
+      script = torch::jit::load(file, device, extra);
+      inputs = inputs_in(extra["podium.json"]);
       script.eval();
     }
   }
@@ -46,6 +56,7 @@ struct emulator {
   }
 
   at::Device device;
+  int64_t inputs = kInputs;
   torch::jit::Module script;
   std::unique_ptr<torch::inductor::AOTIModelPackageLoader> package;
 };
@@ -68,7 +79,7 @@ int emulator_run(emulator *net, const void *state, void *result, int64_t ncol, i
       const auto strides = column_major ? std::vector<int64_t>{1, ncol} : std::vector<int64_t>{width, 1};
       return at::from_blob(memory, {ncol, width}, strides, kind);
     };
-    const auto input = view(const_cast<void *>(state), kInputs).contiguous().to(net->device);
+    const auto input = view(const_cast<void *>(state), net->inputs).contiguous().to(net->device);
     const auto answer = (*net)(input);
     if (answer.scalar_type() != kind.dtype())
       throw std::invalid_argument("the file gives numbers of another width: --layout flat is double, e3sm is float");

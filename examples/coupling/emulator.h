@@ -16,6 +16,7 @@ emulator *emulator_load(const char *file, const char *device);
 
 /* State of ncol columns to their tendencies and fluxes; 0 if all went well.
    bytes: 8 for double (--layout flat), 4 for float (--layout e3sm).
+   A column has 557 values, or as many as its TorchScript file says (larger sets of variables).
    column_major: 0 for C arrays state[ncol][557], result[ncol][368]; 1 for Fortran arrays state(ncol,557), result(ncol,368).
    Both arrays are read and written where they lie; a Fortran state is copied into C order once. */
 int emulator_run(emulator *net, const void *state, void *result, int64_t ncol, int bytes, int column_major);

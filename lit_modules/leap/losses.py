@@ -79,6 +79,7 @@ def vertical_difference_loss(
     kind: LossKind = "smooth_l1",
     beta: float = 1.0,
     mask: Tensor | None = None,
+    n_profiles: int = len(TENDENCIES),
 ) -> Tensor:
     """Loss of the first or second differences along the levels of the six tendencies.
 
@@ -92,16 +93,17 @@ def vertical_difference_loss(
         kind: Loss of one difference, as in :func:`pointwise_loss`.
         beta: As in :func:`pointwise_loss`.
         mask: Boolean (targets,); a difference counts where all levels it spans are True. All by default.
+        n_profiles: How many variables have levels: five in the total-water form.
 
     Returns:
         Scalar, the mean over rows and differences.
     """
-    n_values = len(TENDENCIES) * LEVELS
-    error = _error(prediction[:, :n_values], target[:, :n_values]).unflatten(1, (len(TENDENCIES), LEVELS))
+    n_values = n_profiles * LEVELS
+    error = _error(prediction[:, :n_values], target[:, :n_values]).unflatten(1, (n_profiles, LEVELS))
     loss = _error_loss(error.diff(n=order, dim=-1), kind, beta)
     if mask is None:
         return loss.mean()
-    spans = mask[:n_values].to(loss.device).unflatten(0, (len(TENDENCIES), LEVELS)).unfold(-1, order + 1, 1).all(-1)
+    spans = mask[:n_values].to(loss.device).unflatten(0, (n_profiles, LEVELS)).unfold(-1, order + 1, 1).all(-1)
     return _masked_mean(loss, spans)
 
 

@@ -17,33 +17,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datamodules.leap.schema import LEVELS, N_PROFILES, N_SCALARS, PROFILES, SCALARS
-from lit_modules.leap.humidity import level_pressure, relative_humidity
+from datamodules.leap.humidity import level_pressure, relative_humidity
+from datamodules.leap.schema import LEVELS, PROFILES, SCALARS, VariableSet
+from datamodules.leap.total_water import mix_profiles, mixed_names
 from lit_modules.precision import KeepFloat64
 
 _T, _Q, _U, _V = (PROFILES.index(name) for name in ("state_t", "state_q0001", "state_u", "state_v"))
+_RH, _CLOUD, _SHARE = 1, 2, 3  # in the total-water form
 _PS = SCALARS.index("state_ps")
-
-_SHAPES: dict[str, tuple[int, ...]] = {
-    "profile_mean": (N_PROFILES, LEVELS),
-    "profile_std": (N_PROFILES, LEVELS),
-    "profile_min": (N_PROFILES, LEVELS),
-    "profile_total_mean": (N_PROFILES,),
-    "profile_total_std": (N_PROFILES,),
-    "profile_constant": (N_PROFILES, LEVELS),
-    "scalar_mean": (N_SCALARS,),
-    "scalar_std": (N_SCALARS,),
-    "scalar_constant": (N_SCALARS,),
-}
+_COMPETITION = VariableSet()
+_CLOUDLESS_LEVELS = 15  # cloud water above counts as none in the total-water form
+_HIGHEST_HUMIDITY = 1.2  # in the total-water form
 
 
 class ColumnStatistics(KeepFloat64):
     """Base of the representations: named statistics of the training rows as buffers that stay float64.
 
     Args:
-        names: Which statistics the representation uses.
-        statistics: Mapping from these names to arrays; further names in it are ignored. Without it the buffers hold a
-            neutral scaling (mean 0, std 1, nothing constant) and wait for ``load_state_dict``.
+        names: Which statistics of profiles, such as ``mean``, the representation uses; of scalars it uses mean and std.
+        statistics: Mapping from names such as ``profile_mean`` to arrays; further names in it are ignored. Without it the
+            buffers hold a neutral scaling (mean 0, std 1, nothing constant) and wait for ``load_state_dict``.
+        variables: What a column holds. In the total-water form the nets' profiles are others than the column's
+            (:func:`datamodules.leap.total_water.mix_profiles`), and have statistics of their own, ``mixed_profile_mean``
+            and so on, and ``mixed_cloud``, the mean cloud water of cloudy cells.
 
     Raises:
         KeyError: A statistic is missing.
@@ -51,6 +47,8 @@ class ColumnStatistics(KeepFloat64):
             flagged constant.
 
     Attributes:
+        n_profiles: Profiles that the nets see.
+        n_scalars: Scalars.
         out_channels: Channels of the result.
         scalar_channels: Which of them are scalars repeated on the levels: the first, and the one after the last.
     """
@@ -58,58 +56,93 @@ class ColumnStatistics(KeepFloat64):
     out_channels: int
     scalar_channels: tuple[int, int]
 
-    def __init__(self, names: tuple[str, ...], statistics: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self, names: tuple[str, ...], statistics: Mapping[str, Any] | None, variables: VariableSet = _COMPETITION
+    ) -> None:
         super().__init__()
-        for name in names:
-            self.register_buffer(name, _read_statistic(name, statistics))
-        for kind in ("profile", "scalar"):
-            if statistics is not None and f"{kind}_std" in names:
-                _require_positive_std(kind, getattr(self, f"{kind}_std"), getattr(self, f"{kind}_constant"))
+        self.variables = variables
+        self.n_profiles, self.n_scalars = len(variables.all_profiles), len(variables.all_scalars)
+        shapes = {f"profile_{name}": self._shape(name) for name in names}
+        shapes |= {f"scalar_{name}": (self.n_scalars,) for name in ("mean", "std", "constant")}
+        self._kind = "profile"
+        if variables.total_water:
+            self._kind = "mixed_profile"
+            self.n_profiles = len(mixed_names(variables))
+            shapes |= {f"mixed_profile_{name}": self._shape(name) for name in names} | {"mixed_cloud": (LEVELS,)}
+        for name, shape in shapes.items():
+            self.register_buffer(name, _read_statistic(name, shape, statistics))
+        if statistics is not None:
+            for kind in ("profile", "scalar", self._kind):
+                _require_positive_std(kind, self.get_buffer(f"{kind}_std"), self.get_buffer(f"{kind}_constant"))
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        return (self.n_profiles,) if name.startswith("total") else (self.n_profiles, LEVELS)
+
+    def statistic(self, name: str) -> Tensor:
+        """A statistic of the profiles that the net sees."""
+        return self.get_buffer(f"{self._kind}_{name}")
+
+    def seen(self, profiles: Tensor, scalars: Tensor) -> Tensor:
+        """The profiles that the net sees (batch, n_profiles, 60), of raw columns.
+
+        Raises:
+            TypeError: The columns are not float64.
+        """
+        _require_float64(profiles, scalars)
+        return mix_profiles(profiles, scalars, self.variables) if self.variables.total_water else profiles
+
+    def by_level(self, seen: Tensor) -> Tensor:
+        """Each level of each profile by its own mean and std."""
+        return _standardise(seen, self.statistic("mean"), self.statistic("std"), self.statistic("constant"))
+
+    def scalars_on_levels(self, scalars: Tensor) -> Tensor:
+        """Standardised scalars, repeated on the levels: (batch, n_scalars, 60)."""
+        mean, std, constant = (self.get_buffer(f"scalar_{name}") for name in ("mean", "std", "constant"))
+        return _standardise(scalars, mean, std, constant).unsqueeze(-1).expand(-1, -1, LEVELS)
 
 
 class StandardColumns(ColumnStatistics):
     """Standardised column of the 8th place: nine profiles, and sixteen scalars repeated on the levels.
 
-    Every column of the input is z = (x - mean) / std; columns flagged constant are exactly 0.
+    Every column of the input is z = (x - mean) / std; columns flagged constant are exactly 0. In the total-water form
+    relative humidity is held to 0 to 1.2, cloud water c is 1 - exp(-c / the mean cloud of its level) and 0 on the upper 15
+    levels, and the liquid share stays as it is (arXiv:2511.20963).
 
     Args:
         statistics: Mapping with ``profile_mean``, ``profile_std``, ``profile_constant`` (9, 60) and ``scalar_mean``,
             ``scalar_std``, ``scalar_constant`` (16,) in the order of ``schema.PROFILES`` and ``schema.SCALARS``; see
             :class:`ColumnStatistics`.
-        relative_humidity: Append one channel, relative humidity as a fraction between 0 and 2 (3rd, 4th, 10th places).
-        vertical_difference: Append nine channels, the standardised profiles minus those of the level above; 0 at the
-            model top (7th place).
+        relative_humidity: Append one channel, relative humidity as a fraction between 0 and 2 (3rd, 4th, 10th places); the
+            total-water form has it already.
+        vertical_difference: Append as many channels as there are profiles, the standardised profiles minus those of the
+            level above; 0 at the model top (7th place).
+        variables: What a column holds; larger sets have more profiles and scalars.
 
     Attributes:
-        out_channels: Channels of the result: 25, plus 1 and 9 for the options, in this order.
+        out_channels: Channels of the result: 25 for the competition's variables, plus 1 and 9 for the options, in this order.
     """
-
-    profile_mean: Tensor
-    profile_std: Tensor
-    profile_constant: Tensor
-    scalar_mean: Tensor
-    scalar_std: Tensor
-    scalar_constant: Tensor
 
     def __init__(
         self,
         statistics: Mapping[str, Any] | None = None,
         relative_humidity: bool = False,
         vertical_difference: bool = False,
+        variables: VariableSet = _COMPETITION,
     ) -> None:
-        names = ("profile_mean", "profile_std", "profile_constant", "scalar_mean", "scalar_std", "scalar_constant")
-        super().__init__(names, statistics)
-        self.relative_humidity = relative_humidity
+        super().__init__(("mean", "std", "constant"), statistics, variables)
+        self.relative_humidity = relative_humidity and not variables.total_water
         self.vertical_difference = vertical_difference
-        self.scalar_channels = (N_PROFILES, N_PROFILES + N_SCALARS)
-        self.out_channels = N_PROFILES + N_SCALARS + relative_humidity + N_PROFILES * vertical_difference
+        self.scalar_channels = (self.n_profiles, self.n_profiles + self.n_scalars)
+        self.out_channels = (
+            self.scalar_channels[1] + self.relative_humidity + self.n_profiles * self.vertical_difference
+        )
 
     def forward(self, profiles: Tensor, scalars: Tensor) -> Tensor:
         """Standardise raw columns.
 
         Args:
-            profiles: (batch, 9, 60) float64, SI units.
-            scalars: (batch, 16) float64, SI units.
+            profiles: (batch, 9, 60) float64, SI units; more with more variables.
+            scalars: (batch, 16) float64, SI units; more with more variables.
 
         Returns:
             (batch, 60, out_channels) float32, level 0 at the model top.
@@ -117,18 +150,21 @@ class StandardColumns(ColumnStatistics):
         Raises:
             TypeError: The columns are not float64.
         """
-        _require_float64(profiles, scalars)
-        z = _standardise(profiles, self.profile_mean, self.profile_std, self.profile_constant)
-        blocks = [z, self._scalars(scalars)]
+        seen = self.seen(profiles, scalars)
+        z = self.by_level(seen)
+        if self.variables.total_water:
+            z = torch.cat([z[:, :_RH], self._water(seen), z[:, _SHARE + 1 :]], dim=1)
+        blocks = [z, self.scalars_on_levels(scalars)]
         if self.relative_humidity:
             blocks.append(_humidity_channel(profiles, scalars))
         if self.vertical_difference:
             blocks.append(torch.diff(z, dim=-1, prepend=z[..., :1]))
         return _assemble(blocks)
 
-    def _scalars(self, scalars: Tensor) -> Tensor:
-        z = _standardise(scalars, self.scalar_mean, self.scalar_std, self.scalar_constant)
-        return z.unsqueeze(-1).expand(-1, -1, LEVELS)
+    def _water(self, seen: Tensor) -> Tensor:
+        cloud = -torch.expm1(-seen[:, _CLOUD] / self.get_buffer("mixed_cloud"))
+        cloud = torch.cat([torch.zeros_like(cloud[:, :_CLOUDLESS_LEVELS]), cloud[:, _CLOUDLESS_LEVELS:]], dim=1)
+        return torch.stack([seen[:, _RH].clamp(0.0, _HIGHEST_HUMIDITY), cloud, seen[:, _SHARE]], dim=1)
 
 
 class MultiRepresentation(ColumnStatistics):
@@ -146,56 +182,45 @@ class MultiRepresentation(ColumnStatistics):
     After the cast to float32 everything is soft-clipped beyond 86 by a logarithm, a bound that only high-resolution columns
     reach. Columns flagged constant are 0 in the blocks that divide by their own std (column, logarithm, scalars).
 
+    In the total-water form the liquid share stands among the columns alone, as it is, and there is no wind speed: 25 blocks
+    of levels for ``v2_rh_mc``, as in arXiv:2511.20963. The soft clips stay, which the paper does without.
+
     Args:
         statistics: Mapping with ``profile_mean``, ``profile_std``, ``profile_min``, ``profile_constant`` (9, 60),
             ``profile_total_mean``, ``profile_total_std`` (9,), and ``scalar_mean``, ``scalar_std``, ``scalar_constant``
             (16,); see :class:`ColumnStatistics`.
         relative_humidity: Append one channel, as :class:`StandardColumns` does.
-        vertical_difference: Append nine channels, the column block minus the same one level above; 0 at the model top.
+        vertical_difference: Append as many channels as there are profiles, the column block minus the same one level above; 0
+            at the model top.
+        variables: What a column holds; larger sets have more profiles and scalars.
 
     Attributes:
-        out_channels: 44, plus 1 and 9 for the options, in this order.
+        out_channels: 44 for the competition's variables, plus 1 and 9 for the options, in this order.
     """
-
-    profile_mean: Tensor
-    profile_std: Tensor
-    profile_min: Tensor
-    profile_constant: Tensor
-    profile_total_mean: Tensor
-    profile_total_std: Tensor
-    scalar_mean: Tensor
-    scalar_std: Tensor
-    scalar_constant: Tensor
 
     def __init__(
         self,
         statistics: Mapping[str, Any] | None = None,
         relative_humidity: bool = False,
         vertical_difference: bool = False,
+        variables: VariableSet = _COMPETITION,
     ) -> None:
-        names = (
-            "profile_mean",
-            "profile_std",
-            "profile_min",
-            "profile_constant",
-            "profile_total_mean",
-            "profile_total_std",
-            "scalar_mean",
-            "scalar_std",
-            "scalar_constant",
-        )
-        super().__init__(names, statistics)
-        self.relative_humidity = relative_humidity
+        super().__init__(("mean", "std", "min", "constant", "total_mean", "total_std"), statistics, variables)
+        mixed = variables.total_water
+        self.relative_humidity = relative_humidity and not mixed
         self.vertical_difference = vertical_difference
-        self.scalar_channels = (3 * N_PROFILES + 1, 3 * N_PROFILES + 1 + N_SCALARS)
-        self.out_channels = 3 * N_PROFILES + 1 + N_SCALARS + relative_humidity + N_PROFILES * vertical_difference
+        first = 3 * self.n_profiles + (-2 if mixed else 1)
+        self.scalar_channels = (first, first + self.n_scalars)
+        self.out_channels = (
+            self.scalar_channels[1] + self.relative_humidity + self.n_profiles * self.vertical_difference
+        )
 
     def forward(self, profiles: Tensor, scalars: Tensor) -> Tensor:
         """Compute the representations of raw columns.
 
         Args:
-            profiles: (batch, 9, 60) float64, SI units.
-            scalars: (batch, 16) float64, SI units.
+            profiles: (batch, 9, 60) float64, SI units; more with more variables.
+            scalars: (batch, 16) float64, SI units; more with more variables.
 
         Returns:
             (batch, 60, out_channels) float32, level 0 at the model top.
@@ -203,20 +228,19 @@ class MultiRepresentation(ColumnStatistics):
         Raises:
             TypeError: The columns are not float64.
         """
-        _require_float64(profiles, scalars)
-        z = _standardise(profiles, self.profile_mean, self.profile_std, self.profile_constant)
-        z_min = _standardise(self.profile_min, self.profile_mean, self.profile_std, self.profile_constant)
-        total_std = self.profile_total_std.unsqueeze(-1)
-        total = _standardise(profiles, self.profile_total_mean.unsqueeze(-1), total_std, total_std == 0)
-        z_scalars = _standardise(scalars, self.scalar_mean, self.scalar_std, self.scalar_constant)
+        mixed = self.variables.total_water
+        seen = self.seen(profiles, scalars)
+        z = self.by_level(seen)
+        total_std = self.statistic("total_std").unsqueeze(-1)
+        total = _standardise(seen, self.statistic("total_mean").unsqueeze(-1), total_std, total_std == 0)
+        logarithm = signed_log1p(z - self.by_level(self.statistic("min")))
         column = soft_clip_sqrt(z)
-        blocks = [
-            total,
-            column,
-            signed_log1p(z - z_min),
-            soft_clip_sqrt(self._wind_speed(profiles)).unsqueeze(1),
-            z_scalars.unsqueeze(-1).expand(-1, -1, LEVELS),
-        ]
+        if mixed:
+            column = torch.cat([column[:, :_SHARE], seen[:, _SHARE : _SHARE + 1], column[:, _SHARE + 1 :]], dim=1)
+        blocks = [_without_share(total), column, _without_share(logarithm)] if mixed else [total, column, logarithm]
+        if not mixed:
+            blocks.append(soft_clip_sqrt(self._wind_speed(seen)).unsqueeze(1))
+        blocks.append(self.scalars_on_levels(scalars))
         if self.relative_humidity:
             blocks.append(_humidity_channel(profiles, scalars))
         if self.vertical_difference:
@@ -225,10 +249,13 @@ class MultiRepresentation(ColumnStatistics):
 
     def _wind_speed(self, profiles: Tensor) -> Tensor:
         """Scaled wind speed (batch, 60), 0 at levels where both wind components are constant."""
-        mean = 0.5 * (self.profile_mean[_U] + self.profile_mean[_V])
-        std = self.profile_std[_U] + self.profile_std[_V]
-        constant = self.profile_constant[_U] & self.profile_constant[_V]
-        return _standardise(torch.hypot(profiles[:, _U], profiles[:, _V]), mean, std, constant)
+        mean, std, constant = (self.statistic(name) for name in ("mean", "std", "constant"))
+        speed = torch.hypot(profiles[:, _U], profiles[:, _V])
+        return _standardise(speed, 0.5 * (mean[_U] + mean[_V]), std[_U] + std[_V], constant[_U] & constant[_V])
+
+
+def _without_share(profiles: Tensor) -> Tensor:
+    return torch.cat([profiles[:, :_SHARE], profiles[:, _SHARE + 1 :]], dim=1)
 
 
 def soft_clip_sqrt(z: Tensor, limit: float = 30.0) -> Tensor:
@@ -284,12 +311,11 @@ def _require_float64(profiles: Tensor, scalars: Tensor) -> None:
         )
 
 
-def _read_statistic(name: str, statistics: Mapping[str, Any] | None) -> Tensor:
+def _read_statistic(name: str, shape: tuple[int, ...], statistics: Mapping[str, Any] | None) -> Tensor:
     """One statistic as a float64 (or boolean) tensor of its own, checked; neutral where no statistics are given."""
-    shape = _SHAPES[name]
     dtype = torch.bool if name.endswith("constant") else torch.float64
     if statistics is None:
-        return torch.full(shape, 1.0 if name.endswith("std") else 0.0, dtype=torch.float64).to(dtype)
+        return torch.full(shape, 1.0 if name.endswith(("std", "cloud")) else 0.0, dtype=torch.float64).to(dtype)
     if name not in statistics:
         raise KeyError(f"The input statistics lack {name!r}; fit them on the training rows.")
     value = torch.as_tensor(statistics[name]).to(dtype).clone()

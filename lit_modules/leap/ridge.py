@@ -1,4 +1,4 @@
-"""Ridge regression on the 556 standardised inputs: what a net must beat to be worth training."""
+"""Ridge regression on the standardised inputs: what a net must beat to be worth training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.folds import TRAIN
-from datamodules.leap.schema import N_INPUTS, N_PROFILES, N_TARGETS
+from datamodules.leap.schema import FLUXES, LEVELS
 from lit_modules.base import Batch
 from lit_modules.leap.task import LeapTask
 
@@ -18,28 +18,32 @@ _REACH = 10.0
 
 
 class ColumnLinear(nn.Module):
-    """One linear map from a standardised column ``(B, 60, 25)`` to the scaled targets.
+    """One linear map from a standardised column ``(B, 60, in_channels)`` to the scaled targets.
 
     Args:
-        in_channels: Channels of the column; the last 16 are the scalars.
+        in_channels: Channels of the column.
+        scalars: Which of them are scalars repeated on the levels: the first, and the one after the last.
+        n_level_targets: Targets of every level.
     """
 
-    def __init__(self, in_channels: int = 25) -> None:
+    def __init__(self, in_channels: int = 25, scalars: tuple[int, int] = (9, 25), n_level_targets: int = 6) -> None:
         super().__init__()
-        if in_channels != N_PROFILES + 16:
-            raise ValueError(f"ridge reads the plain 25 channels, not {in_channels}; switch the extra channels off")
-        self.linear = nn.Linear(N_INPUTS, N_TARGETS, dtype=torch.float64)
+        self.scalars = slice(*scalars)
+        n_scalars = scalars[1] - scalars[0]
+        n_inputs, n_targets = LEVELS * (in_channels - n_scalars) + n_scalars, LEVELS * n_level_targets + len(FLUXES)
+        self.linear = nn.Linear(n_inputs, n_targets, dtype=torch.float64)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    @staticmethod
-    def flat(x: Tensor) -> Tensor:
-        """Column to its 556 distinct values, float64, held to ten spreads: cloud columns lie thousands out."""
-        flat = torch.cat([x[..., :N_PROFILES].flatten(1), x[:, 0, N_PROFILES:]], dim=1)
+    def flat(self, x: Tensor) -> Tensor:
+        """Column to its distinct values, float64, held to ten spreads: cloud columns lie thousands out."""
+        before, after = self.scalars.start, self.scalars.stop
+        levels = x[..., :before] if after == x.shape[-1] else torch.cat([x[..., :before], x[..., after:]], dim=-1)
+        flat = torch.cat([levels.flatten(1), x[:, 0, self.scalars]], dim=1)
         return flat.double().clamp(-_REACH, _REACH)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scaled targets, ``(B, 368)``."""
+        """Scaled targets, ``(B, 368)`` or 308 in the total-water form."""
         out: Tensor = self.linear(self.flat(x))
         return out
 
@@ -61,11 +65,11 @@ class RidgeTask(LeapTask):
         """The linear map, and the sums of the early and the late training rows."""
         super().configure_models(statistics)
         self.automatic_optimization = False
-        n = N_INPUTS + 1
+        n, n_targets = self.net.linear.in_features + 1, self.net.linear.out_features
         # index 0: early rows, 1: late rows; not part of a checkpoint, the solution is
         self.register_buffer("gram", torch.zeros(2, n, n, dtype=torch.float64), persistent=False)
-        self.register_buffer("moment", torch.zeros(2, n, N_TARGETS, dtype=torch.float64), persistent=False)
-        self.register_buffer("square", torch.zeros(2, N_TARGETS, dtype=torch.float64), persistent=False)
+        self.register_buffer("moment", torch.zeros(2, n, n_targets, dtype=torch.float64), persistent=False)
+        self.register_buffer("square", torch.zeros(2, n_targets, dtype=torch.float64), persistent=False)
         self.first_late_row = 0
         self.alphas: list[float] | None = None
 

@@ -282,6 +282,7 @@ class Ridge(LeapModel):
     """Ridge regression on the standardised inputs; its penalty is chosen on the latest training rows."""
 
     net: ClassVar[str] = "lit_modules.leap.ridge:ColumnLinear"
+    splits_scalars: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

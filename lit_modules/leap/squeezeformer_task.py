@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from datamodules.errors import DataError
-from datamodules.leap.schema import N_TARGETS
 from lit_modules.base import Batch
 from lit_modules.leap.losses import group_mask, learnable_target_mask
 from lit_modules.leap.settings import Squeezeformer
 from lit_modules.leap.spacetime import SpaceTimeTargets
-from lit_modules.leap.targets import scaled_limits, soft_clip_outside
-from lit_modules.leap.task import LeapTask
+from lit_modules.leap.targets import soft_clip_outside
+from lit_modules.leap.task import LeapTask, fitted
 
 
 class SqueezeformerTask(LeapTask):
@@ -40,22 +39,22 @@ class SqueezeformerTask(LeapTask):
         s = self.model_settings
         low, high = None, None
         self.spacetime: SpaceTimeTargets | None = None
+        statistics = fitted(statistics)
         if statistics is not None:
             if s.high_res_clip > 0:
-                low, high = scaled_limits(statistics, s.target_scale, s.high_res_clip)
+                low, high = (s.high_res_clip * value for value in self.targets.scaled_range(statistics))
             if s.aux_spacetime:
                 self.spacetime = _spacetime(statistics)
         self.register_buffer("target_low", low, persistent=False)
         self.register_buffer("target_high", high, persistent=False)
 
     def build_loss_mask(self) -> Tensor:
-        """Targets that can be learnt, and the auxiliary ones unless single groups are trained, ``(368 + aux,)``."""
-        mask = learnable_target_mask(self.model_settings.n_aux)
-        groups = self.model_settings.trained_groups
+        """Targets that can be learnt, and the auxiliary ones unless single groups are trained."""
+        mask, groups = learnable_target_mask(), self.model_settings.trained_groups
         if groups:
-            mask[:N_TARGETS] &= group_mask(groups)
-            mask[N_TARGETS:] = False
-        return mask
+            mask &= group_mask(groups)
+        auxiliary = torch.full((self.model_settings.n_aux,), not groups)
+        return torch.cat([self.of_net(mask), auxiliary])
 
     def truth(self, batch: Batch) -> Tensor:
         """Scaled targets, then the auxiliary ones."""

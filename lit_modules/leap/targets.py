@@ -10,15 +10,22 @@ from torch import Tensor
 
 from datamodules.leap.schema import (
     LEVELS,
-    N_PROFILES,
-    N_SCALARS,
     N_TARGETS,
     PROFILES,
     PTEND_TRICK_LEVELS,
     PTEND_TRICK_TARGETS,
     STEP_SECONDS,
     TARGET_GROUPS,
+    TENDENCIES,
     ZERO_WEIGHT_TARGETS,
+    VariableSet,
+)
+from datamodules.leap.total_water import (
+    MIXED_GROUPS,
+    N_MIXED_TARGETS,
+    mix_targets,
+    split_water,
+    spread_to_targets,
 )
 from lit_modules.precision import KeepFloat64
 
@@ -42,7 +49,16 @@ class TargetScaler(KeepFloat64):
             when a checkpoint will bring them.
         scale: What ``rms`` is: the root mean square of the weighted target (8th place), its ``std``, or with ``weight``
             1 (1st place), which leaves the weighted target less its mean.
+
+    Attributes:
+        n_targets: How many targets the net learns.
+        n_level_targets: How many of them every level has.
+        groups: Where the variables stand among them.
     """
+
+    n_targets = N_TARGETS
+    n_level_targets = len(TENDENCIES)
+    groups: Mapping[str, slice] = TARGET_GROUPS
 
     target_weight: Tensor
     target_shift: Tensor
@@ -57,12 +73,25 @@ class TargetScaler(KeepFloat64):
             value = torch.ones(N_TARGETS) if statistics is None else torch.as_tensor(statistics[name])
             self.register_buffer(name, value.to(torch.float64).clone())
 
+    def scaled_range(self, statistics: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Smallest and largest scaled training target, each float32; from ``target_min`` and ``target_max`` (368,)."""
+        low, high = (
+            self.encode(torch.as_tensor(statistics[f"target_{end}"]).unsqueeze(0))[0] for end in ("min", "max")
+        )
+        return low, high
+
     def encode(self, targets: Tensor) -> Tensor:
         """Physical (B, 368) to scaled float32."""
         return ((targets.double() * self.target_weight - self.target_shift) / self.target_rms).float()
 
-    def decode(self, scaled: Tensor) -> Tensor:
-        """Scaled (B, 368) to physical float64; targets of weight 0 become 0."""
+    def decode(self, scaled: Tensor, profiles: Tensor | None = None) -> Tensor:
+        """Scaled (B, 368) to physical float64; targets of weight 0 become 0.
+
+        Args:
+            scaled: What the net gives.
+            profiles: (B, P, 60) raw float64 state, which the total-water form needs.
+        """
+        del profiles
         return (scaled.double() * self.target_rms + self.target_shift) * self._inverse_weight
 
     def decode_error(self, scaled: Tensor) -> Tensor:
@@ -80,28 +109,59 @@ class TargetScaler(KeepFloat64):
         return torch.where(self.target_std > 0, self.target_std, 1.0)
 
 
+class TotalWaterScaler(TargetScaler):
+    """The same in the total-water form: the net learns 308 targets, and gives 368 by the temperature after the step.
+
+    Args:
+        statistics: As :class:`TargetScaler`, and the same of the 308 targets, ``mixed_target_weight`` and so on.
+        scale: As :class:`TargetScaler`.
+    """
+
+    n_targets = N_MIXED_TARGETS
+    n_level_targets = len(MIXED_GROUPS) - 1
+    groups = MIXED_GROUPS
+
+    def __init__(self, statistics: Mapping[str, Any] | None = None, scale: TargetScale = "rms") -> None:
+        super().__init__(statistics, scale)
+        mixed = None
+        if statistics is not None:
+            prefix = "mixed_"
+            mixed = {name.removeprefix(prefix): value for name, value in statistics.items() if name.startswith(prefix)}
+        self.mixed = TargetScaler(mixed, scale)
+        if mixed is None:  # of the size that a checkpoint will bring
+            for name in _BUFFERS:
+                self.mixed.register_buffer(name, torch.ones(N_MIXED_TARGETS, dtype=torch.float64))
+
+    def scaled_range(self, statistics: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """As :class:`TargetScaler`, from ``mixed_target_min`` and ``mixed_target_max`` (308,)."""
+        return self.mixed.scaled_range({f"target_{end}": statistics[f"mixed_target_{end}"] for end in ("min", "max")})
+
+    def encode(self, targets: Tensor) -> Tensor:
+        """Physical (B, 368) to scaled float32 (B, 308)."""
+        return self.mixed.encode(mix_targets(targets.double()))
+
+    def decode(self, scaled: Tensor, profiles: Tensor | None = None) -> Tensor:
+        """Scaled (B, 308) and the state before the step to physical float64 (B, 368)."""
+        assert profiles is not None
+        return split_water(self.mixed.decode(scaled), profiles.double())
+
+    def decode_error(self, scaled: Tensor) -> Tensor:
+        """Errors of the 308 in bank units of the 368: liquid and ice are both as far off as cloud water."""
+        physical = self.mixed.decode_error(scaled) * self.mixed.bank_scale
+        return spread_to_targets(physical) / self.bank_scale
+
+
+def make_scaler(variables: VariableSet, statistics: Mapping[str, Any] | None, scale: TargetScale) -> TargetScaler:
+    """The scaler of what a set of variables has its nets learn."""
+    return (TotalWaterScaler if variables.total_water else TargetScaler)(statistics, scale)
+
+
 def _spread(statistics: Mapping[str, Any], scale: TargetScale) -> Tensor:
     weight = torch.as_tensor(statistics["target_weight"]).double()
     if scale == "weight":
         return torch.ones_like(weight)
     weighted = torch.as_tensor(statistics["target_std"]) * weight
     return torch.where(weighted > 0, weighted, 1.0)
-
-
-def scaled_limits(statistics: Mapping[str, Any], scale: TargetScale, factor: float) -> tuple[Tensor, Tensor]:
-    """Smallest and largest scaled training target times a factor: what :func:`soft_clip_outside` lets pass.
-
-    Args:
-        statistics: As :class:`TargetScaler`, and ``target_min``, ``target_max`` (368,).
-        scale: As :class:`TargetScaler`.
-        factor: 1.1 at the 1st place (1.2 in one of its models).
-
-    Returns:
-        Lower and upper limits, each (368,) float32.
-    """
-    scaler = TargetScaler(statistics, scale)
-    low, high = (scaler.encode(torch.as_tensor(statistics[f"target_{name}"])) for name in ("min", "max"))
-    return factor * low, factor * high
 
 
 def soft_clip_outside(scaled: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
@@ -127,17 +187,27 @@ class TrainingRange(KeepFloat64):
             ``profile_max`` and so on; None when a checkpoint will bring them.
         targets: Scales the targets.
         target_clip: Where training targets were compressed, in scaled units; 0 = nowhere.
+        variables: What a column holds.
     """
 
-    def __init__(self, statistics: Mapping[str, Any] | None, targets: TargetScaler, target_clip: float) -> None:
+    def __init__(
+        self,
+        statistics: Mapping[str, Any] | None,
+        targets: TargetScaler,
+        target_clip: float,
+        variables: VariableSet = VariableSet(),  # noqa: B008
+    ) -> None:
         super().__init__()
-        for kind, shape in (("profile", (N_PROFILES, LEVELS)), ("scalar", (N_SCALARS,)), ("target", (N_TARGETS,))):
-            for end in ("min", "max"):
-                value = torch.zeros(shape) if statistics is None else torch.as_tensor(statistics[f"{kind}_{end}"])
-                if kind == "target" and statistics is not None:
-                    value = targets.encode(value)
-                    value = soft_clip_outside(value, -target_clip, target_clip) if target_clip > 0 else value
-                self.register_buffer(f"{kind}_{end}", value.to(torch.float64).clone())
+        shapes = {"profile": (len(variables.all_profiles), LEVELS), "scalar": (len(variables.all_scalars),)}
+        ends = {f"{kind}_{end}": torch.zeros(shape) for kind, shape in shapes.items() for end in ("min", "max")}
+        ends |= {f"target_{end}": torch.zeros(targets.n_targets) for end in ("min", "max")}
+        if statistics is not None:
+            low, high = targets.scaled_range(statistics)
+            if target_clip > 0:
+                low, high = (soft_clip_outside(value, -target_clip, target_clip) for value in (low, high))
+            ends = {name: torch.as_tensor(statistics[name]) for name in ends} | {"target_min": low, "target_max": high}
+        for name, value in ends.items():
+            self.register_buffer(name, value.to(torch.float64).clone())
 
     def hold(self, kind: Literal["profile", "scalar", "target"], values: Tensor) -> Tensor:
         """Values of a kind, scaled ones for targets, held to the range; same type."""

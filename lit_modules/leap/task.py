@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.leap.effective_rows import FEWEST_EFFECTIVE_ROWS, estimable
-from datamodules.leap.schema import N_TARGETS, TARGET_GROUPS, TARGET_NAMES
+from datamodules.leap.schema import N_TARGETS, TARGET_GROUPS, TARGET_NAMES, VARIABLE_SETS
+from datamodules.leap.settings import LeapData
+from datamodules.leap.total_water import mix_mask
 from lit_modules.base import BaseTask, Batch
 from lit_modules.leap.figures import r2_by_level
 from lit_modules.leap.losses import (
@@ -24,10 +26,11 @@ from lit_modules.leap.losses import (
 )
 from lit_modules.leap.representations import ColumnStatistics, MultiRepresentation, StandardColumns
 from lit_modules.leap.settings import LeapModel
-from lit_modules.leap.targets import TargetScaler, TrainingRange, postprocess, soft_clip_outside
+from lit_modules.leap.targets import TrainingRange, make_scaler, postprocess, soft_clip_outside
 from lit_modules.metrics import StreamingR2
 from lit_modules.nets.blocks.attention import batch_axis_evaluation
 from lit_modules.nets.blocks.headed import ColumnOutput
+from lit_modules.settings import Optim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,15 +52,30 @@ class LeapTask(BaseTask):
     model_settings: LeapModel
     loss_mask: Tensor | None
 
+    @classmethod
+    def statistics_in(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any] | None:
+        """The name of the set of variables, where it is not the competition's."""
+        return {"variables": bytes(state["variables_name"].tolist()).decode()} if "variables_name" in state else None
+
+    @classmethod
+    def net_of(cls, model: LeapModel, data: LeapData) -> nn.Module:
+        """The net for the variables that are read."""
+        return cls(model, Optim(), 1.0, {"variables": data.variables}).net
+
     def configure_models(self, statistics: Mapping[str, Any] | None) -> None:
         """Input standardisation, target scaling, net."""
         s = self.model_settings
+        self.variables = variables = VARIABLE_SETS[name := variables_name(statistics)]
+        if name != "kaggle":
+            self.register_buffer("variables_name", torch.tensor(list(name.encode()), dtype=torch.uint8))
+        statistics = fitted(statistics)
         self.features = self.build_features(statistics)
-        self.targets = TargetScaler(statistics, s.target_scale)
-        self.range = TrainingRange(statistics, self.targets, s.target_clip) if s.hold else None
+        self.targets = make_scaler(variables, statistics, s.target_scale)
+        self.range = TrainingRange(statistics, self.targets, s.target_clip, variables) if s.hold else None
         effective = None if statistics is None else statistics.get("effective_rows")
         self.estimable = None if effective is None else torch.from_numpy(estimable(effective))
-        self.net = build_net(s, self.features.out_channels, self.features.scalar_channels)
+        n_level_targets = self.targets.n_level_targets
+        self.net = build_net(s, self.features.out_channels, self.features.scalar_channels, n_level_targets)
         # not part of a checkpoint: a finishing stage may train other targets than the run it starts from
         self.register_buffer("loss_mask", self.build_loss_mask(), persistent=False)
 
@@ -65,12 +83,16 @@ class LeapTask(BaseTask):
         """What turns raw columns into the net's channels."""
         s = self.model_settings
         kind = MultiRepresentation if s.representation == "multi" else StandardColumns
-        return kind(statistics, relative_humidity=s.relative_humidity, vertical_difference=s.vertical_difference)
+        return kind(statistics, s.relative_humidity, s.vertical_difference, self.variables)
 
     def build_loss_mask(self) -> Tensor | None:
-        """Targets that the loss counts, boolean ``(368,)``; None for all."""
+        """Targets that the loss counts, boolean, a value for each that the net learns; None for all."""
         groups = self.model_settings.trained_groups
-        return group_mask(groups) if groups else None
+        return self.of_net(group_mask(groups)) if groups else None
+
+    def of_net(self, mask: Tensor) -> Tensor:
+        """A mask of the judge's targets as one of the targets that the net learns."""
+        return mix_mask(mask) if self.variables.total_water else mask
 
     def configure_metrics(self) -> None:
         """Exact streaming R2 per target and group."""
@@ -165,7 +187,7 @@ class LeapTask(BaseTask):
         for order, weight in weights.items():
             if weight > 0:
                 loss = loss + weight * vertical_difference_loss(
-                    scaled, truth, order, s.loss, s.loss_beta, self.loss_mask
+                    scaled, truth, order, s.loss, s.loss_beta, self.loss_mask, self.targets.n_level_targets
                 )
         return loss
 
@@ -173,14 +195,15 @@ class LeapTask(BaseTask):
         """Post-processed prediction in SI units, float64."""
         if self.range is not None:
             scaled = self.range.hold("target", scaled)
-        return postprocess(self.targets.decode(scaled), batch["profiles"], self.model_settings.clamp_water)
+        physical = self.targets.decode(scaled, batch["profiles"])
+        return postprocess(physical, batch["profiles"], self.model_settings.clamp_water)
 
     def update_metrics(self, batch: Batch) -> Tensor:
         """Score a validation batch in physical units."""
         # the batch-axis quirk may be scored, as the source scored it, but predicts nothing
         with batch_axis_evaluation(self.net) if self.cannot_predict else nullcontext():
             output = self.outputs(batch)
-        self.val_r2.update(self.physical(output.prediction[:, :N_TARGETS], batch), batch["targets"])
+        self.val_r2.update(self.physical(output.prediction[:, : self.targets.n_targets], batch), batch["targets"])
         return self.loss(output, self.truth(batch))
 
     def metric_table(self) -> dict[str, float]:
@@ -206,10 +229,11 @@ class LeapTask(BaseTask):
         that their expected error is 0.
         """
         output = self.outputs(batch)
-        result = self.as_bank(output.prediction[:, :N_TARGETS], batch)
+        n_targets = self.targets.n_targets
+        result = self.as_bank(output.prediction[:, :n_targets], batch)
         if output.confidence is not None:
             s = self.model_settings
-            expected = output.confidence[:, :N_TARGETS]
+            expected = output.confidence[:, :n_targets]
             if s.confidence_learns == "loss":
                 expected = error_of_loss(expected, s.loss, s.loss_beta)
             expected = self.targets.decode_error(expected).clamp(min=0)
@@ -254,15 +278,32 @@ class LeapTask(BaseTask):
         return self.targets.bank_scale
 
 
-def build_net(settings: LeapModel, in_channels: int, scalar_channels: tuple[int, int] | None = None) -> nn.Module:
+def variables_name(statistics: Mapping[str, Any] | None) -> str:
+    """Which set of variables statistics are of; a key of :data:`datamodules.leap.schema.VARIABLE_SETS`."""
+    return "kaggle" if statistics is None else str(statistics.get("variables", "kaggle"))
+
+
+def fitted(statistics: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Statistics, or None where only the name of the variables is known and a checkpoint will bring the rest."""
+    return None if statistics is None or set(statistics) <= {"variables"} else statistics
+
+
+def build_net(
+    settings: LeapModel,
+    in_channels: int,
+    scalar_channels: tuple[int, int] | None = None,
+    n_level_targets: int = 6,
+) -> nn.Module:
     """The net that the settings name.
 
     Args:
         settings: The ``--model.*`` settings.
         in_channels: Channels of its input.
         scalar_channels: Which of them are scalars repeated on the levels, for nets that treat these apart.
+        n_level_targets: Targets of every level.
     """
     module, name = settings.net.split(":")
-    more = {"scalars": scalar_channels} if settings.splits_scalars else {}
-    net: nn.Module = getattr(import_module(module), name)(in_channels=in_channels, **settings.net_arguments(), **more)
+    more: dict[str, Any] = {"in_channels": in_channels, "n_level_targets": n_level_targets}
+    more |= {"scalars": scalar_channels} if settings.splits_scalars else {}
+    net: nn.Module = getattr(import_module(module), name)(**settings.net_arguments(), **more)
     return net

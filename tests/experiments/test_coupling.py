@@ -15,8 +15,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules.leap.raw import read_inputs
-from datamodules.leap.schema import N_TARGETS
+from datamodules.leap.convert import RawSource, join_more
+from datamodules.leap.raw import find_pairs, read_inputs
+from datamodules.leap.schema import N_TARGETS, VARIABLE_SETS
 from experiments.domains.leap.export import flatten
 from experiments.engine.cli import parse
 from experiments.engine.declare import load_experiment
@@ -89,7 +90,7 @@ def answer(*command: str | Path) -> Array:
 
 def assert_predicted(run: Path, columns: dict[str, Tensor], values: Array | Tensor, tolerance: float = 1e-6) -> None:
     expected, scale = predicted(run, columns)
-    assert values.shape == (COLUMNS, N_TARGETS)
+    assert values.shape == (len(columns["scalars"]), N_TARGETS)
     assert float(expected.std(dim=0).max()) > 0.1  # not all columns alike
     torch.testing.assert_close(torch.as_tensor(values).double() / scale, expected, rtol=tolerance, atol=tolerance)
 
@@ -104,6 +105,47 @@ def test_the_programs_print_what_predict_gives(
 ) -> None:
     values = answer(programs / program, model("flat", "torchscript"), columns[0])
     assert_predicted(run, columns[1], values)
+
+
+@pytest.mark.skipif("PODIUM_REAL_DATA" not in os.environ, reason="PODIUM_REAL_DATA names no folder of real files")
+def test_the_programs_print_what_predict_gives_of_a_real_file(programs: Path, tmp_path: Path) -> None:
+    """A net trained on some real file pairs, and all 384 columns of a file that it has not seen."""
+    pairs = find_pairs(Path(os.environ["PODIUM_REAL_DATA"]) / "leap" / "climsim_low_res")[::6]
+    for path in (path for pair in pairs[:-1] for path in (pair.mli, pair.mlo)):
+        (tmp_path / "raw").mkdir(exist_ok=True)
+        (tmp_path / "raw" / Path(path).name).symlink_to(path)
+    more = ("--epochs", "1", "--data.columns", "384", "--data.n_folds", "2", "--batch_size", "128")
+    net = ("--model.hidden", "8", "--model.layers", "1", "--model.representation", "multi", "--model.hold", "true")
+    run = train(parse(load_experiment("leap_bilstm_tcn"), flags(tmp_path / "raw", tmp_path, *more, net=net))).path
+    model = tmp_path / "emulator.pt"
+    export(["--run", str(run), "--output", str(model), "--layout", "flat", "--format", "torchscript"])
+    inputs = read_inputs(pairs[-1].mli)
+    columns = {"profiles": torch.from_numpy(inputs.profiles), "scalars": torch.from_numpy(inputs.scalars)}
+    for program in ("columns", "columns_f"):
+        assert_predicted(run, columns, answer(programs / program, model, pairs[-1].mli))
+
+
+def test_a_net_of_expanded_inputs_runs_through_the_library(programs: Path, raw_files: Path, tmp_path: Path) -> None:
+    """The library takes the number of values from the file, and 1e30 is no snow."""
+    more = ("--epochs", "1", "--data.variables", "v6")
+    run = train(parse(load_experiment("leap_bilstm_tcn"), flags(raw_files, tmp_path, *more))).path
+    model = tmp_path / "emulator.pt"
+    export(["--run", str(run), "--output", str(model), "--layout", "flat", "--format", "torchscript"])
+    source = RawSource(raw_files.with_name(f"{raw_files.name}-expanded"), COLUMNS, variables="v6")
+    rows = join_more(next(iter(source.read(source.units()[0]))))
+    columns = {name: torch.from_numpy(rows[name].copy()) for name in ("profiles", "scalars")}
+    state = flatten(**columns, variables=VARIABLE_SETS["v6"]).numpy()
+    assert state.shape == (COLUMNS, 1519)
+    state[state[:, 1500 + 15] == 0, 1500 + 15] = 1e30
+    assert (state == 1e30).any()
+    library = ctypes.CDLL(str(programs / "libemulator.so"))
+    library.emulator_load.restype = ctypes.c_void_p
+    net = ctypes.c_void_p(library.emulator_load(os.fsencode(model), b"cpu"))
+    result = np.full((COLUMNS, N_TARGETS), np.nan)
+    pointers = [ctypes.c_void_p(array.ctypes.data) for array in (state, result)]
+    assert library.emulator_run(net, *pointers, ctypes.c_int64(COLUMNS), 8, 0) == 0
+    library.emulator_free(net)
+    assert_predicted(run, columns, result)
 
 
 def test_a_compiled_package_runs_without_python(

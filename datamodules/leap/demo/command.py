@@ -18,6 +18,7 @@ def demo_main(
     noise_sigma: float = 0.4,
     train_steps: int = 12,
     test_rows: int = 1000,
+    expanded: bool = False,
     processes: int | None = None,  # noqa: ARG001 command lines of earlier versions go on working
 ) -> None:
     """Generate synthetic ClimSim files in the raw schema, and the competition's CSV files if asked for.
@@ -35,12 +36,13 @@ def demo_main(
         noise_sigma: Strength of the noise, which the inputs do not determine; it sets the best possible R2.
         train_steps: Time steps in train.csv.
         test_rows: Rows of test.csv.
+        expanded: Write the expanded files: forcings, tendencies of the steps before, latitude.
         processes: Accepted as in earlier versions and without effect: one process takes seconds.
     """
     from datamodules.leap.demo.kaggle import write_kaggle_files
     from datamodules.leap.demo.write import generate, read_info
 
-    spec = DemoSpec(seed, first_month, months, steps_per_month, columns, noise_sigma)
+    spec = DemoSpec(seed, first_month, months, steps_per_month, columns, noise_sigma, expanded)
     folder = generate(dest, spec)
     info = read_info(folder) or {}
     print(f"{folder}: {info['rows']:,} rows, synthetic; best possible R2 {info['ceiling']['all']:.3f}")

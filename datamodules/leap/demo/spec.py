@@ -64,6 +64,8 @@ class DemoSpec:
         columns: Grid columns in each file; fewer than 384 take an even subset of the grid.
         noise_sigma: Standard deviation of the noise, in standard deviations of what can be learnt; it sets how far below
             1 the best R2 lies.
+        expanded: Files with forcings, tendencies of the steps before, and latitude (``ml2steploc``), for ``--data.variables v3``,
+            ``v4`` and ``v6``.
 
     Raises:
         DataError: a value is out of range.
@@ -75,6 +77,7 @@ class DemoSpec:
     steps_per_month: int = 5
     columns: int = GRID_COLUMNS
     noise_sigma: float = 0.4
+    expanded: bool = False
 
     def __post_init__(self) -> None:
         month_index(self.first_month)
@@ -92,7 +95,7 @@ class DemoSpec:
         """Folder name: every field, and the generator's version."""
         return (
             f"climsim-demo-v{GENERATOR_VERSION}-seed{self.seed}-{self.first_month}-{self.months}x{self.steps_per_month}"
-            f"-{self.columns}columns-sigma{self.noise_sigma:g}"
+            f"-{self.columns}columns-sigma{self.noise_sigma:g}{'-expanded' * self.expanded}"
         )
 
     def steps(self) -> list[Step]:

@@ -120,7 +120,8 @@ def after(spec: DemoSpec, step: Step, state: State, draw: int = 0) -> State:
     """The variables of one ``.mlo`` file but ``ymd`` and ``tod``.
 
     The rules that hold exactly in the real files hold here: moisture and wind do not change at levels 0-11 (the ablated
-    targets), liquid at the trick levels is removed entirely, water never turns negative.
+    targets), liquid at the trick levels is removed entirely, water never turns negative. In expanded files temperature alone
+    divides the cloud water that a step leaves between liquid and ice.
 
     Args:
         spec: Spec of the data set.
@@ -142,6 +143,9 @@ def after(spec: DemoSpec, step: Step, state: State, draw: int = 0) -> State:
     for name in _WATER:
         outcome[name][:, _ABLATED_LEVELS:] = np.maximum(outcome[name], 0.0)[:, _ABLATED_LEVELS:]
 
+    if spec.expanded:
+        _divide_cloud(outcome)
+
     fluxes = fluxes + spec.noise_sigma * random.standard_normal(fluxes.shape)
     drawn = dict(zip(schema.FLUXES, fluxes.T, strict=True))
     shaped = {name: 2.5 * state["pbuf_COSZRS"] * np.exp(0.3 * drawn[name]) for name in _SUNLIT}
@@ -152,6 +156,43 @@ def after(spec: DemoSpec, step: Step, state: State, draw: int = 0) -> State:
     scaled = {name: climate.std(name) * shaped[name] for name in schema.FLUXES}
     scaled["cam_out_PRECSC"] = np.minimum(scaled["cam_out_PRECSC"], scaled["cam_out_PRECC"])
     return outcome | scaled
+
+
+def _divide_cloud(state: State) -> None:
+    """Divide cloud water after a step by temperature, as E3SM-MMF does; where a step removes all liquid, all of it is ice."""
+    import torch
+
+    from datamodules.leap.humidity import liquid_share
+
+    share = liquid_share(torch.from_numpy(state["state_t"])).numpy().copy()
+    share[:, _TRACE] = 0.0
+    liquid, ice = (state[name][:, _ABLATED_LEVELS:] for name in ("state_q0002", "state_q0003"))
+    cloud, share = liquid + ice, share[:, _ABLATED_LEVELS:]
+    liquid[:], ice[:] = share * cloud, (1.0 - share) * cloud
+
+
+def expand(spec: DemoSpec, step: Step, state: State) -> State:
+    """What expanded files hold beside the state, made so that it helps: weather persists, so that the physics of the steps before
+    did nearly what the physics of this step will do, up to noise of their own, and the dynamics had worked against them.
+
+    Args:
+        spec: Spec of the data set.
+        step: The time step.
+        state: From :func:`before`.
+    """
+    climate = load_climate(spec.columns)
+    draws = [after(spec, step, state, draw) for draw in range(1, 5)]
+    change = [
+        {name: (draw[name] - state[name]) / schema.STEP_SECONDS for name in schema.STATE_PROFILES} for draw in draws
+    ]
+    more: State = {}
+    for when, (physics, dynamics) in {"": change[:2], "tm_": change[2:]}.items():
+        for name in ("state_t", "state_u"):
+            more[f"{when}{name}_dyn"] = -dynamics[name]
+        more[f"{when}state_q0_dyn"] = -np.sum([dynamics[name] for name in _WATER], axis=0)
+        more |= {f"{when}{name}_prvphy": physics[name] for name in (*_WATER, "state_t", "state_u")}
+    latitude = np.deg2rad(climate.lat)
+    return more | dict(zip(schema.PLACES, (np.cos(latitude), np.sin(latitude)), strict=True))
 
 
 def targets(state: State, outcome: State) -> np.ndarray:

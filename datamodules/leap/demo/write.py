@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from datamodules.files import read_json, write_json
 from datamodules.leap import schema
 from datamodules.leap.calendar import steps_to_dates
 from datamodules.leap.demo.spec import GENERATOR_VERSION, DemoSpec, Step
-from datamodules.leap.demo.teacher import State, after, before, noise_ceiling
+from datamodules.leap.demo.teacher import State, after, before, expand, noise_ceiling
 
 INFO_FILE = "demo.json"
 _ATTRIBUTES = {"ne": np.int32(4), "fv_nphys": np.int32(2), "calendar": "NO_LEAP"}
@@ -25,6 +25,7 @@ _ORDER = {
     "mli": [*_SURFACE, "state_pmid", "state_ps", *schema.STATE_PROFILES, *sorted(schema.GAS_PROFILES)],
     "mlo": [*sorted(schema.FLUXES), *schema.STATE_PROFILES],
 }
+_ORDER["ml2steploc"] = [*_ORDER["mli"], *schema.EXPANDED_PROFILES, *schema.PLACES]
 
 
 def generate(root: Path, spec: DemoSpec | None = None, progress: bool = True) -> Path:
@@ -66,6 +67,14 @@ def generate(root: Path, spec: DemoSpec | None = None, progress: bool = True) ->
     return folder
 
 
+def expanded_twin(folder: Path) -> Path:
+    """The same demo data set with expanded files, made beside it if it is not there; any other folder stays itself."""
+    info = read_info(folder)
+    if info is None or info["spec"].get("expanded"):
+        return folder
+    return generate(folder.parent, replace(DemoSpec(**info["spec"]), expanded=True))
+
+
 def _finished(folder: Path) -> bool:
     if not folder.exists():
         return False
@@ -92,7 +101,8 @@ def _make(partial: Path, spec: DemoSpec, progress: bool) -> None:
             outcome = after(spec, step, state)
             folder = partial / "train" / step.stamp[:7]
             folder.mkdir(parents=True, exist_ok=True)
-            for kind, variables in (("mli", state), ("mlo", outcome)):
+            inputs = ("ml2steploc", state | expand(spec, step, state)) if spec.expanded else ("mli", state)
+            for kind, variables in (inputs, ("mlo", outcome)):
                 ordered = {name: variables[name] for name in _ORDER[kind]}
                 _write_file(folder / f"E3SM-MMF.{kind}.{step.stamp}.nc", step, ordered)
     info = {

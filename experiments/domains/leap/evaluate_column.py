@@ -3,7 +3,8 @@
 A column starts from a real state and is stepped by ``state + 1200 s * (predicted tendency + forcing)``. The forcing stands in
 for the dynamics: over long times a column hardly drifts, so the dynamics bring about what the physics take away, and the
 forcing of a grid column is minus the mean of its true tendencies over the given files. Boundary conditions (radiation, surface
-fluxes, trace gases) stay those of the start. The model's own physics would keep the column near its climate.
+fluxes, trace gases, and the tendencies and forcings that expanded inputs hold) stay those of the start. The model's own
+physics would keep the column near its climate.
 
 This is a cheap test of stability, not online testing: nothing feeds back through the circulation, day and season stand still,
 and a column that stays sane here may still break a coupled run.
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from datamodules.errors import DataError
 from datamodules.files import write_json
-from datamodules.leap.convert import RawSource
+from datamodules.leap.convert import RawSource, join_more
 from datamodules.leap.schema import LEVELS, STATE_PROFILES, STEP_SECONDS, TENDENCIES
 from experiments.domains.leap.evaluate_figures import log_figures, unique_labels
 from experiments.domains.leap.places import Grid
@@ -50,7 +51,7 @@ class Columns:
     """States to start from, and the forcing of each.
 
     Args:
-        profiles: (columns, 9, 60) float64, SI units.
+        profiles: (columns, 9, 60) float64, SI units; more with more variables.
         scalars: (columns, 16).
         forcing: (columns, 6, 60), per second.
         mass: Share of each cell in the mass of its column, (columns, 60).
@@ -62,12 +63,12 @@ class Columns:
     mass: Tensor
 
 
-def read_columns(folder: Path, columns: int, grid: Grid) -> Columns:
+def read_columns(folder: Path, columns: int, grid: Grid, variables: str = "kaggle") -> Columns:
     """States and balancing forcings of raw file pairs.
 
     The forcing is of all files; the integrations start from the first and at most seven further files, evenly spread.
     """
-    source = RawSource(folder, columns)
+    source = RawSource(folder, columns, variables=variables)
     total = torch.zeros(columns, len(TENDENCIES) * LEVELS, dtype=torch.float64)
     chosen = set(np.linspace(0, len(source.pairs) - 1, min(LARGEST_FILES, len(source.pairs))).astype(int).tolist())
     profiles, scalars = [], []
@@ -78,8 +79,9 @@ def read_columns(folder: Path, columns: int, grid: Grid) -> Columns:
                 raise DataError(f"{source.pairs[place].mli} holds NaN or infinite values; leave it out")
             total += torch.from_numpy(block["targets"][:, : len(TENDENCIES) * LEVELS])
             if place in chosen:
-                profiles.append(torch.from_numpy(block["profiles"].copy()))
-                scalars.append(torch.from_numpy(block["scalars"].copy()))
+                state = join_more(block)
+                profiles.append(torch.from_numpy(state["profiles"].copy()))
+                scalars.append(torch.from_numpy(state["scalars"].copy()))
             place += 1
     forcing = (-total / place).unflatten(1, (len(TENDENCIES), LEVELS))
     mass = torch.from_numpy(grid.mass / grid.mass.sum(axis=1, keepdims=True))
@@ -156,12 +158,14 @@ def integrate_runs(request: Request) -> None:
     if folder is None or not folder.is_dir():
         raise DataError("--column_model starts from raw file pairs: give their folder with --input")
     n_columns = RawSource(folder, request.columns or int(config["data"]["columns"])).columns
-    columns = read_columns(folder, n_columns, Grid.of(folder, n_columns, request.grid_file))
+    grid = Grid.of(folder, n_columns, request.grid_file)
     labels = unique_labels([str(RunDirectory(run).record()["experiment"]) for run in request.run])
     results: dict[str, Any] = {}
     for label, run in zip(labels, request.run, strict=True):
-        task = load_task(run, request.checkpoint).task
+        trained = load_task(run, request.checkpoint)
+        task = trained.task
         assert isinstance(task, LeapTask)
+        columns = read_columns(folder, n_columns, grid, trained.data_settings.variables)
         results[label] = integrate(task, columns, request.column_model)
     out = request.output or request.run[0] / "evaluation"
     out.mkdir(parents=True, exist_ok=True)

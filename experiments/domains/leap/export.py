@@ -8,34 +8,49 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from datamodules.leap.humidity import level_pressure, relative_humidity, specific_humidity
+from datamodules.leap.hybrid_levels import HYAM, HYBM, REFERENCE_PRESSURE
 from datamodules.leap.schema import (
     FLUXES,
+    GAS_PROFILES,
     LEVELS,
+    MORE_UNITS,
     N_TARGETS,
-    PROFILES,
     PTEND_TRICK_LEVELS,
     SCALARS,
+    SNOW_ON_ICE,
+    STATE_PROFILES,
     STEP_SECONDS,
     TARGET_NAMES,
     TENDENCIES,
     UNITS,
+    VariableSet,
     level_names,
     zero_weight_mask,
 )
 from experiments.engine.export import Deployable
-from lit_modules.leap.humidity import level_pressure, relative_humidity, specific_humidity
-from lit_modules.leap.hybrid_levels import HYAM, HYBM, REFERENCE_PRESSURE
 from lit_modules.leap.representations import ColumnStatistics
 from lit_modules.leap.task import LeapTask
 
 _EXAMPLE_ROWS = 8
-_IGNORED = "cam_in_SNOWHICE"  # E3SM-MMF hands it over, the competition left it out
-_FLAT_SCALARS = (*SCALARS[:-1], _IGNORED, SCALARS[-1])
-FLAT_NAMES = (*level_names(PROFILES), *_FLAT_SCALARS)
-"""Order of the 557 values of a flat column: E3SM-MMF's emulator interface (climsim-kaggle-edition, variable set v2)."""
-
 Layout = Literal["columns", "flat", "e3sm"]
-_SIGNED = ("state_u", "state_v", "pbuf_LHFLX", "pbuf_SHFLX", "pbuf_TAUX", "pbuf_TAUY", "pbuf_COSZRS")
+_SIGNED = ("state_u", "state_v", "pbuf_LHFLX", "pbuf_SHFLX", "pbuf_TAUX", "pbuf_TAUY", "pbuf_COSZRS", "slat")
+_NO_ICE = 1e29  # E3SM puts 1e30 for the snow on ice where there is none
+
+
+def flat_profiles(variables: VariableSet) -> tuple[str, ...]:
+    """Order of the profiles of a flat column: E3SM-MMF's emulator interface (climsim-kaggle-edition, sets v2 and v6)."""
+    return STATE_PROFILES + variables.profiles + GAS_PROFILES
+
+
+def flat_scalars(variables: VariableSet) -> tuple[str, ...]:
+    """Order of the scalars of a flat column; E3SM-MMF hands snow on ice over, which the competition left out."""
+    return (*SCALARS[:-1], SNOW_ON_ICE, SCALARS[-1], *(name for name in variables.scalars if name != SNOW_ON_ICE))
+
+
+def flat_names(variables: VariableSet = VariableSet()) -> tuple[str, ...]:  # noqa: B008
+    """Order of the 557 values of a flat column, or of as many as a larger set of variables has (1,519 for ``v6``)."""
+    return (*level_names(flat_profiles(variables)), *flat_scalars(variables))
 
 
 class PhysicalColumns(nn.Module):
@@ -80,19 +95,25 @@ class FlatColumns(nn.Module):
     """
 
     places: Tensor
+    profile_places: Tensor
 
     def __init__(self, task: LeapTask, dtype: torch.dtype, relative_humidity: bool) -> None:
         super().__init__()
         self.columns = PhysicalColumns(task)
         self.dtype = dtype
         self.relative_humidity = relative_humidity
-        self.register_buffer("places", torch.tensor([FLAT_NAMES.index(name) for name in SCALARS]), persistent=False)
+        v = self.variables = task.variables
+        names, profiles = flat_names(v), flat_profiles(v)
+        self.n_profiles = len(profiles)
+        self.register_buffer("places", torch.tensor([names.index(name) for name in v.all_scalars]), persistent=False)
+        order = [profiles.index(name) for name in v.all_profiles]
+        self.register_buffer("profile_places", torch.tensor(order), persistent=False)
 
     def forward(self, state: Tensor) -> Tensor:
         """State at the beginning of a step to what the step does.
 
         Args:
-            state: (batch, 557), see :data:`FLAT_NAMES`.
+            state: (batch, 557), see :func:`flat_names`.
 
         Returns:
             (batch, 368), as :class:`PhysicalColumns`.
@@ -103,8 +124,12 @@ class FlatColumns(nn.Module):
     def physical_state(self, state: Tensor) -> dict[str, Tensor]:
         """``profiles`` (batch, 9, 60) and ``scalars`` (batch, 16) of a flat state, float64."""
         state = state.double()
-        profiles = state[:, : len(PROFILES) * LEVELS].unflatten(1, (len(PROFILES), LEVELS))
+        profiles = state[:, : self.n_profiles * LEVELS].unflatten(1, (self.n_profiles, LEVELS))
+        if self.variables.profiles:
+            profiles = profiles.index_select(1, self.profile_places)
         scalars = state.index_select(1, self.places)
+        if SNOW_ON_ICE in self.variables.scalars:
+            scalars = torch.where(scalars < _NO_ICE, scalars, 0.0)
         if self.relative_humidity:
             pressure = level_pressure(scalars[:, SCALARS.index("state_ps")])
             vapour = specific_humidity(profiles[:, 0], profiles[:, 1], pressure)
@@ -112,21 +137,28 @@ class FlatColumns(nn.Module):
         return {"profiles": profiles, "scalars": scalars}
 
 
-def flatten(profiles: Tensor, scalars: Tensor, relative_humidity_in: bool = False) -> Tensor:
+def flatten(
+    profiles: Tensor,
+    scalars: Tensor,
+    relative_humidity_in: bool = False,
+    variables: VariableSet = VariableSet(),  # noqa: B008
+) -> Tensor:
     """Columns as :class:`FlatColumns` takes them, (batch, 557) float64.
 
     Args:
-        profiles: (batch, 9, 60) float64, SI units.
-        scalars: (batch, 16) float64, SI units.
+        profiles: (batch, 9, 60) float64, SI units; more with more variables.
+        scalars: (batch, 16) float64, SI units; more with more variables.
         relative_humidity_in: Put relative humidity where specific humidity is.
+        variables: What the columns hold.
     """
     if relative_humidity_in:
         pressure = level_pressure(scalars[:, SCALARS.index("state_ps")])
         profiles = profiles.clone()
         profiles[:, 1] = relative_humidity(profiles[:, 0], profiles[:, 1], pressure)
-    state = torch.zeros(len(profiles), len(FLAT_NAMES), dtype=torch.float64)
-    state[:, : len(PROFILES) * LEVELS] = profiles.flatten(1)
-    state[:, [FLAT_NAMES.index(name) for name in SCALARS]] = scalars
+    names, order = flat_names(variables), flat_profiles(variables)
+    state = torch.zeros(len(profiles), len(names), dtype=torch.float64)
+    state[:, : len(order) * LEVELS] = profiles[:, [variables.all_profiles.index(name) for name in order]].flatten(1)
+    state[:, [names.index(name) for name in variables.all_scalars]] = scalars
     return state
 
 
@@ -143,7 +175,7 @@ def export(task: LeapTask, layout: Layout = "columns") -> Deployable:
     if layout != "columns":
         dtype, humid = (torch.float64, False) if layout == "flat" else (torch.float32, True)
         module = FlatColumns(task, dtype, humid).eval().requires_grad_(False)
-        inputs = {"state": flatten(**examples, relative_humidity_in=humid).to(dtype)}
+        inputs = {"state": flatten(**examples, relative_humidity_in=humid, variables=task.variables).to(dtype)}
         # what prediction makes of the numbers that are left in float32
         examples = module.physical_state(inputs["state"])
     with torch.no_grad():
@@ -164,15 +196,15 @@ def example_columns(task: LeapTask, rows: int = _EXAMPLE_ROWS) -> dict[str, Tens
     """Columns near the training mean of the task's statistics; what cannot be negative is not.
 
     Returns:
-        ``profiles`` (rows, 9, 60) and ``scalars`` (rows, 16), float64, SI units.
+        ``profiles`` (rows, 9, 60) and ``scalars`` (rows, 16), float64, SI units; more with more variables.
     """
     statistics = next(module for module in task.modules() if isinstance(module, ColumnStatistics))
     generator = torch.Generator().manual_seed(0)
     examples = {}
-    for name, variables in (("profile", PROFILES), ("scalar", SCALARS)):
+    for name, variables in (("profile", task.variables.all_profiles), ("scalar", task.variables.all_scalars)):
         mean, std = (statistics.get_buffer(f"{name}_{kind}") for kind in ("mean", "std"))
         value = mean + 0.3 * std * torch.randn(rows, *mean.shape, generator=generator, dtype=torch.float64)
-        signed = torch.tensor([variable in _SIGNED for variable in variables])
+        signed = torch.tensor([variable in _SIGNED or variable.endswith(("_dyn", "_prvphy")) for variable in variables])
         if name == "profile":
             signed = signed.unsqueeze(-1)
         examples[f"{name}s"] = torch.where(signed, value, value.clamp(min=0.0))
@@ -188,7 +220,7 @@ def describe(task: LeapTask, layout: Layout = "columns") -> dict[str, Any]:
         "task": "one step of the column physics of E3SM-MMF as in ClimSim: state before the step to tendencies and surface fluxes",
         "step_seconds": STEP_SECONDS,
         "layout": layout,
-        "inputs": _describe_inputs(layout, dtype),
+        "inputs": _describe_inputs(layout, dtype, task.variables),
         "output": {
             "shape": ["batch", N_TARGETS],
             "dtype": dtype,
@@ -210,19 +242,29 @@ def describe(task: LeapTask, layout: Layout = "columns") -> dict[str, Any]:
     }
 
 
-def _describe_inputs(layout: Layout, dtype: str) -> list[dict[str, Any]]:
+def _describe_inputs(layout: Layout, dtype: str, variables: VariableSet) -> list[dict[str, Any]]:
+    units = UNITS | MORE_UNITS
     if layout == "columns":
-        profiles = {"name": "profiles", "shape": ["batch", len(PROFILES), LEVELS], "dtype": dtype}
-        scalars = {"name": "scalars", "shape": ["batch", len(SCALARS)], "dtype": dtype}
+        names = {"profiles": variables.all_profiles, "scalars": variables.all_scalars}
+        shapes = {name: ["batch", len(of)] for name, of in names.items()}
+        shapes["profiles"].append(LEVELS)
         return [
-            {**profiles, "variables": [{"name": name, "unit": UNITS[name]} for name in PROFILES]},
-            {**scalars, "variables": [{"name": name, "unit": UNITS[name]} for name in SCALARS]},
+            {
+                "name": name,
+                "shape": shapes[name],
+                "dtype": dtype,
+                "variables": [{"name": variable, "unit": units[variable]} for variable in of],
+            }
+            for name, of in names.items()
         ]
-    variables: list[dict[str, Any]] = [{"name": name, "unit": UNITS[name], "levels": LEVELS} for name in PROFILES]
+    described: list[dict[str, Any]] = [
+        {"name": name, "unit": units[name], "levels": levels}
+        for of, levels in ((flat_profiles(variables), LEVELS), (flat_scalars(variables), 1))
+        for name in of
+    ]
     if layout == "e3sm":
-        variables[1] = {"name": "relative_humidity", "unit": "1", "levels": LEVELS}
-    variables += [{"name": name, "unit": UNITS.get(name, "m"), "levels": 1} for name in _FLAT_SCALARS]
-    for variable in variables:
-        if variable["name"] == _IGNORED:
+        described[1] = {"name": "relative_humidity", "unit": "1", "levels": LEVELS}
+    for variable in described:
+        if variable["name"] not in (*variables.all_profiles, *variables.all_scalars, "relative_humidity"):
             variable["note"] = "not read: any value"
-    return [{"name": "state", "shape": ["batch", len(FLAT_NAMES)], "dtype": dtype, "variables": variables}]
+    return [{"name": "state", "shape": ["batch", len(flat_names(variables))], "dtype": dtype, "variables": described}]

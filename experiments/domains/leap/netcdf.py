@@ -14,9 +14,9 @@ from datamodules.errors import DataError
 from datamodules.files import atomic_path
 from datamodules.leap.calendar import stamp_to_step
 from datamodules.leap.demo.climate import load_climate
+from datamodules.leap.hybrid_levels import HYAM, HYBM, REFERENCE_PRESSURE
 from datamodules.leap.schema import FLUXES, GRID_COLUMNS, LEVELS, STEP_SECONDS, TARGET_NAMES, TENDENCIES, UNITS
 from experiments.domains.leap.places import reference_levels, rows_in_space_and_time
-from lit_modules.leap.hybrid_levels import HYAM, HYBM, REFERENCE_PRESSURE
 
 if TYPE_CHECKING:
     import netCDF4

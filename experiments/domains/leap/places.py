@@ -14,8 +14,8 @@ import pandas as pd
 from datamodules.errors import DataError
 from datamodules.leap.demo.climate import load_climate
 from datamodules.leap.grid import grid_coordinates
+from datamodules.leap.hybrid_levels import HYAM, HYBM, REFERENCE_PRESSURE
 from datamodules.leap.schema import GRID_COLUMNS
-from lit_modules.leap.hybrid_levels import HYAM, HYBM, REFERENCE_PRESSURE
 
 Floats = npt.NDArray[np.float64]
 _RAW_ID = re.compile(r"\d{4}-\d{2}-\d{2}-\d{5}_\d+")

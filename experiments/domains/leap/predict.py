@@ -13,7 +13,7 @@ import torch
 
 from datamodules.banks.bank import PredictionBank
 from datamodules.errors import DataError
-from datamodules.leap.convert import KaggleSource, open_source, raw_row_names
+from datamodules.leap.convert import KaggleSource, join_more, open_source, raw_row_names
 from datamodules.leap.grid import grid_coordinates
 from datamodules.leap.schema import SCALARS
 from datamodules.leap.settings import LeapData
@@ -24,7 +24,7 @@ from experiments.engine.prediction import PredictionInput, Text, predict_input
 from experiments.engine.request import Request
 from experiments.engine.run_directory import provenance
 
-_FIELDS = ("profiles", "scalars", "step", "column", "row_id", "bad")
+_FIELDS = ("profiles", "scalars", "more_profiles", "more_scalars", "step", "column", "row_id", "bad")
 
 
 def predict(request: Request, trained: Trained) -> None:
@@ -50,7 +50,9 @@ class Rows(PredictionInput):
     def __init__(self, path: Path, template: Path | None, settings: LeapData) -> None:
         SubmissionForm(template)  # a wrong template is refused before hours of predicting
         self.path, self.settings = path, settings
-        self.source = open_source(path, columns=0, targets=False)
+        self.source = open_source(
+            path, columns=0, targets=False, variables=settings.variables, grid_file=settings.grid_file
+        )
         self.surface_pressure: list[npt.NDArray[np.float64]] = []
         super().__init__(_name_of(path), sum(unit.stop - unit.start for unit in self.source.units()))
 
@@ -60,7 +62,7 @@ class Rows(PredictionInput):
         count = 0
         for unit in self.source.units():
             for block in self.source.read(unit):
-                held.append({name: np.array(block[name]) for name in _FIELDS})
+                held.append({name: np.array(block[name]) for name in _FIELDS if name in block})
                 count += len(block["row_id"])
                 if count >= size:
                     yield self._batch(held)
@@ -69,7 +71,7 @@ class Rows(PredictionInput):
             yield self._batch(held)
 
     def _batch(self, held: list[dict[str, npt.NDArray[Any]]]) -> tuple[Text, dict[str, torch.Tensor]]:
-        rows = {name: np.concatenate([block[name] for block in held]) for name in held[0]}
+        rows = join_more({name: np.concatenate([block[name] for block in held]) for name in held[0]})
         if isinstance(self.source, KaggleSource):
             ids = np.strings.add(self.source.table.id_prefix, rows["row_id"].astype(str))
         else:

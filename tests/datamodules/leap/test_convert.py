@@ -421,11 +421,17 @@ def test_the_grid_of_the_first_file_is_taken(tmp_path):
         convert(tmp_path / "raw", tmp_path, columns=0, processes=1, progress=False)
 
 
+LATITUDES = np.linspace(-80, 80, COLUMNS)
+
+
 @pytest.fixture
 def expanded(tmp_path):
     """Files of the expanded set, by its own names."""
     for stamp in STAMPS[:2]:
         pair = write_pair(tmp_path / "expanded", stamp, COLUMNS, more=(*EXPANDED_PROFILES,))
+        with netCDF4.Dataset(pair.mli, "a") as file:
+            file.createVariable("lat", "f8", ("ncol",))[...] = LATITUDES
+            file["cam_in_SNOWHICE"][1] = 1e30  # no ice
         Path(pair.mli).rename(pair.mli.replace(".mli.", ".ml2steploc."))
     return tmp_path / "expanded"
 
@@ -439,20 +445,26 @@ def test_a_variable_set_keeps_more_of_the_files(expanded, tmp_path):
         np.testing.assert_array_equal(store.arrays[name], plain.arrays[name])
     assert list(store.info["more_profiles"]) == list(EXPANDED_PROFILES)
     assert store.info["more_profiles"]["tm_state_t_dyn"] == "K/s"
-    assert store.info["more_scalars"] == {"cam_in_SNOWHICE": "m"}
+    assert store.info["more_scalars"] == {"cam_in_SNOWHICE": "m", "clat": "1", "slat": "1"}
     for i, pair in enumerate(find_pairs(expanded)):
         with netCDF4.Dataset(pair.mli) as file:
             rows = slice(i * COLUMNS, (i + 1) * COLUMNS)
             for k, name in enumerate(EXPANDED_PROFILES):
                 np.testing.assert_array_equal(store.arrays["more_profiles"][rows, k].T, file.variables[name][...])
-            np.testing.assert_array_equal(store.arrays["more_scalars"][rows, 0], file.variables["cam_in_SNOWHICE"][...])
+            snow = file.variables["cam_in_SNOWHICE"][...]
+            snow[1] = 0.0
+            np.testing.assert_array_equal(store.arrays["more_scalars"][rows, 0], snow)
+            places = np.stack([np.cos(np.deg2rad(LATITUDES)), np.sin(np.deg2rad(LATITUDES))], axis=1)
+            np.testing.assert_allclose(store.arrays["more_scalars"][rows, 1:], places)
     store.verify()
 
 
 def test_a_variable_that_the_files_lack_is_named_with_where_it_stands(raw, tmp_path):
     with pytest.raises(DataError, match=r"has no variable 'state_t_dyn'.*ClimSim_low-res-expanded"):
         raw_store(raw, tmp_path, variables="v4")
-    with pytest.raises(DataError, match=r"there is no variable set 'v5', only kaggle, v2, v2_pmid, v4"):
+    with pytest.raises(
+        DataError, match=r"there is no variable set 'v5', only kaggle, v2, v2_pmid, v2_rh_mc, v3, v4, v6"
+    ):
         raw_store(raw, tmp_path, variables="v5")
     np.testing.assert_array_equal(raw_store(raw, tmp_path, variables="v2").arrays["scalars"], expected(raw)[1])
 

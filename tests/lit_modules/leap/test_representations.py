@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_modules.leap.humidity import level_pressure, relative_humidity
+from datamodules.leap.humidity import level_pressure, relative_humidity
 from lit_modules.leap.representations import (
     MultiRepresentation,
     StandardColumns,

@@ -24,7 +24,7 @@ from lit_modules.leap.representations import MultiRepresentation
 from lit_modules.leap.settings import BiLSTM, Squeezeformer
 from lit_modules.leap.spacetime import SpaceTimeTargets
 from lit_modules.leap.squeezeformer_task import SqueezeformerTask
-from lit_modules.leap.targets import TargetScaler, postprocess, scaled_limits, soft_clip_outside
+from lit_modules.leap.targets import TargetScaler, postprocess, soft_clip_outside
 from lit_modules.leap.task import LeapTask
 from lit_modules.settings import Optim
 from tests.lit_modules.leap.columns import raw_columns, statistics_of
@@ -94,7 +94,7 @@ def test_the_soft_clip_by_hand() -> None:
 
 def test_the_limits_are_a_factor_times_the_scaled_range() -> None:
     batch, statistics = rows()
-    low, high = scaled_limits(statistics, "weight", 1.1)
+    low, high = (1.1 * value for value in TargetScaler(statistics, "weight").scaled_range(statistics))
     scaled = TargetScaler(statistics, "weight").encode(batch["targets"])
     torch.testing.assert_close(low, 1.1 * scaled.amin(dim=0), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(high, 1.1 * scaled.amax(dim=0), rtol=1e-5, atol=1e-6)

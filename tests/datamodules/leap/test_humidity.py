@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_modules.leap.humidity import (
+from datamodules.leap.humidity import (
     level_pressure,
     relative_humidity,
     saturation_pressure,
     saturation_pressure_ice,
     saturation_pressure_liquid,
 )
-from lit_modules.leap.hybrid_levels import HYAM, HYBM
+from datamodules.leap.hybrid_levels import HYAM, HYBM
 
 
 def kelvin(*values: float) -> torch.Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lit_modules.leap.hybrid_levels import HYAM, HYBM, REFERENCE_PRESSURE
+from datamodules.leap.hybrid_levels import HYAM, HYBM, REFERENCE_PRESSURE
 
 GAS_CONSTANT_DRY_AIR = 287.0  # J/kg/K
 GAS_CONSTANT_VAPOUR = 461.0  # J/kg/K
@@ -72,8 +72,13 @@ def saturation_pressure_ice(temperature: Tensor) -> Tensor:
 
 def saturation_pressure(temperature: Tensor) -> Tensor:
     """Saturation vapour pressure in Pa over liquid above 273.16 K, over ice below 253.16 K, blended linearly between."""
-    liquid = ((temperature - ALL_ICE) / (TRIPLE_POINT - ALL_ICE)).clamp(0.0, 1.0)
-    return torch.lerp(saturation_pressure_ice(temperature), saturation_pressure_liquid(temperature), liquid)
+    ice, liquid = saturation_pressure_ice(temperature), saturation_pressure_liquid(temperature)
+    return torch.lerp(ice, liquid, liquid_share(temperature))
+
+
+def liquid_share(temperature: Tensor) -> Tensor:
+    """Share of liquid in cloud water: 1 above 273.16 K, 0 below 253.16 K, linear between."""
+    return ((temperature - ALL_ICE) / (TRIPLE_POINT - ALL_ICE)).clamp(0.0, 1.0)
 
 
 def relative_humidity(temperature: Tensor, specific_humidity: Tensor, pressure: Tensor) -> Tensor:
