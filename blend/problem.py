@@ -249,15 +249,16 @@ class Problem:
         models, width = len(values), values.shape[2]
         flat, step = values.reshape(models, -1), max(1, _CANDIDATE_VALUES // max(1, values[0].size))
 
+        many = metric.many(judged) if isinstance(metric, TableMetric) else lambda b: np.array([score(x) for x in b])
+
         def evaluate(W: Array) -> Array:
             losses = []
             for start in range(0, len(W), step):
-                for row in W[start : start + step] @ flat:
-                    blended = row.reshape(-1, width)
-                    if kind == "logit":
-                        blended = 1.0 / (1.0 + np.exp(-blended))
-                    losses.append(lower * score(blended * unit))
-            return np.array(losses)
+                blends = (W[start : start + step] @ flat).reshape(-1, len(truth), width)
+                if kind == "logit":
+                    blends = 1.0 / (1.0 + np.exp(-blends))
+                losses.append(lower * many(blends * unit))
+            return np.concatenate(losses) if losses else np.zeros(0)
 
         return evaluate
 

@@ -45,6 +45,11 @@ class TableMetric(Metric, ABC):
         """A score of blended rows, for one truth."""
         return lambda blended: self.score(truth, blended)
 
+    def many(self, truth: Array) -> Callable[[Array], Array]:
+        """Scores ``(candidates,)`` of blends ``(candidates, rows, targets)``, for one truth."""
+        score = self.evaluator(truth)
+        return lambda blends: np.array([score(blended) for blended in blends])
+
     def per_target(self, truth: Array, blended: Array) -> Array:
         """``(targets,)`` scores, or one for all."""
         return np.array([self.score(truth, blended)])
@@ -68,16 +73,21 @@ class ColumnMetric(TableMetric):
         return float(scores[held].mean()) if held.any() else float("nan")
 
 
-def _sorted_labels(values: Array, labels: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
-    """Labels in the order of their values, ascending, and the last place of every run of equal values.
+def _sorted_keys(values: Array, labels: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Values as integers of the same order, sorted along the last axis, each with its label as the last bit.
 
-    The label takes the last bit of the value: one sort of integers (which numpy does with vector instructions) then
-    orders both, four times faster than an ``argsort``.
+    One sort of integers (which numpy does with vector instructions) orders both, four times faster than an ``argsort``.
     """
     key = (values + 0.0).view(np.int64)  # minus zero becomes zero
     key = key ^ ((key >> 63) & np.int64(0x7FFFFFFFFFFFFFFF))
     key = (key & ~np.int64(1)) | labels
-    key.sort()
+    key.sort(axis=-1)
+    return key
+
+
+def _sorted_labels(values: Array, labels: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
+    """Labels in the order of their values, ascending, and the last place of every run of equal values."""
+    key = _sorted_keys(values, labels)
     ends = np.append(np.flatnonzero(np.diff(key >> 1)), len(key) - 1)
     return key & 1, ends
 
@@ -97,6 +107,25 @@ class AreaUnderCurve(ColumnMetric):
         pairs = float(positive[-1]) * float(negative[-1])
         below = np.append(0, negative[:-1]) + negative
         return 0.5 * float(np.diff(positive, prepend=0) @ below) / pairs if pairs else float("nan")
+
+    def many(self, truth: Array) -> Callable[[Array], Array]:
+        """By ranks of all candidates at once; blends with ties, which a column alone takes care of, one by one."""
+        labels = (truth > _HALF).T
+        found, ranks = labels.sum(axis=1), np.arange(1.0, len(truth) + 1)
+        live = np.flatnonzero((found > 0) & (found < len(truth)))
+
+        def scores(blends: Array) -> Array:
+            columns = np.full((len(blends), len(live)), np.nan)
+            for i, t in enumerate(live):
+                values = np.ascontiguousarray(blends[:, :, t])
+                key = _sorted_keys(values, labels[t])
+                above = (key & 1) @ ranks - 0.5 * found[t] * (found[t] + 1)
+                columns[:, i] = above / (float(found[t]) * float(len(truth) - found[t]))
+                tied = (np.diff(key >> 1, axis=1) == 0).any(axis=1)
+                columns[tied, i] = [self.column(truth[:, t], blended) for blended in values[tied]]
+            return np.asarray(columns.mean(axis=1)) if len(live) else np.full(len(blends), np.nan)
+
+        return scores
 
 
 class AveragePrecision(ColumnMetric):

@@ -16,8 +16,8 @@ from blend.weights import LOGIT_CLIP
 
 Array = npt.NDArray[np.float64]
 Form = Literal["squared", "absolute", "logistic", "softmax"]
-_STEPS = 40
-_TOLERANCE = 1e-6
+_STEPS = 25
+_TOLERANCE = 1e-4  # step of a weight; the error of a Newton step is its square
 _SHORTEST = 1e-4  # share of a Newton step
 _NARROW = 1e-2  # absolute errors are squared below this share of their mean
 _TINY = 1e-9
@@ -93,7 +93,9 @@ class Linear:
                     moved = Fit(w - length * step[:models], b - length * step[models:])
                     costs[1] = self.loss(data, moved) + _penalty(moved.weights, pull, centre, lasso)
             w, b = moved
-            if length * np.abs(step).max() < _TOLERANCE or (self.form == "squared" and not self.sparse):
+            if length * np.abs(step).max() < (10 * _TOLERANCE if self.form == "absolute" else _TOLERANCE) or (
+                self.form == "squared" and not self.sparse
+            ):
                 break
         return Fit(np.where(np.abs(w) < 10 * _SMALLEST, 0.0, w) if self.sparse else w, b)
 

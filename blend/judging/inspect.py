@@ -1,0 +1,121 @@
+"""What a report shows of a blend besides its score: folds, classes, calibration, spread of weights, ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from blend.judging.nested import Fitted
+from blend.metrics.scores import Judged
+from blend.problem import Problem
+from blend.weights import Weights
+
+Array = npt.NDArray[np.float64]
+MOST_VALUES = 2**26
+"""Predictions of all models beyond which rows are not looked at one by one."""
+_CELLS = 20_000  # that ranks are taken of
+_BINS = 10
+
+
+def in_memory(problem: Problem) -> bool:
+    """Whether rows can be looked at one by one."""
+    return problem.models * len(problem.stack.rows) * problem.width <= MOST_VALUES
+
+
+def weight_spread(fitted: Fitted) -> tuple[Array, Array]:
+    """Least and largest weight ``(models,)`` of every model over the nested folds (without them: the weights)."""
+    every = np.array([weights.mean() for weights in fitted.nested.values()] or [fitted.weights.mean()])
+    return every.min(axis=0), every.max(axis=0)
+
+
+def fold_scores(problem: Problem, judged: Judged) -> dict[int, float]:
+    """Score of every judged nested fold by itself."""
+    fold = problem.stack.blocks.fold
+    chosen = np.array([(fold == f).astype(np.float64) for f in problem.folds])
+    scores = judged.resampled(chosen)
+    return {f: float(score) for f, score in zip(problem.folds, scores, strict=True) if np.isfinite(score)}
+
+
+def held_out_rows(problem: Problem, fitted: Fitted) -> tuple[Array, Array]:
+    """Blended rows by nested weights (else those of all rows) and their truth, both ``(rows, targets)``."""
+    assignment: dict[int, Weights] = fitted.nested or dict.fromkeys(problem.folds, fitted.weights)
+    blended = [problem.blend_fold(assignment[fold], fold) for fold in problem.folds if fold in assignment]
+    held = np.isin(problem.stack.rows["nested"].to_numpy(), list(assignment))
+    return np.concatenate(blended), problem.everything()[1][held].astype(np.float64)
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How a blend does on the rows of one class.
+
+    Attributes:
+        name: Of the class.
+        rows: How many there are.
+        loss: Mean log loss of their true label.
+        recall: Share of them decided rightly (largest class, or 0.5).
+    """
+
+    name: str
+    rows: int
+    loss: float
+    recall: float
+
+
+def class_scores(problem: Problem, fitted: Fitted) -> list[ClassScore]:
+    """By class, for one 0/1 label or a column per class; empty for other problems."""
+    metric = problem.metric
+    if not (metric.probabilities or metric.labels == "binary") or not in_memory(problem):
+        return []
+    blended, truth = held_out_rows(problem, fitted)
+    if problem.width == 1:
+        names = ["0", "1"]
+        blended, truth = np.hstack([1 - blended, blended]), np.hstack([1 - truth, truth])
+    elif problem.one_hot:
+        names = problem.stack.manifest.targets or [str(c) for c in range(problem.width)]
+    else:
+        return []
+    true, decided = truth.argmax(axis=1), blended.argmax(axis=1)
+    given = np.clip(np.take_along_axis(blended, true[:, None], axis=1)[:, 0], 1e-15, 1.0)
+    return [
+        ClassScore(name, int(own.sum()), float(-np.log(given[own]).mean()), float((decided[own] == c).mean()))
+        for c, name in enumerate(names)
+        if (own := true == c).any()
+    ]
+
+
+def calibration(blended: Array, truth: Array) -> tuple[Array, Array]:
+    """Mean prediction and mean truth in ten bins of equal size, by prediction."""
+    p, y = blended.reshape(-1), truth.reshape(-1)
+    order = np.argsort(p, kind="stable")
+    parts = [part for part in np.array_split(order, _BINS) if len(part)]
+    return np.array([p[part].mean() for part in parts]), np.array([y[part].mean() for part in parts])
+
+
+def rank_correlations(problem: Problem) -> Array:
+    """``(models, models)`` Spearman correlations of predictions, on up to 20,000 cells."""
+    from scipy.stats import rankdata
+
+    flat = problem.everything()[0].reshape(problem.models, -1)
+    if flat.shape[1] > _CELLS:
+        flat = flat[:, np.random.default_rng(0).choice(flat.shape[1], _CELLS, replace=False)]
+    ranks = rankdata(flat, axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    deviation = np.sqrt((ranks**2).sum(axis=1))
+    ranks /= np.where(deviation > 0, deviation, 1.0)[:, None]  # a constant model goes with nobody
+    result: Array = ranks @ ranks.T
+    np.fill_diagonal(result, 1.0)
+    return result
+
+
+def parting(correlations: Array) -> list[int]:
+    """Order of the models in which those alike stand together."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    if len(correlations) < 3:
+        return list(range(len(correlations)))
+    distance = np.clip(1.0 - (correlations + correlations.T) / 2, 0.0, None)
+    np.fill_diagonal(distance, 0.0)
+    return [int(k) for k in leaves_list(linkage(squareform(distance, checks=False), "average"))]
