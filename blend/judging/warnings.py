@@ -15,7 +15,7 @@ from blend.weights import Weights
 
 Array = npt.NDArray[np.float64]
 _IMPLAUSIBLE = 0.1  # of the second best model's loss
-_SCATTER = 4.0  # times what the models' scores do from fold to fold
+_SCATTER = 5.0  # times what the models' scores do from fold to fold
 _VISIBLE = 0.02  # of the loss
 _PER_CENT = (30.0, 300.0)  # times the other models' size
 _SHIFT = 0.1  # Kolmogorov-Smirnov distance, beyond what the other models have
