@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from blend.commands import report
+from blend.commands import report, summary
+from blend.commands.page import Picture, Section, Table, Text, pictures, terminal, write_report
 from blend.commands.session import open_problem, open_sources, wants_row_groups
+from blend.commands.summary import Found
 from blend.commands.tracking import Tracker
-from blend.judging.nested import Difference, Fitted, difference, fit, judge_all
+from blend.judging.nested import Difference, Fitted, difference, error_correlations, fit, judge_all, what_each_adds
+from blend.judging.warnings import warnings_of
 from blend.problem import Problem
 from blend.settings import Inputs, Method, Output
 from blend.solvers import Solver, list_solvers, make_solver
@@ -20,8 +25,10 @@ from datamodules.errors import UsageError
 from datamodules.files import write_json
 
 _NEAR = 0.25  # standard errors
+_ADDS_SECONDS = 2.0
 _TOP = 4  # models per target, as the 8th place of LEAP
-_HEADER = ("method", "in-sample", "nested", "to the best", "std. error", "models", "gap", "fit", "nested fits")
+_HEADER = ("method", "nested", "to the best", "95 %", "in-sample", "models", "gap", "fit", "nested fits")
+_REASON = "It is the simplest method within a quarter of a standard error of the best nested score."
 
 
 def compare(banks: list[str], methods: list[str] | None, inputs: Inputs, options: Method, output: Output) -> str:
@@ -42,18 +49,49 @@ def compare(banks: list[str], methods: list[str] | None, inputs: Inputs, options
     """
     if options.post_shrink != "off":
         raise UsageError("--post_shrink belongs to a finished blend: give it to `python -m blend search`")
+    start = time.perf_counter()
     sources = open_sources(banks, inputs)
     problem = open_problem(sources, inputs, wants_row_groups(sources, inputs, options.by), output.nested == "time")
     folder = output.out or Path("blends") / "compare"
     tracker = Tracker(output, {"methods": methods or "all", "models": problem.names, **asdict(options)}, folder)
     try:
-        fits = run(problem, solvers_for(problem, methods, options), bool(output.nested), strict=methods is not None)
+        solvers = solvers_for(problem, methods, options)
+        fits = run(problem, solvers, bool(output.nested), strict=methods is not None)
         chosen, against = recommend(fits, problem)
-        _write(problem, fits, against, chosen, folder, tracker, output.figures)
+        found = _found(problem, fits, chosen, solvers[chosen])
+        found.seconds = time.perf_counter() - start
+        sections, rows = _write(found, fits, against, chosen, folder, output.figures)
+        print("\n" + terminal(sections[:2]))
+        written = write_report(folder, "Blending methods compared", sections)
+        own = {name: value for name, value in asdict(solvers[chosen]).items() if name in asdict(options)}
+        weights = summary.write_blend(found, sources, folder, inputs, replace(options, **own))
+        print(f"\nweights: {weights}\nreport:  {written[-1]} and {written[0].name}")
+        files = [folder / "compare.json", weights, *written]
+        tracker.finish({"recommended": chosen}, {"methods": (_HEADER, rows)}, pictures(sections), files)
         return chosen
     except BaseException:
         tracker.abandon()
         raise
+
+
+def _found(problem: Problem, fits: dict[str, Fitted], chosen: str, solver: Solver) -> Found:
+    """What a search would report of the chosen method."""
+    result, nested = fits[chosen], bool(fits[chosen].nested)
+    single, equal = (fits.get(name) or fit(make_solver(name, {}), problem, nested) for name in ("single", "equal"))
+    judge_all(problem, [side for side in (single, equal) if side.in_sample is None])
+    adds, how = what_each_adds(problem, solver, result, budget=_ADDS_SECONDS)
+    return Found(
+        problem,
+        result,
+        single,
+        equal,
+        difference(result.honest, single.honest),
+        difference(result.honest, equal.honest),
+        adds,
+        how,
+        error_correlations(problem),
+        warnings=warnings_of(problem, result.weights),
+    )
 
 
 def solvers_for(problem: Problem, methods: list[str] | None, options: Method) -> dict[str, Solver]:
@@ -135,48 +173,45 @@ def recommend(fits: dict[str, Fitted], problem: Problem) -> tuple[str, dict[str,
 
 
 def _write(
-    problem: Problem,
+    found: Found,
     fits: dict[str, Fitted],
     against: dict[str, Difference],
     chosen: str,
     folder: Path,
-    tracker: Tracker,
     draw: bool,
-) -> None:
-    rows = []
-    for label, fitted in fits.items():
-        assert fitted.in_sample is not None
-        used = int((np.atleast_2d(fitted.weights.values) > 1e-3).any(axis=0).sum())
-        gap = "" if fitted.weights.gap is None else f"{fitted.weights.gap:.1e}"
-        rows.append(
-            [
-                f"**{label}**" if label == chosen else label,
-                f"{fitted.in_sample.score():.8f}",
-                f"{fitted.held_out.score():.8f}" if fitted.held_out else "",
-                f"{against[label].value:+.2e}",
-                f"{against[label].error:.1e}",
-                used,
-                gap,
-                f"{fitted.seconds:.2f} s",
-                f"{fitted.nested_seconds:.2f} s",
-            ]
-        )
-    logit = " --kind logit" if chosen.endswith("_logit") else ""
+) -> tuple[list[Section], list[list[Any]]]:
+    """The report's sections and the rows of its first table; ``compare.json`` is written."""
+    problem = found.problem
+    labels = sorted(fits, key=lambda label: problem.metric.sign * fits[label].honest.score())
+    rows = [_row(label, fits[label], against[label], label == chosen) for label in labels]
     better = "higher" if problem.metric.higher_is_better else "lower"
-    text = [
-        f"{problem.models} models, {len(problem.stack.rows)} rows x {problem.width} targets, metric {problem.metric.name} "
-        f"({better} is better); {problem.stack.nested_note}.",
-        report.table(_HEADER, rows),
-        f"Recommended: **{chosen}**, the simplest method within a quarter of a standard error of the best nested score. "
-        f"Write its weights with `python -m blend search ... --method {fits[chosen].weights.method}{logit}`.",
-    ]
-    print("\n" + "\n\n".join(text))
-    labels = list(fits)
     nested = np.array([fits[label].honest.score() for label in labels])
     in_sample = np.array([fits[label].in_sample.score() for label in labels])  # type: ignore[union-attr]
-    errors = np.array([against[label].error for label in labels])
-    figures = [report.draw_comparison(labels, in_sample, nested, errors, problem.metric.name, folder)] if draw else []
-    report.write_markdown(folder / "report.md", "Blending methods compared", text, figures)
+    half = np.array([max(0.0, (against[label].high - against[label].low) / 2) for label in labels])
+    picture = (
+        [
+            Picture(
+                report.draw_comparison(labels, in_sample, nested, half, problem.metric.name, folder),
+                "Nested and in-sample scores of all methods.",
+            )
+        ]
+        if draw
+        else []
+    )
+    methods = Section(
+        "Methods",
+        [
+            Text(
+                f"{problem.models} models, {len(problem.stack.rows)} rows x {problem.width} targets, metric {problem.metric.name} "
+                f"({better} is better); {problem.stack.nested_note}."
+            ),
+            Table(_HEADER, rows),
+            *picture,
+            Text(
+                f"Recommended: **{chosen}**. {_REASON} Its weights are in `{folder / 'weights.json'}`, ready for `python -m blend apply {folder}`."
+            ),
+        ],
+    )
     content = {
         label: {
             "in_sample": float(in_sample[i]),
@@ -188,4 +223,20 @@ def _write(
         for i, label in enumerate(labels)
     }
     write_json(folder / "compare.json", {"recommended": chosen, "models": problem.names, "methods": content})
-    tracker.finish({"recommended": chosen}, {"methods": (_HEADER, rows)}, figures, [folder / "compare.json"])
+    return summary.sections(found, folder, draw, [methods]), rows
+
+
+def _row(label: str, fitted: Fitted, against: Difference, chosen: bool) -> list[Any]:
+    assert fitted.in_sample is not None
+    used = int((np.abs(np.atleast_2d(fitted.weights.values)) > 1e-3).any(axis=0).sum())
+    return [
+        f"**{label}**" if chosen else label,
+        f"{fitted.held_out.score():.8f}" if fitted.held_out else "",
+        f"{against.value:+.2e}",
+        f"{against.low:+.1e} to {against.high:+.1e}",
+        f"{fitted.in_sample.score():.8f}",
+        used,
+        "" if fitted.weights.gap is None else f"{fitted.weights.gap:.1e}",
+        f"{fitted.seconds:.2f} s",
+        f"{fitted.nested_seconds:.2f} s",
+    ]

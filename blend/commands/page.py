@@ -21,7 +21,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff
        max-width: 1080px; }
 h1 { font-size: 1.6rem; margin: 0 0 .6rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 nav a { margin-right: 1rem; color: var(--accent); text-decoration: none; } nav { margin-bottom: 1rem; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .88rem; }
+.scroll { overflow-x: auto; margin: .6rem 0; } table { border-collapse: collapse; font-size: .88rem; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
 th { border-bottom: 2px solid var(--ink); } td.n { text-align: right; font-variant-numeric: tabular-nums; }
 tr:hover td { background: #f6f8fa; } code { background: #f3f4f6; padding: .1rem .3rem; border-radius: 3px; }
@@ -70,6 +70,9 @@ class Picture:
     caption: str
 
 
+Block = Text | Table | Picture
+
+
 @dataclass(frozen=True)
 class Section:
     """Blocks under a heading.
@@ -80,7 +83,7 @@ class Section:
     """
 
     title: str
-    blocks: Sequence[Text | Table | Picture]
+    blocks: Sequence[Block]
 
 
 def terminal(sections: Sequence[Section]) -> str:
@@ -97,6 +100,11 @@ def terminal(sections: Sequence[Section]) -> str:
                     + (f"\n... and {more} more rows in the report" if more > 0 else "")
                 )
     return "\n\n".join(parts)
+
+
+def pictures(sections: Sequence[Section]) -> list[Path]:
+    """Files of all figures."""
+    return [block.path for section in sections for block in section.blocks if isinstance(block, Picture)]
 
 
 def write_report(folder: Path, title: str, sections: Sequence[Section]) -> list[Path]:
@@ -145,7 +153,7 @@ def _html(title: str, sections: Sequence[Section]) -> str:
     )
 
 
-def _block(block: Text | Table | Picture) -> str:
+def _block(block: Block) -> str:
     if isinstance(block, Text):
         return f'<p class="warning">{_inline(block.text)}</p>' if block.warning else f"<p>{_inline(block.text)}</p>"
     if isinstance(block, Picture):

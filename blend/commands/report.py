@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = npt.NDArray[np.float64]
-_MOST_BARS = 60
+_MOST_BARS = 20
+_MOST_NUMBERS = 12  # models of a map that shows its numbers
+_MOST_NAMES = 30  # targets that are named
 _MOST_STEPS = 40  # of a path whose models are named
 _INK, _ACCENT, _SECOND = "#333333", "#2a6f97", "#d1495b"
 
@@ -33,24 +35,30 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join(lines)
 
 
-def draw_weights(weights: Weights, folder: Path) -> Path:
-    """Bars of global weights, or a map of weights per target or group."""
+def draw_weights(weights: Weights, spread: tuple[Array, Array], folder: Path) -> Path:
+    """Bars of global weights with their range over the nested folds, or a map of weights per target or group."""
+    order = np.argsort(np.abs(weights.mean()))[-_MOST_BARS:]
+    names = [weights.models[k] for k in order]
     if weights.level == "global":
-        order = np.argsort(weights.values)[-_MOST_BARS:]
         figure = _figure(7, 1.2 + 0.25 * len(order))
         axes = figure.subplots()
-        axes.barh([weights.models[k] for k in order], weights.values[order], color=_ACCENT)
+        axes.barh(names, weights.values[order], color=_ACCENT, alpha=0.8)
+        low, high = (bound[order] for bound in spread)
+        axes.hlines(np.arange(len(order)), low, high, color=_INK, linewidth=1.5, label="range over the nested folds")
+        axes.axvline(0, color=_INK, linewidth=0.6)
         axes.set_xlabel("weight")
+        axes.legend(loc="lower right", fontsize=8)
     else:
-        figure = _figure(8, 1.5 + 0.3 * len(weights.models))
+        figure = _figure(8, 1.5 + 0.3 * len(order))
         axes = figure.subplots()
-        shown = axes.imshow(weights.values.T, aspect="auto", cmap="viridis", interpolation="nearest")
-        axes.set_yticks(range(len(weights.models)), weights.models)
+        shown = axes.imshow(weights.values.T[order[::-1]], aspect="auto", cmap="viridis", interpolation="nearest")
+        axes.set_yticks(range(len(order)), names[::-1])
         axes.set_xlabel("target" if weights.level == "targets" else "row group")
         if weights.level == "rows":
             axes.set_xticks(range(len(weights.segments)), weights.segments, rotation=45, ha="right")
         figure.colorbar(shown, label="weight")
-    axes.set_title(f"weights ({weights.method})")
+    most = "" if len(order) == len(weights.models) else f", the {len(order)} heaviest of {len(weights.models)} models"
+    axes.set_title(f"weights ({weights.method}{most})")
     return _save(figure, folder / "weights.png")
 
 
@@ -103,63 +111,88 @@ def _step_name(step: dict[str, Any], shared: str) -> str:
     return f"+ {step['added'].removeprefix(shared)}"
 
 
-def draw_correlations(correlations: Array, names: Sequence[str], folder: Path) -> Path:
-    """Correlations of the models' errors."""
-    size = min(12.0, 3 + 0.35 * len(names))
-    figure = _figure(size + 1, size)
+def draw_correlations(correlations: Array, names: Sequence[str], what: str, folder: Path) -> Path:
+    """A map of correlations between models."""
+    size = min(9.0, 3 + 0.35 * len(names))
+    figure = _figure(size + 1.5, size)
     axes = figure.subplots()
-    shown = axes.imshow(correlations, cmap="magma_r", vmin=min(0.0, float(correlations.min())), vmax=1)
+    low = float(correlations.min())
+    shown = axes.imshow(correlations, cmap="magma_r", vmin=low, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
-    if len(names) <= 12:
+    if len(names) <= _MOST_NUMBERS:
         for (i, j), value in np.ndenumerate(correlations):
-            axes.text(
-                j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if value > 0.6 else _INK
-            )
-    figure.colorbar(shown, label="correlation of errors")
-    axes.set_title("error correlations")
+            dark = value > low + 0.6 * (1 - low)
+            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if dark else _INK)
+    figure.colorbar(shown, label=what)
+    axes.set_title(what)
     return _save(figure, folder / "correlations.png")
+
+
+def draw_calibration(curves: Mapping[str, tuple[Array, Array]], folder: Path) -> Path:
+    """Mean truth against mean prediction, in bins of equal size."""
+    figure = _figure(5.2, 4.6)
+    axes = figure.subplots()
+    ends = [bound for curve in curves.values() for part in curve for bound in (part.min(), part.max())]
+    axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color=_INK, linewidth=0.8, linestyle=":", label="perfect")
+    for color, (label, (predicted, observed)) in zip((_ACCENT, _SECOND), curves.items(), strict=False):
+        axes.plot(predicted, observed, "o-", color=color, markersize=4, label=label)
+    axes.set_xlabel("mean prediction")
+    axes.set_ylabel("mean truth")
+    axes.set_title("calibration, by tenths of the predictions")
+    axes.legend(fontsize=8)
+    return _save(figure, folder / "calibration.png")
 
 
 def draw_gains(gains: Array, names: Sequence[str], groups: dict[str, list[int]], metric: str, folder: Path) -> Path:
     """What the blend gains over the best single model, per target."""
-    figure = _figure(8, 3.6)
+    named = len(names) == len(gains) <= _MOST_NAMES
+    figure = _figure(8, 4.4 if named else 3.8)
     axes = figure.subplots()
-    axes.bar(np.arange(len(gains)), gains, width=1.0, color=np.where(gains >= 0, _ACCENT, _SECOND))
-    for name, (start, stop) in groups.items():
-        axes.axvline(start - 0.5, color=_INK, linewidth=0.5)
-        axes.text((start + stop) / 2, axes.get_ylim()[1], name, ha="center", va="bottom", fontsize=7)
+    axes.bar(np.arange(len(gains)), gains, width=0.9 if named else 1.0, color=np.where(gains >= 0, _ACCENT, _SECOND))
     axes.axhline(0, color=_INK, linewidth=0.8)
-    if len(names) == len(gains) <= _MOST_BARS:
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    axes.set_xlabel("target")
-    axes.set_ylabel(f"gain in {metric}")
+    if named:
+        axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
+        axes.set_xlabel("target")
+    elif groups:
+        for start, _ in groups.values():
+            axes.axvline(start - 0.5, color=_INK, linewidth=0.5)
+        axes.set_xticks(
+            [(a + b - 1) / 2 for a, b in groups.values()], list(groups), rotation=60, ha="right", fontsize=7
+        )
+        axes.set_xlabel("target, by group")
+    else:
+        axes.set_xlabel("target (number)")
+    axes.set_ylabel(f"gain in {metric} (positive = better)")
     axes.set_title("gain over the best single model")
     return _save(figure, folder / "gains.png")
 
 
 def draw_comparison(
-    names: Sequence[str], in_sample: Array, nested: Array, errors: Array, metric: str, folder: Path
+    names: Sequence[str], in_sample: Array, nested: Array, intervals: Array, metric: str, folder: Path
 ) -> Path:
-    """In-sample and nested scores of all methods."""
-    figure = _figure(7, 1.5 + 0.35 * len(names))
+    """In-sample and nested scores of all methods, with the intervals of the difference to the best."""
+    figure = _figure(7.5, 1.7 + 0.3 * len(names))
     axes = figure.subplots()
     places = np.arange(len(names))[::-1]
     axes.errorbar(
-        nested, places, xerr=errors, fmt="o", color=_ACCENT, label="nested (bar: standard error against the best)"
+        nested,
+        places,
+        xerr=intervals,
+        fmt="o",
+        color=_ACCENT,
+        label="nested (bar: 95 % interval of the difference to the best)",
     )
     axes.plot(in_sample, places, "x", color=_SECOND, label="in-sample")
     axes.set_yticks(places, names)
     axes.set_xlabel(metric)
-    axes.legend(fontsize=8)
+    axes.set_title("methods")
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+    middle = np.median(nested)
+    reach = 3 * float(np.median(np.abs(nested - middle))) + 2 * float(np.median(intervals)) + 1e-12
+    if (np.abs(nested - middle) > 5 * reach).any():  # a hopeless method must not flatten the others
+        axes.set_xlim(middle - 5 * reach, middle + 5 * reach)
     return _save(figure, folder / "comparison.png")
-
-
-def write_markdown(path: Path, title: str, paragraphs: Sequence[str], figures: Sequence[Path]) -> None:
-    """Write a report that refers to figures in its folder."""
-    images = [f"![{figure.stem}]({figure.name})" for figure in figures]
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n\n".join([f"# {title}", *paragraphs, *images]) + "\n")
 
 
 def _figure(width: float, height: float) -> Figure:

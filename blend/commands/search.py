@@ -7,28 +7,21 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from blend.commands import report, summary
-from blend.commands.session import (
-    describe_models,
-    open_problem,
-    open_sources,
-    table_flags,
-    table_record,
-    versions,
-    wants_row_groups,
-)
+from blend.commands import summary
+from blend.commands.page import pictures, terminal, write_report
+from blend.commands.session import open_problem, open_sources, table_flags, wants_row_groups
 from blend.commands.summary import Found
 from blend.commands.tracking import Tracker
 from blend.judging.judge import judge
 from blend.judging.nested import Fitted, difference, error_correlations, fit, judge_all, what_each_adds
 from blend.judging.shrink import best_shrink
 from blend.judging.steps import label_of, make_steps
+from blend.judging.warnings import warnings_of
 from blend.problem import Problem
 from blend.recipe import read_recipe
 from blend.settings import Inputs, Method, Output
 from blend.solvers import Solver, make_solver
 from blend.solvers.optuna import OptunaSearch
-from blend.weights import write_weights
 from datamodules.banks.sources import Source
 from datamodules.errors import UsageError
 
@@ -118,6 +111,7 @@ def run(
         adds,
         how,
         error_correlations(problem),
+        warnings=warnings_of(problem, result.weights),
         step_scores=scores_by_step(problem, result, steps),
     )
 
@@ -149,25 +143,15 @@ def _write(
     steps: list[dict[str, Any]],
     draw: bool,
 ) -> Path:
-    text = summary.paragraphs(found)
-    print("\n\n".join(text))
-    drawn = summary.figures(found, folder) if draw else []
-    report.write_markdown(folder / "report.md", f"Blend: {found.result.weights.method}", text, drawn)
-    path, scores = folder / "weights.json", summary.scores(found)
-    content = {
-        **summary.identity(found.problem, inputs),
-        "scores": scores,
-        "inputs": describe_models(sources, folder),
-        "tables": table_record(sources),
-        "post_processing": steps,
-        "options": {name: value for name, value in asdict(options).items() if value is not None},
-        "versions": versions(),
-    }
-    write_weights(path, found.result.weights, content)
-    print(f"\nweights: {path}\nreport:  {folder / 'report.md'}")
+    title = f"Blend: {found.result.weights.method}"
+    sections = summary.sections(found, folder, draw)
+    print(terminal(sections))
+    written = write_report(folder, title, sections)
+    path, scores = summary.write_blend(found, sources, folder, inputs, options, steps), summary.scores(found)
+    print(f"\nweights: {path}\nreport:  {written[-1]} and {written[0].name}")
     tables = {
         "scores": (summary.SCORE_HEADER, summary.score_rows(found)),
         "models": (summary.MODEL_HEADER, summary.model_rows(found)),
     }
-    tracker.finish(scores, tables, drawn, [path, folder / "report.md", folder / "study.journal"])
+    tracker.finish(scores, tables, pictures(sections), [path, *written, folder / "study.journal"])
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,22 @@ from typing import Any
 import numpy as np
 
 from blend.commands import report
+from blend.commands.page import Block, Picture, Section, Table, Text
+from blend.commands.session import describe_models, table_record, versions
+from blend.judging import inspect
 from blend.judging.nested import Difference, Fitted
 from blend.judging.shrink import Shrunk
 from blend.problem import Problem
-from blend.settings import Inputs
+from blend.settings import Inputs, Method
+from blend.weights import write_weights
 from datamodules.banks.bank import hash_ids
+from datamodules.banks.sources import Source
 
 Rows = list[list[Any]]
 SCORE_HEADER = ("method", "in-sample", "nested", "gap to the optimum", "time to fit")
 STEP_HEADER = ("step", "before", "after", "gain")
-MODEL_HEADER = ("model", "weight", "alone", "adds")
-_MOST_MODELS, _MOST_TARGETS = 100, 2000  # that a figure shows
+MODEL_HEADER = ("model", "weight", "over the folds", "alone", "adds")
+_MOST_MODELS, _MOST_TARGETS = 20, 2000  # that a figure shows
 
 
 @dataclass
@@ -34,6 +40,7 @@ class Found:
         correlations: Correlations of the models' errors.
         seconds: Seconds of the whole search.
         shrunk: What a shrink of the finished blend is worth, where that was asked for.
+        warnings: What is odd about the models.
         step_scores: Score before any post-processing, then after each step.
     """
 
@@ -48,6 +55,7 @@ class Found:
     correlations: np.ndarray
     seconds: float = 0.0
     shrunk: Shrunk | None = None
+    warnings: list[str] = field(default_factory=list)
     step_scores: list[tuple[str, float]] = field(default_factory=list)
 
 
@@ -67,13 +75,15 @@ def score_rows(found: Found) -> Rows:
 def model_rows(found: Found) -> Rows:
     """Weight, own score and contribution of every model, heaviest first."""
     weights = found.result.weights.mean()
+    low, high = inspect.weight_spread(found.result)
     singles = found.problem.objective().singles()
     metric = found.problem.metric
     rows = []
     for k in np.argsort(-weights, kind="stable"):
         name = found.problem.names[k]
         adds = f"{found.adds[name]:+.2e}" if name in found.adds else ""
-        rows.append([name, f"{weights[k]:.4f}", f"{metric.score_of_loss(float(singles[k])):.6f}", adds])
+        spread = f"{low[k]:.4f} to {high[k]:.4f}"
+        rows.append([name, f"{weights[k]:.4f}", spread, f"{metric.score_of_loss(float(singles[k])):.6f}", adds])
     return rows
 
 
@@ -87,63 +97,160 @@ def step_rows(found: Found) -> Rows:
     ]
 
 
-def paragraphs(found: Found) -> list[str]:
-    """The report's text."""
-    problem, weights = found.problem, found.result.weights
-    better = "higher" if problem.metric.higher_is_better else "lower"
-    interval = "the best single model: {0.value:+.3e} (95 % {0.low:+.3e} to {0.high:+.3e}); the equal blend: {1.value:+.3e} (95 % {1.low:+.3e} to {1.high:+.3e})"
-    upper = found.correlations[np.triu_indices(problem.models, 1)]
-    mean = (
-        f"error correlations: mean {upper.mean():.3f}, from {upper.min():.3f} to {upper.max():.3f}"
-        if len(upper)
-        else "one model"
-    )
-    notes = [problem.stack.nested_note, *weights.notes]
-    if weights.gap is not None:
-        notes.append(f"certificate: no other weights of this kind are better in-sample by more than {weights.gap:.2e}")
+def sections(found: Found, folder: Path, draw: bool, methods: Sequence[Section] = ()) -> list[Section]:
+    """The report of one blend.
+
+    Args:
+        found: What it holds.
+        folder: Where figures go.
+        draw: Draw them.
+        methods: Sections that stand first, such as a comparison.
+    """
+    problem, result = found.problem, found.result
+    looked_at = inspect.in_memory(problem)
+    order = np.argsort(-np.abs(result.weights.mean()), kind="stable")
+
+    def picture(path: Path | None, caption: str) -> list[Block]:
+        return [] if path is None else [Picture(path, caption)]
+
+    drawn = figures(found, folder) if draw else {}
+    held = methods or [
+        Section("Result", [Text(_inputs(problem)), Table(SCORE_HEADER, score_rows(found)), Text(_against(found))])
+    ]
+    models: list[Block] = [
+        *picture(drawn.get("weights"), "Weights of the fit on all rows, and their range over the nested folds."),
+        Table(MODEL_HEADER, model_rows(found)),
+        Text(
+            f"adds: {f'loss of {found.adds_how} (positive = it helps)' if found.adds else found.adds_how}; {_correlation(found)}."
+        ),
+    ]
+    folds: list[Block] = [Table(("fold", "rows", *_sides(found)), fold_rows(found))] if len(problem.folds) > 1 else []
+    classes = inspect.class_scores(problem, result)
+    if classes:
+        rows = [[c.name, c.rows, f"{c.loss:.5f}", f"{c.recall:.1%}"] for c in classes]
+        folds.append(Table(("class", "rows", "mean log loss of its rows", "decided rightly"), rows))
+    notes = [problem.stack.nested_note if result.nested else "", *result.weights.notes]
+    if result.weights.gap is not None:
+        notes.append(
+            f"certificate: no other weights of this kind are better in-sample by more than {result.weights.gap:.2e}"
+        )
+    seconds = f"{found.seconds:.1f} s in all, {result.nested_seconds:.1f} s of them for nested weights."
+    warnings: list[Block] = [Text(text, warning=True) for text in found.warnings]
+    ranks = "Rank correlations of the predictions" if looked_at else "Correlations of the errors"
+    which = f" of the {_MOST_MODELS} heaviest models" if len(order) > _MOST_MODELS else ""
     return [
-        f"{problem.models} models, {len(problem.stack.rows)} rows x {problem.width} targets, metric {problem.metric.name} ({better} is better).",
-        report.table(SCORE_HEADER, score_rows(found)),
-        f"Against {interval.format(found.against_single, found.against_equal)}.",
-        *([] if found.shrunk is None else [shrink_text(found.shrunk)]),
-        report.table(MODEL_HEADER, model_rows(found)),
-        f"adds: {f'loss of {found.adds_how} (positive = it helps)' if found.adds else found.adds_how}; {mean}.",
-        *([report.table(STEP_HEADER, step_rows(found))] if found.step_scores else []),
-        "\n".join(f"- {note}" for note in notes if note),
-        f"{found.seconds:.1f} s in all, {found.result.nested_seconds:.1f} s of them for nested weights.",
+        *held,
+        Section("Warnings", warnings),
+        Section("Weights", models),
+        Section("Folds and classes", folds),
+        Section(
+            "Predictions",
+            [
+                *picture(drawn.get("correlations"), f"{ranks}{which}, those alike side by side."),
+                *picture(
+                    drawn.get("calibration"),
+                    "Calibration of the nested predictions: points above the line were predicted too low.",
+                ),
+            ],
+        ),
+        Section("Path", picture(drawn.get("path"), "How the method came to its weights.")),
+        Section(
+            "Targets",
+            picture(drawn.get("gains"), "What the blend gains over the best single model, nested, by target."),
+        ),
+        Section(
+            "Post-processing",
+            [
+                *([] if found.shrunk is None else shrink_blocks(found.shrunk)),
+                *([Table(STEP_HEADER, step_rows(found))] if found.step_scores else []),
+            ],
+        ),
+        Section("How it was found", [Text("\n".join(f"- {note}" for note in notes if note)), Text(seconds)]),
     ]
 
 
-def shrink_text(shrunk: Shrunk) -> str:
-    """The scores of a blend without and with its shrink."""
-    rows = [["without", "0", f"{shrunk.in_sample[0]:.8f}", "" if shrunk.nested is None else f"{shrunk.nested[0]:.8f}"]]
-    rows.append(
-        [
-            "with",
-            f"{shrunk.c:.2e}",
-            f"{shrunk.in_sample[1]:.8f}",
-            "" if shrunk.nested is None else f"{shrunk.nested[1]:.8f}",
-        ]
+def _inputs(problem: Problem) -> str:
+    better = "higher" if problem.metric.higher_is_better else "lower"
+    return (
+        f"{problem.models} models, {len(problem.stack.rows)} rows x {problem.width} targets, metric {problem.metric.name} "
+        f"({better} is better)."
     )
+
+
+def _against(found: Found) -> str:
+    interval = "{0.value:+.3e} (95 % {0.low:+.3e} to {0.high:+.3e})"
+    return (
+        f"Against the best single model: {interval.format(found.against_single)}; the equal blend: "
+        f"{interval.format(found.against_equal)}."
+    )
+
+
+def _correlation(found: Found) -> str:
+    upper = found.correlations[np.triu_indices(found.problem.models, 1)]
+    if not len(upper):
+        return "one model"
+    return f"error correlations: mean {upper.mean():.3f}, from {upper.min():.3f} to {upper.max():.3f}"
+
+
+def _sides(found: Found) -> dict[str, Fitted]:
+    """The blend, the best single model and the plain mean; one of them may be the blend itself."""
+    sides = {found.result.weights.method: found.result}
+    return sides | {
+        label: side
+        for label, side in (("best single", found.single), ("equal", found.equal))
+        if side.weights.method != found.result.weights.method
+    }
+
+
+def fold_rows(found: Found) -> Rows:
+    """Score of every nested fold."""
+    problem = found.problem
+    scores = {label: inspect.fold_scores(problem, side.honest) for label, side in _sides(found).items()}
+    counts = problem.stack.rows["nested"].value_counts()
+    shared = [fold for fold in problem.folds if all(fold in own for own in scores.values())]
+    return [[fold, int(counts[fold]), *(f"{own[fold]:.6f}" for own in scores.values())] for fold in shared]
+
+
+def shrink_blocks(shrunk: Shrunk) -> list[Block]:
+    """The scores of a blend without and with its shrink."""
+    rows = [
+        [label, c, f"{shrunk.in_sample[i]:.8f}", "" if shrunk.nested is None else f"{shrunk.nested[i]:.8f}"]
+        for i, (label, c) in enumerate((("without", "0"), ("with", f"{shrunk.c:.2e}")))
+    ]
     folds = ", ".join(f"{c:.1e}" for c in shrunk.fold_c.values())
     note = f"; the nested score takes the c of the other folds ({folds})" if shrunk.fold_c else ""
-    return f"Shrink p (1 - 2 c) + c of the finished blend{note}:\n\n" + report.table(
-        ("shrink", "c", "in-sample", "nested"), rows
-    )
+    return [
+        Text(f"Shrink p (1 - 2 c) + c of the finished blend{note}:"),
+        Table(("shrink", "c", "in-sample", "nested"), rows),
+    ]
 
 
-def figures(found: Found, folder: Path) -> list[Path]:
-    """Draw weights, path, error correlations and gains per target, where there is something to see."""
+def figures(found: Found, folder: Path) -> dict[str, Path]:
+    """Draw weights, path, correlations, calibration and gains per target, where there is something to see."""
     problem, weights = found.problem, found.result.weights
-    gains = problem.metric.sign * (found.single.honest.per_target() - found.result.honest.per_target())
-    drawn = [report.draw_weights(weights, folder)]
+    drawn = {"weights": report.draw_weights(weights, inspect.weight_spread(found.result), folder)}
     if len(weights.path) > 1:
-        drawn.append(report.draw_path(weights, problem.metric, folder))
-    if 1 < problem.models <= _MOST_MODELS:
-        drawn.append(report.draw_correlations(found.correlations, problem.names, folder))
+        drawn["path"] = report.draw_path(weights, problem.metric, folder)
+    looked_at = inspect.in_memory(problem)
+    if problem.models > 1:
+        values = inspect.rank_correlations(problem) if looked_at else found.correlations
+        heaviest = np.argsort(-np.abs(weights.mean()), kind="stable")[:_MOST_MODELS]
+        values = values[np.ix_(heaviest, heaviest)]
+        order = inspect.side_by_side(values)
+        names = [problem.names[heaviest[k]] for k in order]
+        what = "rank correlation of predictions" if looked_at else "correlation of errors"
+        drawn["correlations"] = report.draw_correlations(values[np.ix_(order, order)], names, what, folder)
+    if looked_at and (problem.width == 1 or problem.metric.probabilities or problem.metric.labels == "binary"):
+        curves = {
+            label: inspect.calibration(*inspect.held_out_rows(problem, side)) for label, side in _sides(found).items()
+        }
+        curves.pop("equal", None)
+        drawn["calibration"] = report.draw_calibration(curves, folder)
+    ours, theirs = found.result.honest.per_target(), found.single.honest.per_target()
+    gains = problem.metric.sign * (theirs - ours)
     if 1 < len(gains) <= _MOST_TARGETS:
-        drawn.append(
-            report.draw_gains(gains, problem.stack.manifest.targets, problem.target_groups, problem.metric.name, folder)
+        drawn["gains"] = report.draw_gains(
+            gains, problem.stack.manifest.targets, problem.target_groups, problem.metric.name, folder
         )
     return drawn
 
@@ -184,3 +291,26 @@ def scores(found: Found) -> dict[str, Any]:
         "seconds_fit": result.seconds,
         "seconds_all": found.seconds,
     }
+
+
+def write_blend(
+    found: Found,
+    sources: Sequence[Source],
+    folder: Path,
+    inputs: Inputs,
+    options: Method,
+    steps: Sequence[dict[str, Any]] = (),
+) -> Path:
+    """Write ``weights.json`` with everything that ``apply`` and a reader need."""
+    path = folder / "weights.json"
+    content = {
+        **identity(found.problem, inputs),
+        "scores": scores(found),
+        "inputs": describe_models(sources, folder),
+        "tables": table_record(sources),
+        "post_processing": list(steps),
+        "options": {name: value for name, value in asdict(options).items() if value is not None},
+        "versions": versions(),
+    }
+    write_weights(path, found.result.weights, content)
+    return path

@@ -21,7 +21,8 @@ _BINS = 10
 
 def in_memory(problem: Problem) -> bool:
     """Whether rows can be looked at one by one."""
-    return problem.models * len(problem.stack.rows) * problem.width <= MOST_VALUES
+    values = (problem.models + 1) * len(problem.stack.rows) * problem.width
+    return values <= MOST_VALUES and 4 * values <= problem.memory
 
 
 def weight_spread(fitted: Fitted) -> tuple[Array, Array]:
@@ -109,7 +110,7 @@ def rank_correlations(problem: Problem) -> Array:
     return result
 
 
-def parting(correlations: Array) -> list[int]:
+def side_by_side(correlations: Array) -> list[int]:
     """Order of the models in which those alike stand together."""
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform

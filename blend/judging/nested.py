@@ -23,6 +23,8 @@ from blend.weights import Weights
 
 Array = npt.NDArray[np.float64]
 SAMPLES = 1000
+ADDS_SECONDS = 20.0
+_MOST_PIECES = 2**20  # blocks of rows, times models and targets
 _QUARTILES = 1.349  # distance of a normal distribution's quartiles in standard deviations
 
 
@@ -121,27 +123,41 @@ def difference(ours: Judged, theirs: Judged, samples: int = SAMPLES, seed: int =
     return Difference(ours.score() - theirs.score(), float(low), float(high), float(upper - quarter) / _QUARTILES)
 
 
-def what_each_adds(problem: Problem, solver: Solver, fitted: Fitted) -> tuple[dict[str, float], str]:
+def what_each_adds(
+    problem: Problem, solver: Solver, fitted: Fitted, budget: float = ADDS_SECONDS
+) -> tuple[dict[str, float], str]:
     """Loss in score when a model is left out, per model, and how it was measured.
 
-    Quick solvers are fitted again without the model, nested; for the others its weight is spread over the rest.
+    Quick solvers are fitted again without the model, nested; for the others, and where that would take too long, its weight
+    is spread over the rest.
+
+    Args:
+        problem: The models and their truth.
+        solver: Found the weights.
+        fitted: Its fit, judged.
+        budget: Seconds that fitting again may take, by the time of the first fit.
     """
     models = problem.models
     if models == 1:
         return {}, "one model only"
-    if solver.quick and solver.refusal(problem) is None:
+    took = models * max(fitted.seconds, fitted.nested_seconds)
+    assert fitted.in_sample is not None
+    if solver.quick and solver.refusal(problem) is None and took <= budget:
         judged = judge(problem, [_without(problem, solver, k) for k in range(models)])
-        how = "nested score, fitted again without the model"
-        base = fitted.honest
+        how, base = "nested score, fitted again without the model", fitted.honest.score()
+        scores = [without.score() for without in judged]
     else:
-        judged = judge(problem, [_renormalised(fitted.weights, k) for k in range(models)])
-        how = "in-sample score, its weight spread over the others"
-        assert fitted.in_sample is not None
-        base = fitted.in_sample
-    sign = problem.metric.sign
-    return {
-        name: sign * (without.score() - base.score()) for name, without in zip(problem.names, judged, strict=True)
-    }, how
+        how, base = "in-sample score, its weight spread over the others", fitted.in_sample.score()
+        others = [_renormalised(fitted.weights, k) for k in range(models)]
+        weights = fitted.weights
+        if weights.level == "global" and weights.kind != "rank" and not weights.intercept:
+            losses = problem.objective(None, weights.kind, weights.clip).losses(np.array([w.values for w in others]))
+            scores = [problem.metric.score_of_loss(float(loss)) for loss in losses]
+        elif models * len(problem.stack.blocks) * problem.width > _MOST_PIECES:
+            return {}, "not measured: it would take longer than the search"
+        else:
+            scores = [without.score() for without in judge(problem, others)]
+    return {name: problem.metric.sign * (score - base) for name, score in zip(problem.names, scores, strict=True)}, how
 
 
 def _without(problem: Problem, solver: Solver, left_out: int) -> dict[int, Weights]:

@@ -141,12 +141,11 @@ def _scattered(problem: Problem) -> list[str]:
     if len(losses) < 3:
         return []
     apart = losses - np.median(losses, axis=1, keepdims=True)  # hard folds are hard for all
-    spread = apart.std(axis=0)
-    size = np.abs(np.median(losses))
+    spread = apart.std(axis=0) / np.maximum(np.abs(losses.mean(axis=0)), 1e-300)  # and bad models go up and down more
     found = []
     for k, name in enumerate(problem.names):
         usual = float(np.median(np.delete(spread, k)))
-        if spread[k] > _SCATTER * usual and spread[k] > _VISIBLE * size:
+        if spread[k] > max(_SCATTER * usual, _VISIBLE):
             worst = folds[int(np.argmax(np.abs(apart[:, k] - np.median(apart[:, k]))))]
             found.append(
                 f"the scores of {name} scatter over the folds {spread[k] / max(usual, 1e-300):.0f} times as much as the other "

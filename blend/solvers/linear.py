@@ -99,18 +99,22 @@ class Linear:
                 break
         return Fit(np.where(np.abs(w) < 10 * _SMALLEST, 0.0, w) if self.sparse else w, b)
 
-    def loss(self, data: Data, fitted: Fit) -> float:
-        """Sum of losses of some rows."""
+    def losses(self, data: Data, fitted: Fit) -> Array:
+        """``(rows,)`` losses."""
         X, y = data
         z = np.tensordot(fitted.weights, X, axes=1) + fitted.intercept
         if self.form == "logistic":
-            return float((np.logaddexp(0.0, z) - y * z).sum())
+            return np.asarray((np.logaddexp(0.0, z) - y * z).sum(axis=1))
         if self.form == "softmax":
             top = z.max(axis=1, keepdims=True)
-            return float((np.log(np.exp(z - top).sum(axis=1)) + top[:, 0] - (y * z).sum(axis=1)).sum())
+            return np.asarray(np.log(np.exp(z - top).sum(axis=1)) + top[:, 0] - (y * z).sum(axis=1))
         if self.form == "absolute":
-            return float(np.maximum(self.slopes[0] * (z - y), self.slopes[1] * (y - z)).sum())
-        return float((((z - y) * self._scale(y)) ** 2).sum())
+            return np.asarray(np.maximum(self.slopes[0] * (z - y), self.slopes[1] * (y - z)).sum(axis=1))
+        return np.asarray((((z - y) * self._scale(y)) ** 2).sum(axis=1))
+
+    def loss(self, data: Data, fitted: Fit) -> float:
+        """Sum of losses of some rows."""
+        return float(self.losses(data, fitted).sum())
 
     def _scale(self, truth: Array) -> Array:
         """``(targets,)`` factor of residuals; a target without variance does not count."""

@@ -22,6 +22,7 @@ _STEPS = (0.3, 0.1, 0.03, 0.01)
 _MOST_ROUNDS = 60  # of one step size
 _PENALTIES = (100.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4)  # in units of the mean curvature per model
 _MOST_VALUES = 2**26
+_WITHIN = 0.5  # standard errors
 _CHOICE, _FEWEST_ROWS = 1e7, 200  # products in a Newton step while the penalty is chosen; rows of a fold
 
 
@@ -193,14 +194,17 @@ class Stacker(Solver):
         return Linear("squared", sparse=self.sparse)
 
     def _choose(self, problem: Problem, linear: Linear, folds: list[int]) -> int:
-        """Place of the penalty with the least loss on each fold of a fit to the others."""
-        losses = np.zeros(len(_PENALTIES))
+        """Place of the strongest penalty that is as good on each fold, by fits to the others, as the best, within its error."""
         most = self._most(problem)
-        for held in folds:
-            fits = self._path(problem, linear, frozenset(folds) - {held}, most)
-            data = self._rows(problem, linear, held, most)
-            losses += [linear.loss(data, fitted) for fitted in fits]
-        return int(np.argmin(losses))
+        held = []
+        for fold in folds:
+            fits = self._path(problem, linear, frozenset(folds) - {fold}, most)
+            data = self._rows(problem, linear, fold, most)
+            held.append([linear.losses(data, fitted) for fitted in fits])
+        losses = np.concatenate(held, axis=1)
+        worse = losses - losses[int(np.argmin(losses.sum(axis=1)))]
+        error = worse.std(axis=1) / np.sqrt(worse.shape[1])
+        return int(np.argmax(worse.mean(axis=1) <= _WITHIN * error))
 
     def _path(self, problem: Problem, linear: Linear, folds: frozenset[int], most: int) -> list[Fit]:
         """Fits of all penalties, the strongest first, each begun at the one before."""
