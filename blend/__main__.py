@@ -13,9 +13,11 @@ Examples::
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NoReturn
@@ -28,7 +30,7 @@ from blend.settings import Inputs, Method, Output
 for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
-BANK_HELP = "run, variant, seed or fold directory, bank folder, table (.csv, .parquet, .npz, .npy), a folder or glob of these, or NAME=BANK"
+BANK_HELP = "run, variant, seed or fold directory, bank folder, table (.csv, .tsv, .parquet, .npz, .npy), a folder or glob of these, or NAME=BANK"
 METHODS = "single, equal, grow, remove, greedy, bagged, coordinate, convex, shrunk, nnls, stacker, optuna, stack, per_group, per_target"
 INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT, 128 + SIGTERM
 
@@ -49,9 +51,35 @@ class _Lines(DefaultHelpFormatter):
         return "\n".join(indent + line for line in plain.splitlines())
 
 
+class _Parser(ArgumentParser):
+    """Says in one line what is wrong with a command line, and what a misspelt flag or command may have meant."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End the program with status 2."""
+        flags = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        if unknown := re.search(r"[Uu]nrecognized arguments: (--[\w.-]+)", message):
+            message = f"there is no flag {unknown[1]}" + _meant(unknown[1], flags)
+        elif wrong := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            choices = re.findall(r"'([^']+)'", wrong[2]) or wrong[2].split(", ")
+            message = f"there is no command {wrong[1]}" + (_meant(wrong[1], choices) or f"; it is {', '.join(choices)}")
+        elif key := re.search(r'Parser key "(\w+)":\s*(.*)', message, flags=re.DOTALL):
+            expected = re.sub(r"<class '(\w+)'>", r"\1", " ".join(key[2].split()))
+            message = f"--{key[1]}: " + re.sub(r"typing\.Literal\[([^\]]*)\]", r"one of \1", expected).replace(
+                " a one", " one"
+            )
+        message = re.sub(r"\b(\w+)\.(weights|banks|paths)\b", r"\2", message).replace("weights, banks", "weights")
+        print(f"error: {message} ({self.prog.replace(' [options]', '')} --help lists all)", file=sys.stderr)
+        sys.exit(2)
+
+
+def _meant(word: str, known: Sequence[str]) -> str:
+    near = get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def build_parser() -> ArgumentParser:
     """The parser of all commands."""
-    parser = ArgumentParser(prog="python -m blend", description=__doc__, allow_abbrev=False, formatter_class=_Lines)
+    parser = _Parser(prog="python -m blend", description=__doc__, allow_abbrev=False, formatter_class=_Lines)
     commands = parser.add_subcommands(dest="command")
     search = _command("find blend weights and say what they are worth", banks=True)
     search.add_argument("--method", default="convex", help=f"one of {METHODS}; `show` explains them")
@@ -59,7 +87,7 @@ def build_parser() -> ArgumentParser:
         "--recipe", type=Path | None, default=None, help="YAML file of a stack of blends, in place of BANK and --method"
     )
     _add(search, Inputs, Method, Output)
-    commands.add_subcommand("search", search)
+    commands.add_subcommand("search", search, help=search.description)
     compare = _command("run all methods that can win and recommend one", banks=True)
     compare.add_argument(
         "--methods",
@@ -68,19 +96,20 @@ def build_parser() -> ArgumentParser:
         help="such as [equal, convex, greedy]; default: all that can win",
     )
     _add(compare, Inputs, Method, Output)
-    commands.add_subcommand("compare", compare)
-    commands.add_subcommand("apply", _apply_parser())
+    commands.add_subcommand("compare", compare, help=compare.description)
+    apply = _apply_parser()
+    commands.add_subcommand("apply", apply, help=apply.description)
     show = _command("explain weights, a study, banks, the methods, or (show metrics) the metrics", banks=True)
     _add(show, Inputs)
-    commands.add_subcommand("show", show)
+    commands.add_subcommand("show", show, help=show.description)
     verify = _command("read banks (and stores and shards) whole and compare their checksums", banks=False)
     verify.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="bank, run, or any folder of them")
-    commands.add_subcommand("verify", verify)
+    commands.add_subcommand("verify", verify, help=verify.description)
     return parser
 
 
 def _command(description: str, banks: bool) -> ArgumentParser:
-    parser = ArgumentParser(description=description, allow_abbrev=False, formatter_class=_Lines)
+    parser = _Parser(description=description, allow_abbrev=False, formatter_class=_Lines)
     if banks:
         parser.add_argument("banks", metavar="BANK", nargs="*", help=BANK_HELP)
         parser.add_argument("--config", action="config", help="YAML file of flags; the command line wins over it")

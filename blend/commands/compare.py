@@ -11,7 +11,7 @@ import numpy as np
 
 from blend.commands import report, summary
 from blend.commands.page import Picture, Section, Table, Text, pictures, terminal, write_report
-from blend.commands.session import open_problem, open_sources, wants_row_groups
+from blend.commands.session import open_problem, open_sources, say_long, wants_row_groups
 from blend.commands.summary import Found
 from blend.commands.tracking import Tracker
 from blend.judging.nested import Difference, Fitted, difference, error_correlations, fit, judge_all, what_each_adds
@@ -56,6 +56,7 @@ def compare(banks: list[str], methods: list[str] | None, inputs: Inputs, options
     tracker = Tracker(output, {"methods": methods or "all", "models": problem.names, **asdict(options)}, folder)
     try:
         solvers = solvers_for(problem, methods, options)
+        say_long(problem, list(solvers.values()), bool(output.nested))
         fits = run(problem, solvers, bool(output.nested), strict=methods is not None)
         chosen, against = recommend(fits, problem)
         found = _found(problem, fits, chosen, solvers[chosen])

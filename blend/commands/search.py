@@ -9,7 +9,7 @@ from typing import Any
 
 from blend.commands import summary
 from blend.commands.page import pictures, terminal, write_report
-from blend.commands.session import open_problem, open_sources, table_flags, wants_row_groups
+from blend.commands.session import open_problem, open_sources, say_long, table_flags, wants_row_groups
 from blend.commands.summary import Found
 from blend.commands.tracking import Tracker
 from blend.judging.judge import judge
@@ -58,6 +58,7 @@ def search(banks: list[str], method: str, recipe: Path | None, inputs: Inputs, o
     try:
         solver, nested_solver = _solvers(method, plan, options, folder, output.name, tracker)
         solver.check(problem)
+        say_long(problem, [solver], bool(output.nested))
         steps = plan.steps if plan else []
         found = run(problem, solver, nested_solver, steps, bool(output.nested))
         if options.post_shrink != "off":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -13,8 +14,10 @@ from typing import Any
 from blend.aligned.align import align
 from blend.aligned.nesting import Nesting
 from blend.metrics.registry import NAMES, given_metric, named_metric
+from blend.metrics.tables import TableMetric
 from blend.problem import Problem
 from blend.settings import Inputs
+from blend.solvers import Solver
 from datamodules.banks.bank import BankError, PredictionBank
 from datamodules.banks.roles import TableFlags
 from datamodules.banks.sources import Source, resolve
@@ -23,6 +26,7 @@ from datamodules.banks.tables import TableBank
 from datamodules.errors import UsageError
 
 _WINDOWS, _WINDOW_BYTES = 64, 2**16
+_LONG = 60.0  # seconds
 _MOST_ROW_GROUPS = 64  # families, not the thousands of drugs that fold tables group by
 
 
@@ -94,6 +98,31 @@ def open_problem(sources: Sequence[Source], inputs: Inputs, row_groups: bool, ti
     else:
         metric = given_metric(inputs.metric, inputs.direction, stack.shape)
     return Problem(stack, metric, int(inputs.memory * 2**30))
+
+
+def say_long(problem: Problem, solvers: Sequence[Solver], nested: bool) -> None:
+    """Say how long searches take that evaluate a metric of whole columns again and again, where that is over a minute.
+
+    Args:
+        problem: What to blend.
+        solvers: What will be fitted.
+        nested: Also without each fold.
+    """
+    if not isinstance(problem.metric, TableMetric):
+        return
+    objective = problem.objective()
+    start = time.perf_counter()
+    objective.loss(objective.equal())
+    each = time.perf_counter() - start
+    folds = len(problem.folds) if nested else 0
+    fits = 1 + (folds - 1 if folds > 1 else 0)  # each of the nested fits sees the rows of all folds but one
+    count = fits * sum(solver.evaluations(problem.models) for solver in solvers) + 3 * problem.metric.samples
+    if each * count > _LONG:
+        print(
+            f"note: this will take about {each * count / 60:.0f} minutes: {count:,} evaluations of {problem.metric.name}, "
+            f"{1000 * each:.3g} ms each; fewer --steps or --trials or --nested false take less",
+            flush=True,
+        )
 
 
 def wants_row_groups(sources: Sequence[Source], inputs: Inputs, by: str) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from blend.commands.report import table
 from blend.commands.session import open_problem, open_sources
+from blend.metrics.registry import KNOWN, named_metric
 from blend.settings import Inputs
 from blend.solvers import list_solvers
 from blend.weights import read_weights
@@ -18,19 +19,44 @@ def show(paths: list[str], inputs: Inputs) -> None:
     """Print a weights file, the best trials of a journal, or the scores of banks; without paths the methods.
 
     Args:
-        paths: ``weights.json`` (or its folder), ``study.journal``, or BANK arguments.
+        paths: ``weights.json`` (or its folder), ``study.journal``, BANK arguments, or the word ``metrics``.
         inputs: Flags for banks.
     """
     if not paths:
         print(table(("method", "what it does"), [[name, solver.summary] for name, solver in list_solvers().items()]))
         return
     first = Path(paths[0])
+    if paths == ["metrics"] and not first.exists():
+        print(table(("metric", "better", "truth", "exact weights", "what it is"), metric_rows()))
+        print("\n--metric package.module:function takes any function of (truth, predictions), with --direction.")
+        return
     if first.suffix == ".json" or (first / "weights.json").is_file():
         _show_weights(first)
     elif first.suffix == ".journal":
         _show_study(first)
     else:
         _show_banks(paths, inputs)
+
+
+def metric_rows() -> list[list[str]]:
+    """All metrics by name, with those that have a parameter."""
+    labels = {
+        "values": "numbers",
+        "binary": "0/1 labels, classes",
+        "classes": "one class a row",
+        "any": "numbers or classes",
+    }
+    metrics = [*KNOWN.values(), named_metric("map@3", ""), named_metric("pinball@0.9", "")]
+    return [
+        [
+            metric.name,
+            "higher" if metric.higher_is_better else "lower",
+            labels[metric.labels],
+            "yes" if metric.convex else "no",
+            (type(metric).__doc__ or "").strip().splitlines()[0].replace("``", ""),
+        ]
+        for metric in metrics
+    ]
 
 
 def _show_weights(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blend.settings import Output
+from datamodules.errors import UsageError
 
 
 class Tracker:
@@ -22,7 +23,10 @@ class Tracker:
         self._run: Any = None
         if output.wandb == "disabled":
             return
-        import wandb
+        try:
+            import wandb
+        except ImportError:
+            raise UsageError("--wandb needs Weights & Biases: pip install wandb") from None
 
         folder.mkdir(parents=True, exist_ok=True)
         self._run = wandb.init(

@@ -128,8 +128,8 @@ def what_each_adds(
 ) -> tuple[dict[str, float], str]:
     """Loss in score when a model is left out, per model, and how it was measured.
 
-    Quick solvers are fitted again without the model, nested; for the others, and where that would take too long, its weight
-    is spread over the rest.
+    Quick solvers are fitted again without the model, nested; for the others, where that would take too long, and for metrics
+    that every fit evaluates again and again, its weight is spread over the rest.
 
     Args:
         problem: The models and their truth.
@@ -142,7 +142,8 @@ def what_each_adds(
         return {}, "one model only"
     took = models * max(fitted.seconds, fitted.nested_seconds)
     assert fitted.in_sample is not None
-    if solver.quick and solver.refusal(problem) is None and took <= budget:
+    evaluated = isinstance(problem.metric, TableMetric) or fitted.weights.kind == "rank"
+    if solver.quick and not evaluated and solver.refusal(problem) is None and took <= budget:
         judged = judge(problem, [_without(problem, solver, k) for k in range(models)])
         how, base = "nested score, fitted again without the model", fitted.honest.score()
         scores = [without.score() for without in judged]

@@ -41,6 +41,10 @@ class Solver(ABC):
             return f"method {self.name} needs a metric that is convex in the weights, {problem.metric.name} is not: take greedy, coordinate or optuna"
         return None
 
+    def evaluations(self, models: int) -> int:
+        """About how often a metric without an exact solution is evaluated by one fit; 0 where that does not count."""
+        return models
+
     def check(self, problem: BlendProblem) -> None:
         """Refuse a problem it cannot work on.
 

@@ -42,6 +42,10 @@ class Greedy(MeanSolver):
     steps: int = 100
     use_best: bool = True
 
+    def evaluations(self, models: int) -> int:
+        """Every model in every step."""
+        return self.steps * models
+
     def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
         """Counts over steps; among ties a model already chosen wins, then the first."""
         objective = problem.objective(folds, self.kind, self.clip)
@@ -92,6 +96,10 @@ class Stepwise(MeanSolver):
     complexity = 2
     quick = False
     shrink: bool = False
+
+    def evaluations(self, models: int) -> int:
+        """Every model that is left, in every step."""
+        return models * (models + 1) // 2
 
     def _losses(self, problem: BlendProblem, folds: Sequence[int] | None) -> Callable[[Array], Array]:
         objective = problem.objective(folds, self.kind, self.clip, reduce=not self.shrink)

@@ -73,6 +73,10 @@ class OptunaSearch(MeanSolver):
     log_trial: TrialLog | None = field(default=None, repr=False)
     progress: bool = False
 
+    def evaluations(self, models: int) -> int:
+        """One for each trial."""
+        return self.trials
+
     def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
         """The best trial's blend.
 

@@ -36,6 +36,10 @@ class Shrunk(MeanSolver):
     quick = False
     summary = "exact or greedy weights, pulled towards equal ones or the best model by a share that inner folds choose"
 
+    def evaluations(self, models: int) -> int:
+        """A greedy selection on all folds, and one without each."""
+        return 6 * 30 * models
+
     def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
         """Weights on the simplex."""
         chosen = problem.folds if folds is None else list(folds)
@@ -79,6 +83,10 @@ class Bagged(MeanSolver):
     bags: int = 10
     seed: int = 0
 
+    def evaluations(self, models: int) -> int:
+        """Half of the models in each of twenty steps."""
+        return self.bags * 20 * (models + 1) // 2
+
     def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
         """Mean of the bags' weights."""
         objective = problem.objective(folds, self.kind, self.clip)
@@ -99,6 +107,10 @@ class Coordinate(MeanSolver):
     complexity = 3
     quick = False
     summary = "coordinate search on the simplex from the best of equal, single and greedy, for metrics without an exact solution"
+
+    def evaluations(self, models: int) -> int:
+        """A short greedy selection, then both ways of every model in a dozen rounds."""
+        return (20 + 2 * 12) * models
 
     def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
         """Weights that no step of a hundredth improves."""

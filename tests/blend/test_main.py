@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from blend.__main__ import main
-from tests.blend.banks import write_runs, write_test_predictions
+from blend.metrics.registry import KNOWN
+from tests.blend.banks import random_case, write_runs, write_test_predictions
 
 
 @pytest.fixture(scope="module")
@@ -177,10 +178,44 @@ def test_a_bug_keeps_its_traceback(runs, monkeypatch):
         main(["search", *runs.banks])
 
 
-def test_unknown_flags_are_named(capsys):
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("search a --trails 3", "there is no flag --trails; did you mean --trials?"),
+        ("compare a --methd greedy", "there is no flag --methd; did you mean --method"),
+        ("apply a --templat b", "there is no flag --templat; did you mean --template?"),
+        ("serch a", "there is no command serch; did you mean search?"),
+        ("search a --trials many", "--trials: Expected a int. Got value: many"),
+        ("search a --rows some", "--rows: Expected one of 'equal', 'intersect'. Got value: some"),
+        ("apply", "the following arguments are required: weights"),
+    ],
+)
+def test_wrong_command_lines_are_one_sentence(words, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words.split())
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}")
+    assert error.endswith("--help lists all)\n")
+    assert error.count("\n") == 1
+
+
+def test_help_keeps_the_lines_of_its_examples(capsys):
     with pytest.raises(SystemExit):
-        main(["search", "a", "--trails", "3"])
-    assert "trails" in capsys.readouterr().err
+        main(["--help"])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert any(line.startswith("python -m blend apply blends/first --template") for line in lines)
+    assert any(
+        line.startswith("apply") and line.endswith("blend new predictions with fitted weights") for line in lines
+    )
+
+
+def test_show_metrics_lists_every_metric(capsys):
+    assert main(["show", "metrics"]) == 0
+    printed = capsys.readouterr().out
+    for name in (*KNOWN, "map@3", "pinball@0.9"):
+        assert f"| {name} " in printed
+    assert "| rmse                | lower  | numbers             | yes " in printed
 
 
 def test_flags_come_from_a_file(runs, tmp_path):
@@ -237,3 +272,33 @@ def test_help_is_quick_and_the_package_needs_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
     light = "import sys, blend.__main__; assert not {'numpy', 'pandas', 'optuna', 'scipy', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", light], check=True)
+
+
+CALLS = {"metric": 0}
+
+
+def slow(truth, predictions):
+    CALLS["metric"] += 1
+    return float(np.abs(truth - predictions).mean())
+
+
+def test_nothing_evaluates_a_function_more_often_than_the_search(tmp_path, capsys, monkeypatch):
+    """Greedy over twelve models: the report's own evaluations are the fewer."""
+    truth, predictions = random_case("mae", 12, 60, (1,))
+    runs = write_runs(tmp_path, "mae", truth=truth, predictions=predictions)
+    flags = ["--metric", f"{__name__}:slow", "--direction", "minimize", "--method", "greedy", "--figures", "false"]
+    monkeypatch.setattr("blend.commands.session._LONG", 0.0)
+    CALLS["metric"] = 0
+    assert main(["search", *runs.banks, *flags, "--out", str(tmp_path / "o")]) == 0
+    search = 6 * 100 * 12  # a hundred steps over twelve models, on all rows and without each fold
+    assert search <= CALLS["metric"] < 1.1 * search
+    printed = capsys.readouterr().out
+    assert "this will take about" in printed
+    told = [line for line in printed.splitlines() if line.startswith("| model") and line.rstrip(" |")[-1] != "-"]
+    assert sum(line.rstrip().rstrip("|").strip().endswith(tuple("0123456789")) for line in told) >= 10
+
+
+def test_a_search_under_a_minute_is_not_announced(runs, tmp_path, capsys):
+    assert main(["search", *runs.banks, "--metric", "spearman", "--method", "greedy", "--figures", "false",
+                 "--out", str(tmp_path / "o")]) == 0  # fmt: skip
+    assert "this will take" not in capsys.readouterr().out

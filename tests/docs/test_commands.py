@@ -203,9 +203,26 @@ def test_export(folder: Path) -> None:
     assert (folder / "emulator.pt2").stat().st_size > 10_000
 
 
+def ten_models(folder: Path) -> None:
+    """Strangers' predictions: ten models, labels, a sample submission."""
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0, 2, 120)
+    ids = pd.Series([f"p{i}" for i in range(120)], name="id")
+    for place, rows in (("oof", slice(0, 80)), ("test", slice(80, 120))):
+        (folder / place).mkdir()
+        for k in range(10):
+            probability = 1 / (1 + np.exp(-logit - rng.normal(0, 0.5 + 0.1 * k, 120)))
+            table = pd.DataFrame({"id": ids, "target": probability})[rows]
+            table.sample(frac=1, random_state=k).to_csv(folder / place / f"net{k}.csv", index=False)
+    labels = (rng.random(120) < 1 / (1 + np.exp(-logit))).astype(int)
+    pd.DataFrame({"id": ids, "age": 1, "target": labels})[:80].to_csv(folder / "train.csv", index=False)
+    pd.DataFrame({"id": ids[:79:-1], "target": 0.5}).to_csv(folder / "sample_submission.csv", index=False)
+
+
 def test_blending(folder: Path) -> None:
     leap_files(folder)
     moa_files(folder)
+    ten_models(folder)
     kaggle = write_kaggle_files(
         folder / "climsim_low_res", folder / "kaggle", train_steps=3, test_rows=40, columns=COLUMNS
     )
@@ -217,6 +234,17 @@ def test_blending(folder: Path) -> None:
     written = [block for block in blocks(ROOT / "docs/blending.md") if "postgresql://" not in block]
     run_blocks(["\n".join(setup), *written], folder, call)
     assert len(pd.read_csv(folder / "submission.csv")) == 40
+    ten, sample = pd.read_csv(folder / "ten.csv"), pd.read_csv(folder / "sample_submission.csv")
+    assert list(ten.columns) == ["id", "target"]
+    assert list(ten["id"]) == list(sample["id"])
+
+
+def test_blending_alone_asks_for_what_the_whole_asks_for() -> None:
+    """One bound for each library: packaging/blend, the group ``blend`` and the project."""
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    alone = tomllib.loads((ROOT / "packaging/blend/pyproject.toml").read_text())["project"]["dependencies"]
+    assert sorted(alone) == sorted(whole["dependency-groups"]["blend"])
+    assert set(alone) <= set(whole["project"]["dependencies"])
 
 
 def test_datasets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
