@@ -25,6 +25,7 @@ from typing import Any, Literal, NoReturn
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from blend.settings import Inputs, Method, Output
+from datamodules.commands import as_typed
 
 # many small matrix products: threads of the matrix library would cost more than they save
 for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
@@ -79,7 +80,7 @@ def _meant(word: str, known: Sequence[str]) -> str:
 
 def build_parser() -> ArgumentParser:
     """The parser of all commands."""
-    parser = _Parser(prog="python -m blend", description=__doc__, allow_abbrev=False, formatter_class=_Lines)
+    parser = _Parser(prog=as_typed("python -m blend"), description=__doc__, allow_abbrev=False, formatter_class=_Lines)
     commands = parser.add_subcommands(dest="command")
     search = _command("find blend weights and say what they are worth", banks=True)
     search.add_argument("--method", default="convex", help=f"one of {METHODS}; `show` explains them")
@@ -246,10 +247,14 @@ def _run(command: str, flags: Any, groups: dict[type[Any], Any]) -> int:
     return 0
 
 
-def command() -> NoReturn:
-    """The console command: :func:`main` as a process."""
+def command(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The console command: :func:`main` as a process.
+
+    Args:
+        arguments: Words of the command line; None for those of the process.
+    """
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(main())
+    sys.exit(main(arguments))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from blend.weights import Kind
 from datamodules.banks.bank import BankError
 from datamodules.banks.roles import TableFlags
 from datamodules.banks.sources import Source, locate, resolve
+from datamodules.files import shipped
 
 _KEYS = {"name", "weight", "method", "options", "members", "bank", "steps", "kind", "clip"}
 _PLAIN = TableFlags()
@@ -77,6 +78,7 @@ def read_recipe(path: Path, flags: TableFlags = _PLAIN) -> Recipe:
     """
     import yaml
 
+    path = shipped(path)
     if not path.is_file():
         raise BankError(f"there is no recipe {path}")
     try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datamodules.errors import DataError
@@ -31,13 +33,31 @@ def run_commands(
     """
     from jsonargparse import ArgumentParser
 
-    parser = ArgumentParser(prog=program, description=description, allow_abbrev=False)
+    parser = ArgumentParser(prog=as_typed(program), description=description, allow_abbrev=False)
     choices = parser.add_subcommands(dest="command")
     for name, function in commands.items():
         choices.add_subcommand(name, _parser_of(function), help=_summary(function))
     chosen = parser.parse_args(None if argv is None else list(argv))
     with refusals_as_sentences():
         commands[chosen.command](**chosen[chosen.command].as_dict())
+
+
+def as_typed(program: str) -> str:
+    """A program as this user calls it: ``podium predict`` for ``python experiments/predict.py`` where podium was called.
+
+    Args:
+        program: As it is called in a checkout.
+    """
+    if Path(sys.argv[0]).stem != "podium":
+        return program
+    for written, typed in (
+        (r"^python experiments/(\w+)\.py", r"podium \1"),
+        (r"^python -m experiments ", "podium "),
+        (r"^python -m datamodules\.", "podium data "),
+        (r"^python -m ", "podium "),
+    ):
+        program = re.sub(written, typed, program)
+    return program
 
 
 def plain_help(parser: ArgumentParser, more: Mapping[str, str] | None = None) -> None:

@@ -40,6 +40,16 @@ _SCRATCH = ".scratch"
 _SEAL = "checksum"
 
 
+def shipped(path: Path | str) -> Path:
+    """The path itself where it exists, else the file that podium brings under this name, installed or not.
+
+    Args:
+        path: Such as ``experiments/tables/moa.yaml`` or ``blend/recipes/leap_1st.yaml``, from whatever folder.
+    """
+    own = Path(__file__).resolve().parents[1] / path
+    return own if not Path(path).exists() and own.is_file() else Path(path)
+
+
 def disk_full_sentence(what: str) -> str:
     """What to tell when the disk or a quota is full while ``what`` is written."""
     return f"the disk is full: {what} was not written; free some space and run again"

@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     directories = []
     for number, member in enumerate(members, start=1):
         print(f"model {number} of {len(members)}: {member.variant}, seed {member.seed}", flush=True)
-        command = [sys.executable, "-m", "experiments.mars_timm", *arguments(member), *flags]
+        command = [*EXPERIMENT.command, *arguments(member), *flags]
         if status := subprocess.run(command, check=False).returncode:
             print(
                 f"error: {member.variant} ended with exit status {status}; mend the cause above and run the same command again",

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.errors import DataError
+from datamodules.files import shipped
 from experiments.engine.command import run_command
 from experiments.engine.launch.settings import Launch
 from experiments.tables.table import Request as Table
@@ -83,6 +84,7 @@ def read_plan(path: Path) -> dict[str, dict[str, Any]]:
     """
     import yaml
 
+    path = shipped(path)
     if not path.is_file():
         raise DataError(f"{path} does not exist; give a YAML file of tables")
     try:

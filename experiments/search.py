@@ -346,7 +346,7 @@ class Search:
         variant = f"{self._request.study}-{number}"
         run = self._run_directory(number)
         words = [*self._flags, *values, "--variant", variant]
-        command = (sys.executable, "-m", f"experiments.{self._experiment.name}", *words)
+        command = (*self._experiment.command, *words)
         env = ("env", f"WANDB_RUN_GROUP={self._experiment.name}-{self._request.study}")
         daily = self._settings.daily
         devices = daily.devices if isinstance(daily.devices, int) else 1

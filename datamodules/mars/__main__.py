@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.commands import refusals_as_sentences
+from datamodules.commands import as_typed, refusals_as_sentences
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m datamodules.mars", description=__doc__)
+    parser = argparse.ArgumentParser(prog=as_typed("python -m datamodules.mars"), description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     convert = commands.add_parser(
         "convert",

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 from datamodules.commands import plain_help
+from datamodules.files import shipped
 from datamodules.settings import naming_values, plain
 from experiments.engine.declare import Experiment
 from experiments.engine.launch.settings import Launch, spell_out
@@ -130,15 +131,21 @@ def presets(experiment: Experiment) -> dict[str, Path]:
 
 
 def with_presets(experiment: Experiment, arguments: Sequence[str]) -> list[str]:
-    """Arguments with ``--config FILE`` in the place of ``--preset NAME``; an unknown name ends the program."""
+    """Arguments with ``--config FILE`` in the place of ``--preset NAME``; an unknown name ends the program.
+
+    The files that podium brings are found from any folder (:func:`datamodules.files.shipped`).
+    """
     words: list[str] = []
     given = iter(arguments)
     for word in given:
         flag, equals, name = word.partition("=")
-        if flag != "--preset":
+        if flag not in ("--preset", "--config"):
             words.append(word)
             continue
         name = name if equals else next(given, "")
+        if flag == "--config":
+            words += [flag, str(shipped(name))] if name else [word]
+            continue
         known = presets(experiment)
         if name not in known:
             print(f"error: --preset {name}: {experiment.name} has {', '.join(known) or 'no presets'}", file=sys.stderr)

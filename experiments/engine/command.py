@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from datamodules.commands import plain_help, refusals_as_sentences
+from datamodules.commands import as_typed, plain_help, refusals_as_sentences
 
 Request = TypeVar("Request")
 
@@ -37,7 +37,7 @@ def run_command(
 
     from experiments.engine.launch.settings import spell_out
 
-    parser = ArgumentParser(prog=program, description=description, allow_abbrev=False)
+    parser = ArgumentParser(prog=as_typed(program), description=description, allow_abbrev=False)
     if positional is not None:
         parser.add_argument(positional, nargs="+", type=str, help="names")
     parser.add_class_arguments(kind, as_group=False, skip={positional} if positional else None)

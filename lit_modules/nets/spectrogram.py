@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.errors import DataError
-from lit_modules.nets.timm_models import import_timm
 
 # timm has changed the default weights of some backbones; these are the ones that the source trained from
 WEIGHT_TAGS = {
@@ -92,7 +91,7 @@ def build_backbone(name: str, features_only: bool, pretrained: bool | str | Path
     Raises:
         DataError: see :class:`SpectrogramClassifier`.
     """
-    timm = import_timm()
+    import timm
 
     name = known_backbone(name)
     options: dict[str, Any] = {"features_only": True} if features_only else {}
@@ -142,7 +141,7 @@ def known_backbone(name: str) -> str:
     Raises:
         DataError: timm knows no such backbone or tag; near names are suggested.
     """
-    timm = import_timm()
+    import timm
 
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
@@ -160,7 +159,7 @@ def known_backbone(name: str) -> str:
 
 
 def _from_file(name: str, options: dict[str, Any], path: Path) -> nn.Module:
-    timm = import_timm()
+    import timm
 
     weights = _renamed(_read_weights(path), name)
     try:
@@ -208,7 +207,7 @@ def _renamed(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
     EfficientNets of lukemelas/EfficientNet-PyTorch are such.
     """
-    timm = import_timm()
+    import timm
 
     with torch.device("meta"):
         own = timm.create_model(name).state_dict()

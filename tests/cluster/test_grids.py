@@ -27,7 +27,7 @@ def plan(name: str, *words: str) -> dict[str, tuple[str, ...]]:
     jobs, _ = plan_runs(parse(load_experiment(name), list(words)), list(words))
     for job in jobs:
         assert job.command[-2:] == ("--launch", "none")
-        assert job.command[1:3] == ("-m", f"experiments.{job.key.split('/')[0]}")
+        assert Path(job.command[1]).name == f"{job.key.split('/')[0]}.py"
     return {short(job.key): tuple(map(short, job.after)) for job in jobs}
 
 

@@ -8,6 +8,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from datamodules.commands import as_typed
 from datamodules.errors import DataError
 from experiments.engine.board.collect import COLUMNS, find_blends, find_runs, table
 
@@ -69,7 +70,7 @@ def _text(value: object) -> str:
 
 def board_main(arguments: Sequence[str]) -> None:
     """Command line of ``python -m experiments board``."""
-    parser = ArgumentParser(prog="python -m experiments board", description=_first(board), allow_abbrev=False)
+    parser = ArgumentParser(prog=as_typed("python -m experiments board"), description=_first(board), allow_abbrev=False)
     parser.add_argument("runs", nargs="*", type=Path, default=[Path("runs")], help="folders of runs (default: runs)")
     parser.add_argument("--out", type=Path, default=Path("board"), help="folder of the site (default: board)")
     parser.add_argument("--blends", nargs="+", type=Path, default=[p for p in [Path("blends")] if p.is_dir()],
@@ -82,7 +83,7 @@ def board_main(arguments: Sequence[str]) -> None:
 
 def runs_main(arguments: Sequence[str]) -> None:
     """Command line of ``python -m experiments runs``."""
-    parser = ArgumentParser(prog="python -m experiments runs", description=_first(runs), allow_abbrev=False)
+    parser = ArgumentParser(prog=as_typed("python -m experiments runs"), description=_first(runs), allow_abbrev=False)
     parser.add_argument(
         "pattern", nargs="?", default="*", help="part of experiment/variant/seedS/foldF, or a shell pattern"
     )
