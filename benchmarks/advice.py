@@ -10,7 +10,9 @@ The banks: cross-validated models of many kinds on data sets of scikit-learn and
 targets), and the real ones below ``$PODIUM_REAL_DATA/oof`` where it is set. Predictions and what was measured are kept in
 ``--cache``.
 
-The rule's two constants were chosen on the banks of even number and checked on those of odd number (``--choose``).
+The rule's constant (how much better another method must be than the committee) was chosen on the banks of even number and
+checked on those of odd number (``--choose``). *Relative* regret is in units of the mean of always-single, -greedy, -convex and
+-stacker, so that every bank counts alike.
 
     python benchmarks/advice.py --cache /tmp/advice
 """
@@ -19,8 +21,10 @@ The rule's two constants were chosen on the banks of even number and checked on 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
+import json
 import os
 import sys
 import time
@@ -42,15 +46,18 @@ from blend.aligned.chunks import ArrayRows, Member, Part
 from blend.aligned.nesting import Nesting, nested_folds
 from blend.aligned.view import Stack
 from blend.commands.compare import recommend, run, solvers_for
+from blend.commands.report import table
 from blend.judging.judge import judge
+from blend.judging.nested import difference
 from blend.metrics.registry import KNOWN
 from blend.problem import Problem
 from blend.settings import Method
 from datamodules.banks.bank import Manifest
 
 Array = npt.NDArray[np.float64]
-HABITS = ("single", "equal", "greedy", "convex", "stacker", "shrunk", "bagged")
-LOG_LOSSES = ("column_log_loss", "multiclass_log_loss")
+HABITS = ("single", "equal", "greedy", "convex", "stacker", "bagged", "committee")
+PLAIN = ("single", "greedy", "convex", "stacker")
+_FEWEST_SPLITS = 4
 
 
 @dataclass(frozen=True)
@@ -192,28 +199,32 @@ def friedman(rows: int, tails: bool, seed: int) -> tuple[Array, Array]:
 def breast_cancer() -> Bank:
     from sklearn.datasets import load_breast_cancer
 
-    return cross_validated(*load_breast_cancer(return_X_y=True), classifiers(), "column_log_loss")
+    X, y = load_breast_cancer(return_X_y=True)
+    return cross_validated(X, y, classifiers(), "column_log_loss")
 
 
 @bank()
 def breast_cancer_few() -> Bank:
     from sklearn.datasets import load_breast_cancer
 
-    return cross_validated(*load_breast_cancer(return_X_y=True), classifiers(few=True)[:4], "column_log_loss")
+    X, y = load_breast_cancer(return_X_y=True)
+    return cross_validated(X, y, classifiers(few=True)[:4], "column_log_loss")
 
 
 @bank()
 def diabetes() -> Bank:
     from sklearn.datasets import load_diabetes
 
-    return cross_validated(*load_diabetes(return_X_y=True), regressors(), "r2")
+    X, y = load_diabetes(return_X_y=True)
+    return cross_validated(X, y, regressors(), "r2")
 
 
 @bank()
 def diabetes_mae() -> Bank:
     from sklearn.datasets import load_diabetes
 
-    return cross_validated(*load_diabetes(return_X_y=True), regressors(), "mae")
+    X, y = load_diabetes(return_X_y=True)
+    return cross_validated(X, y, regressors(), "mae")
 
 
 @bank(20)
@@ -228,7 +239,8 @@ def digits() -> Bank:
 def wine() -> Bank:
     from sklearn.datasets import load_wine
 
-    return cross_validated(*load_wine(return_X_y=True), classifiers(), "multiclass_log_loss")
+    X, y = load_wine(return_X_y=True)
+    return cross_validated(X, y, classifiers(), "multiclass_log_loss")
 
 
 @bank()
@@ -452,8 +464,10 @@ def halves(made: Bank, seed: int) -> tuple[npt.NDArray[np.int_], npt.NDArray[np.
     return np.sort(order[:middle]), np.sort(order[middle:])
 
 
-def measure(made: Bank, seed: int) -> tuple[dict[str, Any], str]:
-    """Fit everything on one half: nested scores, bootstrap samples of them, and losses on the other half, by method."""
+def measure(made: Bank, seed: int) -> dict[str, Any]:
+    """Fit everything on one half as ``compare`` does: nested losses, their errors against the committee's, and losses on the
+    other half, by method.
+    """
     fitted_on, judged_on = halves(made, seed)
     problem, other = problem_of(made, fitted_on, seed), problem_of(made, judged_on, seed)
     start = time.perf_counter()
@@ -461,14 +475,123 @@ def measure(made: Bank, seed: int) -> tuple[dict[str, Any], str]:
         fits = run(problem, solvers_for(problem, None, Method()), strict=False)
         chosen, _ = recommend(fits, problem)
     seconds = time.perf_counter() - start
-    blocks = next(iter(fits.values())).honest.blocks
-    draws = np.random.default_rng(0).multinomial(blocks, np.full(blocks, 1.0 / blocks), size=400).astype(np.float64)
     held = judge(other, [fitted.weights for fitted in fits.values()])
+    home = fits["committee"].honest
     return {
         "methods": list(fits),
-        "kinds": [fitted.weights.method for fitted in fits.values()],
-        "nested": np.array([loss_of(made.metric, fitted.honest.score()) for fitted in fits.values()]),
-        "samples": np.array([fitted.honest.resampled(draws) for fitted in fits.values()], dtype=np.float32),
-        "test": np.array([loss_of(made.metric, judged.score()) for judged in held]),
+        "nested": [loss_of(made.metric, fitted.honest.score()) for fitted in fits.values()],
+        "error": [difference(fitted.honest, home, samples=400).error for fitted in fits.values()],
+        "test": [loss_of(made.metric, judged.score()) for judged in held],
+        "recommended": chosen,
         "seconds": seconds,
-    }, chosen
+    }
+
+
+def followed(split: dict[str, Any], better: float) -> str:
+    """What the rule recommends where another method must be better than the committee by so many standard errors."""
+    methods, nested = split["methods"], split["nested"]
+    best = int(np.argmin(nested))
+    home = methods.index("committee")
+    if nested[home] - nested[best] > better * split["error"][best] or nested[home] > nested[methods.index("single")]:
+        return str(methods[best])
+    return "committee"
+
+
+def regret(split: dict[str, Any], method: str) -> float:
+    """Loss on the other half above that of the best method there, in per cent; ``greedy`` stands for what has no exact one."""
+    methods, losses = split["methods"], split["test"]
+    place = methods.index(method if method in methods else "greedy")
+    return 100.0 * float(losses[place] / max(min(losses), 1e-12) - 1.0)
+
+
+def measured(name: str, cache: Path, splits: int, seconds: float) -> tuple[Bank, list[dict[str, Any]]]:
+    """A bank and its splits, from the cache where they are there."""
+    make, most = BANKS[name]
+    predictions, results = cache / f"{name}.npz", cache / f"{name}.json"
+    if predictions.is_file():
+        with np.load(predictions, allow_pickle=False) as file:
+            made = Bank(str(file["metric"]), file["truth"], file["predictions"])
+    else:
+        made = make()
+        np.savez(predictions, metric=made.metric, truth=made.truth, predictions=made.predictions)
+    if results.is_file():
+        return made, json.loads(results.read_text())
+    found: list[dict[str, Any]] = []
+    start = time.process_time()
+    while len(found) < min(most, splits) and (time.process_time() - start < seconds or len(found) < _FEWEST_SPLITS):
+        found.append(measure(made, len(found)))
+    results.write_text(json.dumps(found))
+    return made, found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--cache", type=Path, default=Path("advice"), help="folder of predictions and results (default: advice)"
+    )
+    parser.add_argument("--banks", nargs="+", default=None, help="names of banks; default: all")
+    parser.add_argument("--splits", type=int, default=30, help="most splits of a bank")
+    parser.add_argument("--seconds", type=float, default=25.0, help="seconds of the processor for a bank's splits")
+    parser.add_argument("--choose", action="store_true", help="also show what other constants of the rule would give")
+    flags = parser.parse_args()
+    real_banks()
+    flags.cache.mkdir(parents=True, exist_ok=True)
+    names = flags.banks or list(BANKS)
+    columns = [*HABITS, "best nested", "recommended"]
+    rows, table_of, every = [], [], []
+    for name in names:
+        made, splits = measured(name, flags.cache, flags.splits, flags.seconds)
+        every.append(splits)
+        regrets = [float(np.mean([regret(split, habit) for split in splits])) for habit in HABITS]
+        regrets.append(float(np.mean([regret(split, followed(split, 0.0)) for split in splits])))
+        regrets.append(float(np.mean([regret(split, split["recommended"]) for split in splits])))
+        table_of.append(regrets)
+        models, count, width = made.predictions.shape
+        took = float(np.mean([split["seconds"] for split in splits]))
+        size = f"{models} x {count}" + (f" x {width}" if width > 1 else "")
+        rows.append([name, made.metric, size, len(splits), *(f"{r:.2f}" for r in regrets), f"{took:.1f}"])
+        print(f"{name}: {len(splits)} splits, {took:.1f} s each", file=sys.stderr, flush=True)
+    print(table(("bank", "metric", "models x rows", "splits", *columns, "s"), rows))
+    print("\n" + summarised(columns, np.array(table_of)))
+    if flags.choose:
+        print("\n" + chosen(every, np.array(table_of)))
+
+
+def summarised(columns: list[str], regrets: Array) -> str:
+    """Means over the banks, the banks where a choice is the worst of all, and means relative to the four plain habits."""
+    plain = [columns.index(name) for name in PLAIN]
+    relative = regrets / np.maximum(regrets[:, plain].mean(axis=1, keepdims=True), 1e-12)
+    worst = (regrets >= regrets[:, plain].max(axis=1, keepdims=True) - 1e-9).sum(axis=0)
+    header = ("choice", "mean regret, %", "median, %", "relative", "even banks", "odd banks", "worst on")
+    cells = [
+        [name, f"{m:.2f}", f"{d:.2f}", f"{r:.2f}", f"{even:.2f}", f"{odd:.2f}", f"{w} of {len(regrets)}"]
+        for name, m, d, r, even, odd, w in zip(
+            columns,
+            regrets.mean(axis=0),
+            np.median(regrets, axis=0),
+            relative.mean(axis=0),
+            relative[::2].mean(axis=0),
+            relative[1::2].mean(axis=0),
+            worst,
+            strict=True,
+        )
+    ]
+    return table(header, cells)
+
+
+def chosen(every: list[list[dict[str, Any]]], regrets: Array) -> str:
+    """Relative regret on banks of even and of odd number of the rule with other constants."""
+    columns = [*HABITS, "best nested", "recommended"]
+    unit = np.maximum(regrets[:, [columns.index(name) for name in PLAIN]].mean(axis=1), 1e-12)
+    cells = []
+    for better in (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0):
+        own = [np.mean([regret(split, followed(split, better)) for split in splits]) for splits in every]
+        relative = np.array(own) / unit
+        cells.append(
+            [f"{better:g}", f"{np.mean(own):.2f}", f"{relative[::2].mean():.3f}", f"{relative[1::2].mean():.3f}"]
+        )
+    return table(("standard errors", "mean regret, %", "even banks", "odd banks"), cells)
+
+
+if __name__ == "__main__":
+    main()

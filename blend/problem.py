@@ -325,6 +325,14 @@ class Problem:
         return predictions[:, held], truth[held]
 
     @property
+    def holds_probabilities(self) -> bool:
+        """Whether the predictions are probabilities: the metric says so, or it judges labels and all lie in [0, 1]."""
+        if self.metric.probabilities or self.metric.labels != "binary":
+            return self.metric.probabilities
+        predictions = self.everything()[0]
+        return bool(predictions.min() >= 0 and predictions.max() <= 1)
+
+    @property
     def one_hot(self) -> bool:
         """Whether the targets are classes of which every row has exactly one."""
         return self.metric.labels == "classes" or (self.width > 1 and is_one_hot(self.everything()[1]))

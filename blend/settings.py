@@ -90,6 +90,7 @@ class Method:
         top: per_target averages so many models per target; default: regularised weights.
         free_sum: per_target weights of R2 need not sum to 1.
         by: Groups of per_group.
+        sparse: Share of the stacker's penalty that is absolute and drops models (the elastic net), 0 to 1.
         min_weight: Convex drops smaller weights and solves again.
         seed: Seed of Optuna.
     """
@@ -111,6 +112,7 @@ class Method:
     top: int | None = None
     free_sum: bool = True
     by: Literal["auto", "rows", "targets"] = "auto"
+    sparse: float = 0.0
     min_weight: float = 0.0
     seed: int = 0
 
@@ -118,6 +120,8 @@ class Method:
         for name in ("trials", "workers", "steps", "most"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.sparse <= 1:
+            raise ValueError(f"--sparse is a share from 0 to 1, got {self.sparse}")
         for clip in [self.clip, *(self.clips or [])]:
             if not 0 <= clip < 0.5:
                 raise ValueError(f"a clip lies in [0, 0.5), got {clip}")

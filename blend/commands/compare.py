@@ -1,4 +1,4 @@
-"""``python -m blend compare``: all methods side by side, and the simplest that is as good as the best."""
+"""``python -m blend compare``: all methods side by side, and the one to take."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ from blend.judging.warnings import warnings_of
 from blend.problem import Problem
 from blend.settings import Inputs, Method, Output
 from blend.solvers import Solver, list_solvers, make_solver
+from blend.solvers.committee import Committee
 from blend.solvers.optuna import OptunaSearch
+from blend.solvers.regular import Stacker
 from datamodules.banks.bank import BankError
 from datamodules.errors import UsageError
 from datamodules.files import write_json
 
-_NEAR = 0.25  # standard errors
+_HOME = "committee"
+_BETTER = 1.0  # standard errors
 _ADDS_SECONDS = 2.0
 _TOP = 4  # models per target, as the 8th place of LEAP
 _HEADER = ("method", "nested", "to the best", "95 %", "in-sample", "models", "gap", "fit", "nested fits")
-_REASON = "It is the simplest method within a quarter of a standard error of the best nested score."
 
 
 def compare(banks: list[str], methods: list[str] | None, inputs: Inputs, options: Method, output: Output) -> str:
@@ -109,10 +111,12 @@ def solvers_for(problem: Problem, methods: list[str] | None, options: Method) ->
         made[name] = solver
     if methods is None and "per_target" in made and problem.models > _TOP:
         made[f"per_target_top{_TOP}"] = make_solver("per_target", given | {"top": _TOP})
-    probabilities = problem.metric.probabilities or problem.metric.labels == "binary"
-    if methods is None and probabilities and options.kind == "arithmetic":
-        for name in ("convex", "shrunk") if problem.metric.convex else ("greedy", "shrunk"):
+    if methods is None and options.kind == "arithmetic" and problem.holds_probabilities:
+        for name in ("convex" if problem.metric.convex else "greedy", "shrunk", "bagged"):
             made[f"{name}_logit"] = make_solver(name, given | {"kind": "logit", "clip": 0.0})
+    committee, stacker = made.get("committee"), made.get("stacker")
+    if isinstance(committee, Committee) and isinstance(stacker, Stacker):
+        committee.stacker = stacker
     return made
 
 
@@ -153,24 +157,24 @@ def run(problem: Problem, solvers: dict[str, Solver], nested: bool = True, stric
 
 
 def recommend(fits: dict[str, Fitted], problem: Problem) -> tuple[str, dict[str, Difference]]:
-    """The simplest method within a quarter of a standard error of the best nested score, and all differences to the best.
+    """The committee, unless another method's nested score is better by more than one standard error; and all differences.
 
-    The standard error is that of the difference, over the same bootstrap samples of rows for both. A method that is
-    nested-worse than the best single model is never recommended, and the single model is no simpler than a greedy blend: it
-    is the choice that one model's luck decides.
+    The best nested score of a dozen methods is mostly the luckiest one's, so it does not decide alone. The standard error is
+    that of the difference, over the same bootstrap samples of rows for both. What is nested-worse than the best single model
+    is never recommended. Both constants (which method is at home, and how much better another must be) come from
+    ``benchmarks/advice.py``.
     """
     if not fits:
         raise BankError("no method can work on these inputs")
     sign = problem.metric.sign
     best = min(fits, key=lambda label: sign * fits[label].honest.score())
     against = {label: difference(fitted.honest, fits[best].honest) for label, fitted in fits.items()}
-    complexity = {label: list_solvers()[fitted.weights.method].complexity for label, fitted in fits.items()}
-    bound = sign * fits["single"].honest.score() if "single" in fits else np.inf
-    allowed = [label for label in fits if sign * fits[label].honest.score() <= bound + 1e-12 * abs(bound)]
-    near = [label for label in allowed or fits if sign * against[label].value <= _NEAR * against[label].error]
-    near = near or [best]
-    complexity |= {label: 2 for label in fits if fits[label].weights.method == "single"}
-    return min(near, key=lambda label: (complexity[label], sign * against[label].value)), against
+    home = against.get(_HOME)
+    if home is None or sign * home.value > _BETTER * home.error:
+        return best, against
+    single = fits.get("single")
+    worse = single is not None and sign * fits[_HOME].honest.score() > sign * single.honest.score()
+    return (best if worse else _HOME), against
 
 
 def _write(
@@ -209,7 +213,7 @@ def _write(
             Table(_HEADER, rows),
             *picture,
             Text(
-                f"Recommended: **{chosen}**. {_REASON} Its weights are in `{folder / 'weights.json'}`, ready for `python -m blend apply {folder}`."
+                f"Recommended: **{chosen}**{_reason(chosen, fits, against)}. Its weights are in `{folder / 'weights.json'}`, ready for `python -m blend apply {folder}`."
             ),
         ],
     )
@@ -225,6 +229,17 @@ def _write(
     }
     write_json(folder / "compare.json", {"recommended": chosen, "models": problem.names, "methods": content})
     return summary.sections(found, folder, draw, [methods]), rows
+
+
+def _reason(chosen: str, fits: dict[str, Fitted], against: dict[str, Difference]) -> str:
+    if chosen == _HOME:
+        return f": no other method's nested score is better by more than {_BETTER:g} standard error"
+    if _HOME not in fits:
+        return (
+            ", the best nested score" if fits[chosen].nested else ", the best score on the rows that it was fitted on"
+        )
+    home = against[_HOME]
+    return f", the best nested score; that of {_HOME} is {abs(home.value) / max(home.error, 1e-300):.1f} standard errors worse"
 
 
 def _row(label: str, fitted: Fitted, against: Difference, chosen: bool) -> list[Any]:

@@ -201,7 +201,7 @@ class Stacker(Solver):
         metric = problem.metric
         if isinstance(metric, Pinball):
             return Linear("absolute", metric.slopes, self.sparse)
-        if metric.probabilities or metric.labels in ("binary", "classes"):
+        if problem.holds_probabilities:
             return Linear("softmax" if problem.one_hot else "logistic", sparse=self.sparse)
         return Linear("squared", sparse=self.sparse)
 

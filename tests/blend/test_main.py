@@ -107,6 +107,7 @@ def test_compare_recommends_the_simplest_good_method(runs, tmp_path, capsys):
         "shrunk",
         "bagged",
         "stacker",
+        "committee",
         "per_group",
         "per_target",
     } == set(content["methods"])

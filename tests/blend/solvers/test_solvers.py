@@ -44,7 +44,7 @@ def solve(problem, name, **options):
 
 def test_all_solvers_are_listed():
     assert set(list_solvers()) == {
-        "single", "equal", "grow", "remove", "greedy", "convex", "nnls", "optuna", "shrunk", "bagged", "coordinate", "stacker", "stack", "per_group", "per_target",
+        "single", "equal", "grow", "remove", "greedy", "convex", "nnls", "optuna", "shrunk", "bagged", "coordinate", "stacker", "committee", "stack", "per_group", "per_target",
     }  # fmt: skip
     assert all(solver.summary for solver in list_solvers().values())
     with pytest.raises(DataError, match="no method 'ridge'; the methods are"):
