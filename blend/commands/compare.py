@@ -11,7 +11,7 @@ import numpy as np
 
 from blend.commands import report, summary
 from blend.commands.page import Picture, Section, Table, Text, pictures, terminal, write_report
-from blend.commands.session import open_problem, open_sources, say_long, wants_row_groups
+from blend.commands.session import new_rows, open_problem, open_sources, say_long, wants_row_groups
 from blend.commands.summary import Found
 from blend.commands.tracking import Tracker
 from blend.judging.nested import Difference, Fitted, difference, error_correlations, fit, judge_all, what_each_adds
@@ -62,6 +62,7 @@ def compare(banks: list[str], methods: list[str] | None, inputs: Inputs, options
         fits = run(problem, solvers, bool(output.nested), strict=methods is not None)
         chosen, against = recommend(fits, problem)
         found = _found(problem, fits, chosen, solvers[chosen])
+        found.warnings = warnings_of(problem, found.result.weights, new_rows(sources, inputs))
         found.seconds = time.perf_counter() - start
         sections, rows = _write(found, fits, against, chosen, folder, output.figures)
         print("\n" + terminal(sections[:2]))
@@ -93,7 +94,6 @@ def _found(problem: Problem, fits: dict[str, Fitted], chosen: str, solver: Solve
         adds,
         how,
         error_correlations(problem),
-        warnings=warnings_of(problem, result.weights),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from blend.commands import summary
 from blend.commands.page import pictures, terminal, write_report
-from blend.commands.session import open_problem, open_sources, say_long, table_flags, wants_row_groups
+from blend.commands.session import new_rows, open_problem, open_sources, say_long, table_flags, wants_row_groups
 from blend.commands.summary import Found
 from blend.commands.tracking import Tracker
 from blend.judging.judge import judge
@@ -61,6 +61,7 @@ def search(banks: list[str], method: str, recipe: Path | None, inputs: Inputs, o
         say_long(problem, [solver], bool(output.nested))
         steps = plan.steps if plan else []
         found = run(problem, solver, nested_solver, steps, bool(output.nested))
+        found.warnings = warnings_of(problem, found.result.weights, new_rows(sources, inputs))
         if options.post_shrink != "off":
             found.shrunk = best_shrink(
                 problem, found.result.weights, found.result.nested, make_steps(steps, problem.stack.manifest.domain)
@@ -112,7 +113,6 @@ def run(
         adds,
         how,
         error_correlations(problem),
-        warnings=warnings_of(problem, result.weights),
         step_scores=scores_by_step(problem, result, steps),
     )
 

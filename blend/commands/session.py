@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
@@ -11,6 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from blend.aligned.align import align
 from blend.aligned.nesting import Nesting
 from blend.metrics.registry import NAMES, given_metric, named_metric
@@ -19,14 +23,15 @@ from blend.problem import Problem
 from blend.settings import Inputs
 from blend.solvers import Solver
 from datamodules.banks.bank import BankError, PredictionBank
-from datamodules.banks.roles import TableFlags
+from datamodules.banks.roles import TableFlags, test_twins
 from datamodules.banks.sources import Source, resolve
 from datamodules.banks.table_set import form_of
 from datamodules.banks.tables import TableBank
-from datamodules.errors import UsageError
+from datamodules.errors import DataError, UsageError
 
 _WINDOWS, _WINDOW_BYTES = 64, 2**16
 _LONG = 60.0  # seconds
+_MOST_NEW_ROWS = 50_000
 _MOST_ROW_GROUPS = 64  # families, not the thousands of drugs that fold tables group by
 
 
@@ -41,6 +46,28 @@ def open_sources(banks: Sequence[str], inputs: Inputs) -> list[Source]:
         DataError: a bank or table cannot be used.
     """
     return resolve(banks, flags=table_flags(inputs))
+
+
+def new_rows(sources: Sequence[Source], inputs: Inputs) -> dict[str, npt.NDArray[np.floating[Any]]]:
+    """Test predictions that lie beside the models, by name: of one net each, as every known row was predicted by one."""
+    found: dict[str, npt.NDArray[np.floating[Any]]] = {}
+    for source in sources:
+        path = Path(source.path)
+        twins = test_twins(path) if path.is_file() else [path]
+        if len(twins) != 1:
+            continue
+        form = form_of(source.banks[0]) if isinstance(source.banks[0], TableBank) else None
+        flags = TableFlags(prefer=form.identity) if form else table_flags(inputs)
+        try:
+            with contextlib.redirect_stdout(None):  # notes on tables belong to apply
+                beside = resolve([str(twins[0])], "predictions/test", flags, form)
+        except DataError:  # no test predictions, or none that can be used: apply will say so
+            continue
+        for other in beside:
+            if other.name == source.name or (len(beside) == 1 and path.is_dir()):
+                values = other.banks[0].predictions
+                found[source.name] = np.asarray(values[:: max(1, len(values) // _MOST_NEW_ROWS)])
+    return found
 
 
 def table_flags(inputs: Inputs) -> TableFlags:

@@ -143,3 +143,23 @@ def test_the_recommended_weights_are_ready_to_apply(tmp_path, capsys):
     weights = stored["weights"]
     expected = np.array(weights["values"]) @ predictions[:, :2, 0] + sum(weights["intercept"])
     np.testing.assert_allclose(pd.read_csv(tmp_path / "s.csv")["y"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("command", ["compare", "search"])
+def test_test_tables_beside_the_models_are_compared_with_the_known_rows(tmp_path, capsys, command):
+    truth, predictions = random_case("r2", 3, 300, (1,), seed=3)
+    ids = [f"r{i}" for i in range(300)]
+    for k, values in enumerate(predictions):
+        pd.DataFrame({"row_id": ids, "y": values[:, 0]}).to_csv(tmp_path / f"m{k}_oof.csv", index=False)
+        new = values[::2, 0] * (3.0 if k == 1 else 1.0)  # made in another unit
+        pd.DataFrame({"row_id": [f"n{i}" for i in range(150)], "y": new}).to_csv(tmp_path / f"m{k}_test.csv", index=False)
+    pd.DataFrame({"row_id": ids, "y": truth[:, 0]}).to_csv(tmp_path / "truth.csv", index=False)
+    banks = [str(tmp_path / f"m{k}_oof.csv") for k in range(3)]
+    flags = ["--truth", str(tmp_path / "truth.csv"), "--metric", "r2", "--figures", "false", "--out", str(tmp_path / "c")]
+    assert main([command, *banks, *flags]) == 0
+    printed = capsys.readouterr().out
+    assert "warning: m1 predicts the test rows otherwise than the known ones" in printed
+    assert "m0 predicts" not in printed
+    (tmp_path / "m1_test.csv").unlink()
+    assert main([command, *banks, *flags]) == 0
+    assert "test rows" not in capsys.readouterr().out
