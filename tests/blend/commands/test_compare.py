@@ -152,10 +152,21 @@ def test_test_tables_beside_the_models_are_compared_with_the_known_rows(tmp_path
     for k, values in enumerate(predictions):
         pd.DataFrame({"row_id": ids, "y": values[:, 0]}).to_csv(tmp_path / f"m{k}_oof.csv", index=False)
         new = values[::2, 0] * (3.0 if k == 1 else 1.0)  # made in another unit
-        pd.DataFrame({"row_id": [f"n{i}" for i in range(150)], "y": new}).to_csv(tmp_path / f"m{k}_test.csv", index=False)
+        pd.DataFrame({"row_id": [f"n{i}" for i in range(150)], "y": new}).to_csv(
+            tmp_path / f"m{k}_test.csv", index=False
+        )
     pd.DataFrame({"row_id": ids, "y": truth[:, 0]}).to_csv(tmp_path / "truth.csv", index=False)
     banks = [str(tmp_path / f"m{k}_oof.csv") for k in range(3)]
-    flags = ["--truth", str(tmp_path / "truth.csv"), "--metric", "r2", "--figures", "false", "--out", str(tmp_path / "c")]
+    flags = [
+        "--truth",
+        str(tmp_path / "truth.csv"),
+        "--metric",
+        "r2",
+        "--figures",
+        "false",
+        "--out",
+        str(tmp_path / "c"),
+    ]
     assert main([command, *banks, *flags]) == 0
     printed = capsys.readouterr().out
     assert "warning: m1 predicts the test rows otherwise than the known ones" in printed
