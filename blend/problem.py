@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,7 +22,7 @@ from blend.metrics.scores import (
     SumMetric,
     TruthSums,
 )
-from blend.metrics.tables import TableMetric, is_one_hot
+from blend.metrics.tables import FunctionMetric, TableMetric, is_one_hot
 from blend.objectives import (
     AbsoluteLoss,
     Composed,
@@ -35,11 +36,13 @@ from blend.objectives import (
 )
 from blend.weights import LOGIT_CLIP, Kind, Weights, blend_rows
 from datamodules.banks.bank import BankError
+from datamodules.files import usable_cores
 
 Array = npt.NDArray[np.float64]
 DEFAULT_MEMORY = 2 * 2**30
 MOST_TARGET_PARTS = 1024  # of log loss and MAE; squared errors have Gram matrices of any number of targets
 _CANDIDATE_VALUES = 2**22  # blended at once for metrics of whole columns
+_FEWEST_VALUES, _MOST_THREADS = 2**17, 8  # blended values that are worth a thread
 
 
 class BlendProblem(Protocol):
@@ -251,14 +254,24 @@ class Problem:
 
         many = metric.many(judged) if isinstance(metric, TableMetric) else lambda b: np.array([score(x) for x in b])
 
+        def some(W: Array) -> Array:
+            blends = (W @ flat).reshape(-1, len(truth), width)
+            if kind == "logit":
+                blends = 1.0 / (1.0 + np.exp(-blends))
+            return np.asarray(lower * many(blends * unit))
+
+        threads = (
+            1 if isinstance(metric, FunctionMetric) else min(_MOST_THREADS, usable_cores())
+        )  # numpy sorts without Python's lock
+
         def evaluate(W: Array) -> Array:
-            losses = []
-            for start in range(0, len(W), step):
-                blends = (W[start : start + step] @ flat).reshape(-1, len(truth), width)
-                if kind == "logit":
-                    blends = 1.0 / (1.0 + np.exp(-blends))
-                losses.append(lower * many(blends * unit))
-            return np.concatenate(losses) if losses else np.zeros(0)
+            small = threads == 1 or len(W) * flat.shape[1] < _FEWEST_VALUES
+            share = max(1, min(step, len(W) if small else -(-len(W) // threads)))
+            parts = [W[start : start + share] for start in range(0, len(W), share)]
+            if small or len(parts) < 2:
+                return np.concatenate([np.zeros(0), *map(some, parts)])
+            with ThreadPoolExecutor(threads) as pool:
+                return np.concatenate(list(pool.map(some, parts)))
 
         return evaluate
 

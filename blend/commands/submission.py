@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +27,7 @@ from blend.metrics.tables import DecisionMetric, QuadraticKappa
 from datamodules.banks.bank import BankError, PredictionBank
 from datamodules.banks.roles import TableForm, group_columns, positive_label
 from datamodules.banks.tables import open_columns, whole_ids
-from datamodules.files import atomic_path
+from datamodules.files import atomic_path, usable_cores
 from datamodules.text_tables import table_form
 
 Writer = Callable[[PredictionBank, Path, Path | None], None]
@@ -120,9 +119,7 @@ def write_csv(bank: PredictionBank, path: Path, template: Path | None = None) ->
 def _texts(sheet: _Sheet) -> Iterator[Any]:
     """The rows as text, in order; some threads are ahead, since Arrow formats numbers without Python's lock."""
     step = max(1, _CHUNK_VALUES // max(1, len(sheet.header)))
-    threads = min(
-        _MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    threads = min(_MOST_THREADS, usable_cores())
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[Future[Any]] = deque()
         for start in range(0, len(sheet.rows), step):

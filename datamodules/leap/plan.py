@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.files import usable_cores
 from datamodules.leap.convert import RawSource, StoreDtype, listing_path
 from datamodules.leap.listing import Listing
-from datamodules.stores.build import build_store, usable_cores
+from datamodules.stores.build import build_store
 
 
 def make_plan(

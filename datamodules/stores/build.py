@@ -22,7 +22,7 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from datamodules.errors import DataError
-from datamodules.files import DISK_FULL, disk_full_sentence, fsync, read_record, write_json, writing
+from datamodules.files import DISK_FULL, disk_full_sentence, fsync, read_record, usable_cores, write_json, writing
 from datamodules.stores.arrays import ArrayFile, ArraySpec, check_array_file, open_arrays
 from datamodules.stores.store import (
     FORMAT_VERSION,
@@ -301,12 +301,6 @@ def _check_units(units: Sequence[Unit]) -> None:
         if unit.start != position or unit.stop < unit.start:
             raise DataError(f"unit '{unit.name}' covers rows {unit.start}-{unit.stop}, expected to start at {position}")
         position = unit.stop
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _files_of_work(partial: Path) -> list[Path]:
