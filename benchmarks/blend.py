@@ -3,7 +3,8 @@
 ``moa``: column log loss of 21,948 rows x 206 targets x 7 models; the source searched weights with an Optuna loop that
 recomputes blend and metric over all predictions in every trial. ``leap``: R2 of 100,000 rows x 368 targets x 6 models,
 against scikit-learn's ``r2_score`` per target in a loop. ``maps``: MAE of 2,000 maps of 70 x 70 x 3 models, against
-trials that recompute the error. ``memory``: one pass and an exact solution on 13 models x 625,000 x 368 (13 GB of disk).
+trials that recompute the error. ``auc``: 43 models of 26,048 rows beside scikit-learn's function. ``submission``: a CSV of
+368 targets beside pandas. ``peers``: :mod:`benchmarks.blend_peers`. ``memory``: one pass and an exact solution on 13 models x 625,000 x 368 (13 GB of disk).
 
 Naive trials are timed on ``--naive_trials`` of them and multiplied; the score they reach is that of the same sampler with
 the same number of trials. The exact solution's time includes opening the banks and the pass over the predictions.
@@ -35,10 +36,12 @@ import numpy as np
 import numpy.typing as npt
 import optuna
 import pandas as pd
-from sklearn.metrics import r2_score
+from sklearn.metrics import r2_score, roc_auc_score
 
+from benchmarks.blend_peers import made, problem_of, run_peers
 from blend.aligned.align import align
 from blend.commands.report import table
+from blend.commands.submission import write_csv
 from blend.judging.judge import judge
 from blend.metrics.registry import KNOWN
 from blend.problem import Problem
@@ -262,9 +265,51 @@ def run_memory(scale: float, scratch: Path) -> None:
     )
 
 
+def run_auc(scale: float) -> None:
+    """Greedy selection by AUC, and one evaluation beside scikit-learn's."""
+    bank = made("auc", max(100, int(26_048 * scale)), 43)
+    problem = problem_of(bank, np.arange(len(bank.truth)))
+    greedy, weights = seconds(lambda: make_solver("greedy", {}).fit(problem))
+    objective, repeats = problem.objective(), 20
+    equal = np.tile(objective.equal(), (repeats, 1))
+    many, _ = seconds(lambda: objective.losses(equal))
+    one, loss = seconds(lambda: objective.loss(objective.equal()))
+    blended = bank.models.mean(axis=0)
+    theirs, score = seconds(lambda: [roc_auc_score(bank.truth, blended) for _ in range(repeats)])
+    print(f"\n## auc: {len(bank.models)} models x {len(bank.truth)} rows\n")
+    rows_of_table = [
+        ["greedy, 100 steps of 43 candidates", f"{greedy:.2f} s", f"{-weights.path[-1]['loss']:.6f}"],
+        ["ours: one evaluation", f"{one * 1e3:.2f} ms", f"{-loss:.6f}"],
+        [f"ours: one of {repeats} at once, in threads", f"{many / repeats * 1e3:.2f} ms", ""],
+        ["scikit-learn: one evaluation of blended rows", f"{theirs / repeats * 1e3:.2f} ms", f"{score[0]:.6f}"],
+    ]
+    print(table(("what", "time", "AUC"), rows_of_table))
+
+
+def run_submission(scale: float, scratch: Path) -> None:
+    """A submission of 368 targets, ours beside pandas."""
+    rows, targets = max(100, int(50_000 * scale)), 368
+    values = 0.01 * np.random.default_rng(4).standard_normal((rows, targets), dtype=np.float32)
+    index = pd.DataFrame({"row_id": [f"test_{i:07d}" for i in range(rows)], "fold": 0})
+    bank = write_bank(scratch / "submission", values, index, Manifest("test", "benchmark", "r2"))
+    ours, _ = seconds(lambda: write_csv(bank, scratch / "ours.csv"))
+    frame = pd.DataFrame(values, columns=[f"target_{t}" for t in range(targets)])
+    frame.insert(0, "row_id", index["row_id"])
+    few = max(50, rows // 20)
+    theirs, _ = seconds(lambda: frame[:few].to_csv(scratch / "pandas.csv", index=False))
+    print(f"\n## submission: {rows} rows x {targets} targets\n")
+    lines = [
+        ["ours", f"{ours:.2f} s", f"{rows / ours:,.0f}"],
+        [f"pandas, {few} rows", f"{theirs:.2f} s", f"{few / theirs:,.0f}"],
+    ]
+    print(table(("writer", "time", "rows a second"), lines))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", default=["moa", "leap", "maps"], choices=[*CASES, "memory"])
+    parser.add_argument(
+        "--cases", nargs="+", default=["moa", "leap", "maps"], choices=[*CASES, "auc", "submission", "peers", "memory"]
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="share of the rows")
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--naive_trials", type=int, default=10)
@@ -274,6 +319,12 @@ def main() -> None:
         for case in flags.cases:
             if case == "memory":
                 run_memory(flags.scale, Path(scratch))
+            elif case == "auc":
+                run_auc(flags.scale)
+            elif case == "submission":
+                run_submission(flags.scale, Path(scratch))
+            elif case == "peers":
+                run_peers(flags.scale)
             else:
                 run_case(case, flags.scale, flags.trials, flags.naive_trials, Path(scratch))
 

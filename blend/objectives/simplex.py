@@ -4,8 +4,8 @@ Weights live on the simplex (not negative, sum 1). Convexity gives a certificate
 ``g``: no other weights are better by more than the Frank-Wolfe gap ``g.w - min_k g_k``.
 """
 
-# Own code beside scipy's SLSQP: benchmarks/blend.py prints both. SLSQP stops where its line search does (gaps of 1e-7 to
-# 1e-4 on log loss with many near-equal models) and gives no certificate.
+# Own code beside scipy's SLSQP, which gives no certificate: benchmarks/blend.py --cases peers prints both; with log losses of 12 and
+# 40 models SLSQP took 20 and 75 times as long.
 
 from __future__ import annotations
 
