@@ -7,6 +7,7 @@ from pathlib import Path
 
 from datamodules.commands import run_commands
 from datamodules.errors import DataError
+from datamodules.figures import save
 
 
 def statistics(real: Path | None = None, samples: int = 500, seed: int = 0, layers: int | None = None) -> None:
@@ -100,7 +101,7 @@ def compare(
         table.add_row(found.judge, f"{found.auc:.3f}", f"{found.low:.3f} to {found.high:.3f}", "\n".join(by))
     Console(width=110).print(table)
     if figure is not None:
-        judges.contact_sheet({f"{family}, real": maps[:30], f"{family}, made": made[:30]}).savefig(figure, dpi=110)
+        save(judges.contact_sheet({f"{family}, real": maps[:30], f"{family}, made": made[:30]}), figure)
         print(f"figure: {figure}")
 
 

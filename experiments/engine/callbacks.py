@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, T
 from lightning.pytorch.loggers import WandbLogger
 
 from datamodules import signals
+from datamodules.figures import save
 from lit_modules.base import BaseTask
 
 
@@ -214,15 +215,11 @@ class FigureWriter(Callback):
         figures = pl_module.figures()
         if not figures:
             return
-        import matplotlib.pyplot as plt
-
-        self.folder.mkdir(parents=True, exist_ok=True)
         for name, figure in figures.items():
-            figure.savefig(self.folder / f"{name}.png", dpi=110)
+            save(figure, self.folder / f"{name}.png")
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     logger.log_image(name, [figure], step=trainer.global_step)
-            plt.close(figure)
 
 
 def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:

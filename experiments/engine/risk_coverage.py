@@ -36,6 +36,4 @@ def report_risk_coverage(
     show(curve)
     if run.settings.train.figures:
         figure = draw(curve)
-        run.directory.figures.mkdir(parents=True, exist_ok=True)
-        figure.savefig(run.directory.figures / "risk_coverage.png", dpi=110)
-        run.log_image("risk_coverage", figure)
+        run.keep_figure("risk_coverage", figure)

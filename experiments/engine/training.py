@@ -19,6 +19,7 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from datamodules.banks.bank import Manifest, PredictionBank
 from datamodules.base import BaseDataModule
 from datamodules.errors import DataError
+from datamodules.figures import save
 from datamodules.files import atomic_path, sha256_of
 from datamodules.folds import TRAIN, VALID
 from datamodules.signals import Stopped, patient
@@ -62,8 +63,9 @@ class FinishedRun:
     bank: PredictionBank | None
     loggers: list[Logger]
 
-    def log_image(self, name: str, figure: Figure) -> None:
-        """Send a picture to W&B where it is on."""
+    def keep_figure(self, name: str, figure: Figure) -> None:
+        """Write a figure into the run's folder, and send it to W&B where it is on."""
+        save(figure, self.directory.figures / f"{name}.png")
         for logger in self.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image(name, [figure])

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from datamodules.figures import DENSITY, DIVERGING, SEQUENTIAL, colorbar, subplots
+from datamodules.gwi.acquisition import OPENFWI
 from datamodules.gwi.schema import FAMILIES, VMAX, VMIN
 
 if TYPE_CHECKING:
@@ -21,25 +23,28 @@ def gathers_and_maps(samples: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Figure
     Args:
         samples: Gathers ``(shots, samples, receivers)``, true and predicted map ``(70, 70)`` in m/s.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 2.3 * len(samples)), layout="constrained")
-    axes = figure.subplots(len(samples), 6, squeeze=False)
+    figure, axes = subplots(len(samples), 6, (13, 2.3 * len(samples)), squeeze=False)
     for row, (gathers, truth, predicted) in zip(axes, samples, strict=True):
         for axis, shot in zip(row, (0, len(gathers) // 2, len(gathers) - 1), strict=False):
-            axis.imshow(gathers[shot].float(), cmap="gray", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
-            axis.set_title(f"shot {shot}", fontsize=8)
+            length, receivers = gathers[shot].shape
+            axis.imshow(
+                gathers[shot].float(), cmap="gray", vmin=-1, vmax=1, aspect="auto", interpolation="nearest",
+                extent=(0, receivers, length * OPENFWI.interval, 0),
+            )  # fmt: skip
+            axis.set_title(f"shot {shot}")
+        depth, width = (OPENFWI.spacing * cells for cells in truth.shape)
         for axis, velocity, name in ((row[3], truth, "true"), (row[4], predicted, "predicted")):
-            image = axis.imshow(velocity.float(), cmap="jet", vmin=VMIN, vmax=VMAX)
-            axis.set_title(f"{name}, m/s", fontsize=8)
-        figure.colorbar(image, ax=row[3:5])
+            image = axis.imshow(velocity.float(), cmap=SEQUENTIAL, vmin=VMIN, vmax=VMAX, extent=(0, width, depth, 0))
+            axis.set_title(name)
+        colorbar(image, row[3:5], "velocity [m/s]")
         error = (predicted - truth).float()
-        shown = row[5].imshow(error, cmap="seismic", vmin=-500, vmax=500)
-        row[5].set_title(f"error, mean absolute {float(error.abs().mean()):.0f} m/s", fontsize=8)
-        figure.colorbar(shown, ax=row[5])
-    for axis in axes.flat:
-        axis.set_xticks([])
-        axis.set_yticks([])
+        shown = row[5].imshow(error, cmap=DIVERGING, vmin=-500, vmax=500, extent=(0, width, depth, 0))
+        row[5].set_title(f"error (mean {float(error.abs().mean()):.0f} m/s)")
+        colorbar(shown, row[5], "predicted - true [m/s]")
+        row[0].set_ylabel("time [s]")
+        row[3].set_ylabel("depth [m]")
+    for axis, name in zip(axes[-1], ("receiver",) * 3 + ("distance [m]",) * 3, strict=True):
+        axis.set_xlabel(name)
     return figure
 
 
@@ -49,17 +54,14 @@ def confusion_matrix(counts: npt.NDArray[np.integer]) -> Figure:
     Args:
         counts: ``(10, 10)``, true families along the rows; families without maps are left out.
     """
-    from matplotlib.figure import Figure
-
     seen = [f for f in range(len(FAMILIES)) if counts[f].sum() > 0 or counts[:, f].sum() > 0]
     names, counts = [FAMILIES[f] for f in seen], counts[np.ix_(seen, seen)]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure = Figure(figsize=(7.5, 6.5), layout="constrained")
-    axis = figure.subplots()
-    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure, axis = subplots(size=(7.5, 6.5))
+    image = axis.imshow(shares, cmap=DENSITY, vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            colour = "white" if shares[row, column] > 0.5 else "black"
+            colour = "black" if shares[row, column] > 0.5 else "white"
             axis.text(column, row, f"{count}", ha="center", va="center", color=colour, fontsize=8)
     axis.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axis.set_yticks(range(len(names)), names)
@@ -68,5 +70,5 @@ def confusion_matrix(counts: npt.NDArray[np.integer]) -> Figure:
         ylabel="true",
         title=f"{np.trace(counts) / max(1, counts.sum()):.1%} of {counts.sum():,} maps right",
     )
-    figure.colorbar(image, ax=axis, label="share of the true family")
+    colorbar(image, axis, "share of the true family")
     return figure

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.figures import ACCENT, SECOND, SEQUENTIAL, colorbar, subplots
 from datamodules.leap.schema import FLUXES, LEVELS, TARGET_GROUPS, TARGET_NAMES, TENDENCIES, UNITS
 
 if TYPE_CHECKING:
@@ -24,21 +25,16 @@ def r2_by_level(per_target: npt.NDArray[np.float64]) -> Figure:
     Args:
         per_target: R2 of the 368 targets.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     levels = per_target[: len(TENDENCIES) * LEVELS].reshape(len(TENDENCIES), LEVELS).T
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 6), width_ratios=(2, 1), layout="constrained")
-    image = left.imshow(np.clip(levels, 0, 1), aspect="auto", vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
+    figure, (left, right) = subplots(1, 2, (11, 6), width_ratios=(2, 1))
+    image = left.imshow(np.clip(levels, 0, 1), aspect="auto", vmin=0, vmax=1, cmap=SEQUENTIAL, interpolation="nearest")
     left.set_xticks(range(len(TENDENCIES)), [name.removeprefix("ptend_") for name in TENDENCIES])
     left.set(
         xlabel="tendency", ylabel="level (0 = model top)", title=f"mean R2 {per_target.mean():.4f} (below 0 drawn as 0)"
     )
-    figure.colorbar(image, ax=left, label="R2")
+    colorbar(image, left, "R2")
     fluxes = per_target[TARGET_GROUPS["surface"]]
-    right.barh(range(len(FLUXES)), np.clip(fluxes, 0, 1), color="tab:blue")
+    right.barh(range(len(FLUXES)), np.clip(fluxes, 0, 1), color=ACCENT)
     right.set_yticks(range(len(FLUXES)), [name.removeprefix("cam_out_") for name in FLUXES])
     right.invert_yaxis()
     right.set(xlim=(0, 1), xlabel="R2", title="surface fluxes")
@@ -57,20 +53,15 @@ def predicted_against_true(
         true: The same shape.
         per_target: R2 of the 368 targets, for the titles.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(3, 4, figsize=(14, 10), layout="constrained")
+    figure, axes = subplots(3, 4, (14, 10))
     for axis, name in zip(axes.flat, PANEL_TARGETS, strict=True):
         column = TARGET_NAMES.index(name)
         x, y = true[:, column], predicted[:, column]
         low, high = np.quantile(x, (0.001, 0.999))
         if low == high:
             low, high = low - 1, high + 1
-        axis.hexbin(x, y, gridsize=50, bins="log", extent=(low, high, low, high), mincnt=1, cmap="viridis")
-        axis.plot((low, high), (low, high), color="tab:red", linewidth=0.8)
+        axis.hexbin(x, y, gridsize=50, bins="log", extent=(low, high, low, high), mincnt=1, cmap=SEQUENTIAL)
+        axis.plot((low, high), (low, high), color=SECOND, linewidth=0.8)
         unit = UNITS[name] if name in UNITS else UNITS[name.rsplit("_", 1)[0]]
         axis.set(xlim=(low, high), ylim=(low, high), title=f"{name}  R2 {per_target[column]:.3f}")
         axis.set(xlabel=f"true [{unit}]", ylabel=f"predicted [{unit}]")

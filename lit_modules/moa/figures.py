@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.figures import SEQUENTIAL, colorbar, subplots
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -26,19 +28,19 @@ def feature_map(
         image: ``(3, size, size)`` scaled values of the row, 0 where no feature stands.
         row_id: Row id of the row.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(16, 4.4), layout="constrained")
-    axes = figure.subplots(1, 4)
+    figure, axes = subplots(1, 4, (16, 4.4))
     for name, where in kinds.items():
         line, column = pixels[where].T
         axes[0].scatter(column, line, s=6 if len(line) > 10 else 40, label=f"{name} ({len(line)})")
     occupied = len(np.unique(pixels, axis=0))
     axes[0].set(xlim=(-1, size), ylim=(size, -1), aspect="equal")
-    axes[0].set_title(f"{len(pixels)} features on {occupied} of {size * size} pixels", fontsize=9)
-    axes[0].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=len(kinds))
+    axes[0].set_title(f"{len(pixels)} features on {occupied} of {size * size} pixels")
+    axes[0].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(kinds))
     for axis, channel, name in zip(axes[1:], image, CHANNELS, strict=True):
-        shown = axis.imshow(channel, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
-        axis.set_title(f"{row_id}: {name} of a pixel's features", fontsize=9)
-    figure.colorbar(shown, ax=axes[1:], shrink=0.8)
+        shown = axis.imshow(channel, cmap=SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest")
+        axis.set_title(f"{row_id}: {name} of a pixel's features")
+    for axis in axes:
+        axis.set_xlabel("column [pixels]")
+    axes[0].set_ylabel("line [pixels]")
+    colorbar(shown, axes[1:], "scaled value (0 = no feature)", shrink=0.8)
     return figure

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from datamodules.figures import SEQUENTIAL, empty
 from datamodules.gwi.generate.families import Maps
 from datamodules.gwi.schema import VMAX, VMIN
 
@@ -195,10 +196,8 @@ def contact_sheet(rows: dict[str, Maps], columns: int = 15) -> Figure:
         rows: Maps ``(maps, 70, 70)`` by what they are, such as ``real`` and ``made``.
         columns: Maps side by side.
     """
-    from matplotlib.figure import Figure
-
     heights = [-(-len(maps) // columns) for maps in rows.values()]
-    figure = Figure(figsize=(columns * 0.8, sum(heights) * 0.82 + 0.25 * len(rows)), layout="constrained")
+    figure = empty((columns * 0.8, sum(heights) * 0.82 + 0.25 * len(rows)))
     for part, (name, maps), height in zip(
         figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False).ravel(),
         rows.items(),
@@ -210,5 +209,5 @@ def contact_sheet(rows: dict[str, Maps], columns: int = 15) -> Figure:
         for axis in axes.flat:
             axis.set_axis_off()
         for axis, velocity in zip(axes.flat, maps, strict=False):
-            axis.imshow(velocity, cmap="jet", vmin=VMIN, vmax=VMAX, interpolation="nearest")
+            axis.imshow(velocity, cmap=SEQUENTIAL, vmin=VMIN, vmax=VMAX, interpolation="nearest")
     return figure

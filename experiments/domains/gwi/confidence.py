@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from datamodules.banks.bank import PredictionBank
+from datamodules.figures import subplots
 from experiments.engine.risk_coverage import report_risk_coverage
 
 if TYPE_CHECKING:
@@ -75,15 +76,12 @@ def draw_risk_coverage(curve: dict[str, Any]) -> Figure:
     Args:
         curve: As :func:`risk_coverage` gives it.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = subplots(size=(6, 4))
     kept = [100 * share for share in curve["kept"]]
     axis.plot(kept, curve["mae"], marker="o", label="in the order of the net's confidence")
     axis.plot(kept, curve["best"], color="grey", linestyle="--", label="in the order of the true errors")
     axis.axhline(curve["mae"][0], color="grey", linewidth=0.8)
     axis.invert_xaxis()
     axis.set(xlabel="maps kept, smallest expected error first [%]", ylabel="mean absolute error [m/s]", ylim=(0, None))
-    axis.legend()
+    axis.legend(fontsize=8)
     return figure

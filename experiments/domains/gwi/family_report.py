@@ -54,9 +54,7 @@ def report(run: FinishedRun) -> None:
     run.directory.update_record(scores=scores, confusion=counts.tolist())
     if run.settings.train.figures:
         figure = confusion_matrix(counts)
-        run.directory.figures.mkdir(parents=True, exist_ok=True)
-        figure.savefig(run.directory.figures / "out_of_fold_confusion.png", dpi=110)
-        run.log_image("out_of_fold_confusion", figure)
+        run.keep_figure("out_of_fold_confusion", figure)
     _print(run, scores, counts)
 
 

@@ -72,9 +72,7 @@ def _draw(run: FinishedRun, data: GwiDataModule, rows: Rows) -> None:
     batch = data.read(rows[positions])
     predicted = torch.from_numpy(run.bank.in_judge_units(positions)).float()
     figure = gathers_and_maps(list(zip(batch["gathers"], batch["velocity"], predicted, strict=True)))
-    run.directory.figures.mkdir(parents=True, exist_ok=True)
-    figure.savefig(run.directory.figures / "out_of_fold_maps.png", dpi=110)
-    run.log_image("out_of_fold_maps", figure)
+    run.keep_figure("out_of_fold_maps", figure)
 
 
 def _print(run: FinishedRun, table: dict[str, dict[str, float]]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.errors import DataError
+from datamodules.figures import DENSITY, SEQUENTIAL, colorbar, save, subplots
 from datamodules.files import atomic_path, write_json
 from datamodules.gwi.acquisition import OPENFWI
 from datamodules.gwi.files import open_array
@@ -95,20 +96,20 @@ def calibration(deviation: Array, error: Array, bins: int = 10) -> list[list[flo
 
 
 def _draw(path: Path, found: Inverted, start: Array, truth: Array | None) -> None:
-    from matplotlib.figure import Figure
-
     shown = {"start": start, "result": found.velocity} | ({} if truth is None else {"truth": truth})
     panels = len(shown) + (found.deviation is not None)
-    figure = Figure(figsize=(4.2 * panels, 3.6), layout="constrained")
-    axes = figure.subplots(1, panels, squeeze=False)[0]
+    figure, axes = subplots(1, panels, (4.2 * panels, 3.6), squeeze=False)
+    axes = axes[0]
     low, high = (float(bound(list(map(bound, shown.values())))) for bound in (np.min, np.max))
     for axis, (name, velocity) in zip(axes, shown.items(), strict=False):
-        image = axis.imshow(velocity, cmap="jet", vmin=low, vmax=high, aspect="auto")
-        axis.set_title(f"{name}, m/s")
-    figure.colorbar(image, ax=axes[: len(shown)])
+        image = axis.imshow(velocity, cmap=SEQUENTIAL, vmin=low, vmax=high, aspect="auto")
+        axis.set_title(name)
+    colorbar(image, axes[: len(shown)], "velocity [m/s]")
     if found.deviation is not None:
-        image = axes[-1].imshow(found.deviation, cmap="magma", aspect="auto")
-        axes[-1].set_title("standard deviation, m/s")
-        figure.colorbar(image, ax=axes[-1])
-    with atomic_path(path) as work:
-        figure.savefig(work, dpi=110, format="png")
+        image = axes[-1].imshow(found.deviation, cmap=DENSITY, aspect="auto")
+        axes[-1].set_title("spread of the ensemble")
+        colorbar(image, axes[-1], "standard deviation [m/s]")
+    for axis in axes:
+        axis.set_xlabel("distance [cells]")
+    axes[0].set_ylabel("depth [cells]")
+    save(figure, path)

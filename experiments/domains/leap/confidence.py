@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from datamodules.banks.bank import PredictionBank
+from datamodules.figures import SECOND, subplots
 from datamodules.leap.schema import N_TARGETS
 from experiments.engine.risk_coverage import report_risk_coverage
 from lit_modules.leap.losses import learnable_target_mask
@@ -98,14 +99,9 @@ def draw_risk_coverage(curve: dict[str, list[Any]]) -> Figure:
     Args:
         curve: As :func:`risk_coverage` gives it.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (axis, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure, (axis, right) = subplots(1, 2, (11, 4))
     kept = [100 * share for share in curve["kept"]]
-    right.plot(kept, curve["error"], marker="o", color="tab:red")
+    right.plot(kept, curve["error"], marker="o", color=SECOND)
     right.invert_xaxis()
     right.set(xlabel="rows kept [%]", ylabel="mean absolute error [standard deviations]", title="learnable targets")
     axis.plot(kept, curve["r2"], marker="o", label="mean R2")
@@ -113,5 +109,5 @@ def draw_risk_coverage(curve: dict[str, list[Any]]) -> Figure:
     axis.axhline(curve["r2"][0], color="grey", linewidth=0.8, linestyle="--", label="all rows")
     axis.invert_xaxis()
     axis.set(xlabel="rows kept, smallest expected error first [%]", ylabel="R2", title="risk and coverage")
-    axis.legend()
+    axis.legend(fontsize=8)
     return figure

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from datamodules.banks.bank import PredictionBank
 from datamodules.errors import DataError
+from datamodules.figures import save
 from datamodules.files import write_json
 from datamodules.leap.schema import FLUXES, LEVELS, N_TARGETS, TARGET_GROUPS, TARGET_NAMES, TENDENCIES
 from experiments.domains.leap import evaluate_figures as figures
@@ -104,7 +105,7 @@ def evaluate(request: Request) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = draw(results, grid, request.flux, curves)
     for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png", dpi=110)
+        save(figure, folder / f"{name}.png")
     numbers = {label: summary(result, grid) for label, result in results.items()}
     facts = {"rows": len(columns), "times": len(np.unique(times)), "columns": len(grid.lat)}
     write_json(folder / "evaluation.json", {**facts, "runs": numbers, "confidence": curves})

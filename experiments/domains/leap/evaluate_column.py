@@ -24,6 +24,7 @@ from rich.table import Table
 from torch import Tensor
 
 from datamodules.errors import DataError
+from datamodules.figures import save, subplots
 from datamodules.files import write_json
 from datamodules.leap.convert import RawSource, join_more
 from datamodules.leap.schema import LEVELS, STATE_PROFILES, STEP_SECONDS, TENDENCIES
@@ -170,7 +171,7 @@ def integrate_runs(request: Request) -> None:
     out = request.output or request.run[0] / "evaluation"
     out.mkdir(parents=True, exist_ok=True)
     figure = draw(results)
-    figure.savefig(out / "column_model.png", dpi=110)
+    save(figure, out / "column_model.png")
     write_json(out / "column_model.json", {"columns": len(columns.profiles), "runs": _plain(results)})
     if request.wandb != "disabled":
         for run in request.run:
@@ -220,12 +221,7 @@ def _print(results: dict[str, Any], columns: int, steps: int) -> None:
 
 def draw(results: dict[str, Any]) -> Figure:
     """Drift of temperature and vapour, negative water, and columns in range, over the steps."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
+    figure, axes = subplots(2, 2, (11, 7))
     panels: dict[str, Any] = {
         "drift of temperature [K]": lambda r: np.array(r["drift"]["state_t"]),
         "drift of vapour [g/kg]": lambda r: 1e3 * np.array(r["drift"]["state_q0001"]),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.figures import DIVERGING, SEQUENTIAL, colorbar, subplots
 from datamodules.leap.schema import FLUXES, LEVELS, TARGET_GROUPS, TENDENCIES, UNITS
 from experiments.domains.leap.places import Grid, reference_levels
 from experiments.engine.run_directory import RunDirectory
@@ -29,12 +30,7 @@ _BANDS = np.linspace(-90.0, 90.0, 19)
 
 
 def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(rows, columns, figsize=(width * columns, height * rows), layout="constrained", squeeze=False)
+    return subplots(rows, columns, (width * columns, height * rows), squeeze=False)
 
 
 def _profile(values: Floats, variable: int) -> Floats:
@@ -55,8 +51,8 @@ def _zonal(panels: dict[str, Floats], limits: list[float], kind: str, colours: s
                 vmax=limits[i],
             )  # fmt: skip
             unit = DISPLAY[name][1] if low is None else ""
-            figure.colorbar(image, ax=axis, orientation="horizontal", label=unit, shrink=0.9)
-            axis.set(title=f"{name.removeprefix('ptend_')} {kind}", xlabel="latitude", ylim=(1000, 0))
+            colorbar(image, axis, unit or "R2", orientation="horizontal", shrink=0.9)
+            axis.set(title=f"{name.removeprefix('ptend_')} {kind}", xlabel="latitude [degrees north]", ylim=(1000, 0))
         row[0].set_ylabel(f"{label}\nhybrid pressure [hPa]")
     return figure
 
@@ -67,7 +63,7 @@ def zonal_r2(panels: dict[str, Floats]) -> Figure:
     Args:
         panels: By run, (18, 368).
     """
-    return _zonal(panels, [1.0] * len(TENDENCIES), "R2", "viridis", 0.0)
+    return _zonal(panels, [1.0] * len(TENDENCIES), "R2", SEQUENTIAL, 0.0)
 
 
 def zonal_bias(panels: dict[str, Floats]) -> Figure:
@@ -83,7 +79,7 @@ def zonal_bias(panels: dict[str, Floats]) -> Figure:
         sizes = np.concatenate([np.abs(_profile(values, i)).ravel() for values in scaled.values()])
         largest = np.nanquantile(sizes, 0.98) if np.isfinite(sizes).any() else 0.0
         limits.append(float(largest) or 1.0)
-    return _zonal(scaled, limits, "bias", "RdBu_r", None)
+    return _zonal(scaled, limits, "bias", DIVERGING, None)
 
 
 def r2_by_pressure(panels: dict[str, Floats]) -> Figure:
@@ -106,9 +102,7 @@ def r2_by_pressure(panels: dict[str, Floats]) -> Figure:
     for i, values in enumerate(panels.values()):
         offset = (i - (len(panels) - 1) / 2) * thickness
         bars.barh(places + offset * 110, values[TARGET_GROUPS["surface"]].clip(0, 1), height=100 * thickness)
-    for place, name in zip(places, FLUXES, strict=True):
-        bars.text(0.02, place, name.removeprefix("cam_out_"), va="center", fontsize="small")
-    bars.set_yticks([])
+    bars.set_yticks(places, [name.removeprefix("cam_out_") for name in FLUXES])
     bars.set(title="surface fluxes", xlabel="R2", xlim=(0, 1))
     return figure
 
@@ -126,18 +120,18 @@ def flux_map(biases: dict[str, Floats], truth: Floats, grid: Grid, flux: str) ->
     figure, axes = _panels(len(biases) + 1, 1, 8.0, 3.4)
     size = 90_000 / len(grid.lat) ** 0.9
     largest = max(float(np.nanquantile(np.abs(bias), 0.98)) for bias in biases.values()) * factor or 1.0
-    first = axes[0][0].scatter(grid.lon, grid.lat, c=truth * factor, s=size, marker="s", cmap="viridis")
-    figure.colorbar(first, ax=axes[0][0], label=unit)
+    first = axes[0][0].scatter(grid.lon, grid.lat, c=truth * factor, s=size, marker="s", cmap=SEQUENTIAL)
+    colorbar(first, axes[0][0], unit)
     axes[0][0].set(title=f"{flux}, mean of the truth")
     for axis, (label, bias) in zip(axes[1:, 0], biases.items(), strict=True):
         image = axis.scatter(
-            grid.lon, grid.lat, c=bias * factor, s=size, marker="s", cmap="RdBu_r", vmin=-largest, vmax=largest
+            grid.lon, grid.lat, c=bias * factor, s=size, marker="s", cmap=DIVERGING, vmin=-largest, vmax=largest
         )
-        figure.colorbar(image, ax=axis, label=unit)
+        colorbar(image, axis, unit)
         axis.set(title=f"{label}, mean error")
     for axis in axes[:, 0]:
-        axis.set(xlim=(0, 360), ylim=(-90, 90), ylabel="latitude")
-    axes[-1][0].set_xlabel("longitude")
+        axis.set(xlim=(0, 360), ylim=(-90, 90), ylabel="latitude [degrees north]")
+    axes[-1][0].set_xlabel("longitude [degrees east]")
     return figure
 
 

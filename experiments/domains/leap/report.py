@@ -82,10 +82,8 @@ def _draw(run: FinishedRun, per_target: np.ndarray) -> None:
             run.bank.in_judge_units(rows), run.bank.truth().in_judge_units(rows), per_target
         ),
     }
-    run.directory.figures.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        figure.savefig(run.directory.figures / f"{name}.png", dpi=110)
-        run.log_image(name, figure)
+        run.keep_figure(name, figure)
 
 
 def _print(run: FinishedRun, table: dict[str, dict[str, float]]) -> None:

@@ -69,7 +69,8 @@ def report(run: FinishedRun) -> None:
             "reliability": reliability(predicted, truth),
             "spectrogram": spectrogram(run),
         }
-        _save(run, figures)
+        for name, figure in figures.items():
+            run.keep_figure(name, figure)
     _print(run, scores, truth.sum(axis=0))
 
 
@@ -85,16 +86,6 @@ def spectrogram(run: FinishedRun) -> Figure:
         planes[title] = images.scaled(images.linear(batch["image"], batch["derivatized"])).amax(dim=1)[0].numpy()
     held = [name for name, value in zip(run.data.labels.classes, run.data.labels.values[row], strict=True) if value]
     return spectrograms(planes, f"{run.data.samples.ids[row]}: {', '.join(held) or 'nothing'}")
-
-
-def _save(run: FinishedRun, figures: dict[str, Figure]) -> None:
-    import matplotlib.pyplot as plt
-
-    run.directory.figures.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        figure.savefig(run.directory.figures / f"{name}.png", dpi=110)
-        run.log_image(name, figure)
-        plt.close(figure)
 
 
 def _print(run: FinishedRun, scores: dict[str, Array], positives: Array) -> None:

@@ -81,9 +81,7 @@ def _draw_feature_map(run: FinishedRun, net: DeepInsight) -> None:
     pixels = features.step_state("image_map")["pixels"].cpu().numpy()
     row_id = str(run.data.index(row)["row_id"].iloc[0])
     figure = feature_map(pixels, net.images.size, features.blocks, image.cpu().numpy(), row_id)
-    run.directory.figures.mkdir(parents=True, exist_ok=True)
-    figure.savefig(run.directory.figures / "feature_map.png", dpi=110)
-    run.log_image("feature_map", figure)
+    run.keep_figure("feature_map", figure)
 
 
 def _print(run: FinishedRun, table: dict[str, dict[str, float]], own: Array, prior: Array, positives: Array) -> None:
