@@ -198,6 +198,7 @@ def _parts(
             extra = bank.index["row_id"].iloc[int(np.argmax(positions < 0))]
             raise BankError(
                 f"{bank.path}: row {extra!r} is not among the rows of the other models ({int((positions < 0).sum())} such rows)"
+                f"{_hint(bank)}"
             )
         if held[positions].any():
             twice = ids[positions[int(np.argmax(held[positions]))]]
@@ -212,8 +213,13 @@ def _parts(
         missing = int(np.argmin(held))
         raise BankError(
             f"{name} ({banks[0].path}) has no prediction for row {ids[missing]!r} that the other models predict ({int((held == 0).sum())} rows missing)"
+            f"{_hint(banks[0])}"
         )
     return parts
+
+
+def _hint(bank: PredictionBank) -> str:
+    return "; --rows intersect blends the rows that all tables have" if isinstance(bank, TableBank) else ""
 
 
 def _check_folds(bank: PredictionBank, positions: npt.NDArray[np.intp], folds: pd.Series, ids: pd.Index) -> None:

@@ -71,6 +71,7 @@ def _truth_member(stack: Stack, pieces: list[tuple[PredictionBank, npt.NDArray[n
         if (stored < 0).any():
             raise BankError(
                 f"the truth {bank.path} lacks row {ids[aligned][int(np.argmax(stored < 0))]!r} that the models predict"
+                + ("; --rows intersect leaves such rows out" if isinstance(bank, TableBank) else "")
             )
         first = int(aligned.min())
         local = np.full(int(aligned.max()) - first + 1, -1, dtype=np.int32)

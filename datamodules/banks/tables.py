@@ -127,7 +127,7 @@ class Columns(ABC):
         self.path, self.kinds = path, numeric
 
     @abstractmethod
-    def read(self, text: Sequence[str], numbers: Sequence[str]) -> tuple[dict[str, Text], npt.NDArray[np.float64]]:
+    def read(self, text: Sequence[str], numbers: Sequence[str]) -> tuple[dict[str, Text], npt.NDArray[np.float32]]:
         """Text columns by name, and the numbers as one array ``(rows, columns)``; an empty cell is NaN."""
 
     def row_name(self, row: int) -> str:
@@ -161,12 +161,12 @@ class CsvColumns(Columns):
             raise DataError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}") from None
         super().__init__(path, {field.name: _kind(field.type) for field in schema})
 
-    def read(self, text: Sequence[str], numbers: Sequence[str]) -> tuple[dict[str, Text], npt.NDArray[np.float64]]:
+    def read(self, text: Sequence[str], numbers: Sequence[str]) -> tuple[dict[str, Text], npt.NDArray[np.float32]]:
         """In one pass."""
         wanted = [*text, *numbers]
         table = read_table(self.path, text=text, only=wanted, form=self._form, canonical=lambda name: name or "index")
         self._rows = table
-        values = np.empty((len(table), len(numbers)))
+        values = np.empty((len(table), len(numbers)), dtype=np.float32)
         for i, name in enumerate(numbers):
             values[:, i] = table.numbers(name)
         return {name: table.text(name) for name in text}, values
@@ -202,7 +202,7 @@ class ParquetColumns(Columns):
                 return range(index["start"], index["stop"], index["step"]), index.get("name")
         return None, None
 
-    def read(self, text: Sequence[str], numbers: Sequence[str]) -> tuple[dict[str, Text], npt.NDArray[np.float64]]:
+    def read(self, text: Sequence[str], numbers: Sequence[str]) -> tuple[dict[str, Text], npt.NDArray[np.float32]]:
         """Columns as they are asked for."""
         import pyarrow as pa
         from pyarrow import parquet
@@ -210,7 +210,7 @@ class ParquetColumns(Columns):
         stored = {spelled: name for name, spelled in self._spelled.items()}
         wanted = [stored[name] for name in dict.fromkeys([*text, *numbers]) if name in stored]
         table = parquet.read_table(self.path, columns=wanted or self._schema.names[:1])
-        values = np.empty((len(table), len(numbers)))
+        values = np.empty((len(table), len(numbers)), dtype=np.float32)
         for i, name in enumerate(numbers):
             try:
                 values[:, i] = table[stored[name]].cast(pa.float64()).to_numpy()
@@ -311,13 +311,12 @@ def _find_ids(columns: Columns, flags: TableFlags) -> tuple[str | None, Text | N
     )
     if flags.prefer in names:
         candidates = [flags.prefer, *(name for name in candidates if name != flags.prefer)]
-    for name in candidates:
+    for name in candidates if len(candidates) > 1 else []:
         ids = columns.read([name], [])[0][name]
-        if len(candidates) == 1 or ((ids != "").all() and len(np.unique(ids)) == len(ids)):
+        if (ids != "").all() and len(np.unique(ids)) == len(ids):
             return name, _checked_ids(columns, name, ids)
     if candidates:
-        name = candidates[0]
-        return name, _checked_ids(columns, name, columns.read([name], [])[0][name])
+        return candidates[0], None
     if flags.ids is None:
         raise BankError(
             f"{columns.path} has no column of row ids (it has {_listed(names)}); name one with --id, or give --ids FILE "
@@ -387,19 +386,19 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _labels(path: Path, names: Sequence[str], columns: Sequence[Text]) -> Labels:
-    """One column stays text where it is no number; several are numbers."""
+    """One column stays text where it is no number (True and False too); several are numbers."""
     try:
-        values = np.stack([_numbers(column) for column in columns], axis=1)
+        numbers = [_numbers(column, several=len(columns) > 1) for column in columns]
     except ValueError:
         if len(columns) > 1:
             raise BankError(f"{path}: the true values {', '.join(names)} are not numbers") from None
         return Labels(path, list(names), columns[0])
-    return Labels(path, list(names), values)
+    return Labels(path, list(names), np.stack(numbers, axis=1))
 
 
-def _numbers(column: Text) -> npt.NDArray[np.float64]:
-    known = {"true": "1", "false": "0", "": "nan"}
-    return np.array([known.get(text.lower(), text) for text in column]).astype(np.float64)
+def _numbers(column: Text, several: bool) -> npt.NDArray[np.float64]:
+    known = {"": "nan"} | ({"true": "1", "false": "0"} if several else {})
+    return np.array([known.get(text.lower(), text) for text in column.tolist()]).astype(np.float64)
 
 
 # --- True values, ids and folds of other files ---------------------------------------------------------------------
@@ -430,18 +429,23 @@ def open_truth(
     fold = _named(columns, flags.fold, FOLDS)
     left = [name for name in columns.kinds if name not in (identity, fold) and name.lower() != "group"]
     targets = _target_columns(path, left, flags, predicted, shape)
-    text = [identity] if identity and ids is None else []
-    found, _ = columns.read([*text, *([fold] if fold else []), *targets], [])
+    several = [name for name in targets if columns.kinds[name] != "t"] if len(targets) > 1 else []
+    text = [name for name in (identity if ids is None else None, fold, *targets) if name and name not in several]
+    found, numbers = columns.read(text, several)
     if identity and ids is None:
         ids = _checked_ids(columns, identity, found[identity])
     if ids is None:
         raise BankError(f"{path} has no column of row ids; name it with --id")
     for name in targets:
-        if (empty := found[name] == "").any():
+        empty = np.isnan(numbers[:, several.index(name)]) if name in several else found[name] == ""
+        if empty.any():
             raise BankError(
                 f"{columns.row_name(int(np.argmax(empty)))}: column {name!r} is empty; every row needs its true value"
             )
-    return ids, identity or "row_id", _labels(path, targets, [found[name] for name in targets]), found.get(fold or "")
+    labels = (
+        Labels(path, targets, numbers) if several == targets else _labels(path, targets, [found[n] for n in targets])
+    )
+    return ids, identity or "row_id", labels, found.get(fold or "")
 
 
 def _target_columns(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -155,3 +157,70 @@ def test_what_does_not_fit_is_one_sentence(tmp_path, change, message, capsys):
     assert re.search(message, error.split("note:")[-1]), error
     assert error.startswith(("error: ", "note: "))
     assert not (tmp_path / "o").exists()
+
+
+def test_true_and_false_stay_what_they_are(tmp_path):
+    case = make_case("binary")
+    case.labels = case.labels.astype(bool)
+    lines = blend(tmp_path, words_of(case, tmp_path), "accuracy").splitlines()
+    assert [line.split(",")[1] for line in lines[1:]] == [str(p >= 0.5) for p in case.test.mean(axis=0)[:, 0]]
+
+
+def test_several_targets_in_any_order_of_columns(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(40, 3)).astype(np.float32)
+    for k, order in enumerate(([0, 1, 2], [2, 0, 1])):
+        values = pd.DataFrame(truth + k + 1, columns=["u", "v", "y"])
+        values.iloc[:, order].assign(id=range(40)).to_csv(tmp_path / f"{MODELS[k]}_oof.csv", index=False)
+        values.iloc[:5, order].assign(id=range(5)).to_csv(tmp_path / f"{MODELS[k]}_test.csv", index=False)
+    pd.DataFrame(truth, columns=["u", "v", "y"]).assign(id=range(40), age=3).to_csv(tmp_path / "train.csv", index=False)
+    text = blend(tmp_path, [str(tmp_path)], "mae")
+    assert text.splitlines()[0] == "id,u,v,y"
+    assert json.loads((tmp_path / "blend/weights.json").read_text())["scores"]["in_sample"] == pytest.approx(
+        1.5, rel=1e-5
+    )
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "s.csv")[["u", "v", "y"]], truth[:5] + 1.5, rtol=1e-5)
+
+
+def test_a_wide_file_of_models_that_end_in_numbers(tmp_path):
+    """``model_0`` and ``model_1`` are no classes, since their rows do not sum to one."""
+    case = make_case("binary")
+    for test, name in ((False, "oof"), (True, "test")):
+        values = (case.test if test else case.oof)[:2, :, 0]
+        frame = pd.DataFrame({"id": case.ids(test), "model_0": values[0], "model_1": values[1]})
+        (frame if test else frame.assign(target=case.labels)).to_csv(tmp_path / f"{name}.csv", index=False)
+    blend(tmp_path, [str(tmp_path / "oof.csv")], "auc")
+    assert json.loads((tmp_path / "blend/weights.json").read_text())["weights"]["models"] == ["model_0", "model_1"]
+
+
+def test_rows_that_do_not_meet_name_the_way_out(tmp_path, capsys):
+    words = words_of(make_case("binary"), tmp_path)
+    path = tmp_path / "files" / "oof_lgb.csv"
+    pd.read_csv(path)[3:].to_csv(path, index=False)
+    flags = ["--metric", "auc", "--method", "equal", "--figures", "false", "--out", str(tmp_path / "o")]
+    assert main(["search", *words, *flags]) == 1
+    assert "--rows intersect blends the rows that all tables have" in capsys.readouterr().err
+    assert main(["search", *words, *flags, "--rows", "intersect"]) == 0
+    assert "87 rows are in all models; lost: 3 of nn, xgb" in capsys.readouterr().out
+    assert json.loads((tmp_path / "o/weights.json").read_text())["rows"] == 87
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif("PODIUM_REAL_DATA" not in os.environ, reason="PODIUM_REAL_DATA is not set")
+def test_an_archive_of_36_real_models(tmp_path, capsys):
+    """Models, labels, ids and test predictions in one file of someone else's form."""
+    path = Path(os.environ["PODIUM_REAL_DATA"]) / "oof/mars_ega_val_blend.npz"
+    flags = ["--metric", "column_log_loss", "--figures", "false", "--out", str(tmp_path / "o")]
+    assert main(["search", str(path), *flags]) == 1
+    assert re.search(
+        r"mars_ega_val_blend.npz \(\w+\): row 'S\d+' has -0\.\d+, outside \[0, 1\]", capsys.readouterr().err
+    )
+    assert main(["search", str(path), *flags, "--clip_predictions", "true"]) == 0
+    assert json.loads((tmp_path / "o/weights.json").read_text())["scores"]["in_sample"] == pytest.approx(
+        0.09958, abs=2e-5
+    )
+    assert main(["apply", str(tmp_path / "o"), "--submission", str(tmp_path / "s.csv")]) == 0
+    submission = pd.read_csv(tmp_path / "s.csv")
+    with np.load(path, allow_pickle=False) as file:
+        assert list(submission["sample_id"]) == list(file["test_id"])
+        assert list(submission.columns[1:]) == list(file["label_names"])
