@@ -76,7 +76,7 @@ def _show_weights(path: Path) -> None:
             [[name, value] for name, value in content["scores"].items() if not isinstance(value, dict)],
         )
     )
-    for note in [*weights.notes, content["nested_folds"]]:
+    for note in filter(None, [*weights.notes, content["nested_folds"]]):
         print(f"- {note}")
 
 

@@ -118,7 +118,10 @@ def sections(found: Found, folder: Path, draw: bool, methods: Sequence[Section] 
         Section("Result", [Text(_inputs(problem)), Table(SCORE_HEADER, score_rows(found)), Text(_against(found))])
     ]
     models: list[Block] = [
-        *picture(drawn.get("weights"), "Weights of the fit on all rows, and their range over the nested folds."),
+        *picture(
+            drawn.get("weights"),
+            "Weights of the fit on all rows" + (", and their range over the nested folds." if result.nested else "."),
+        ),
         Table(MODEL_HEADER, model_rows(found)),
         Text(
             f"adds: {f'loss of {found.adds_how} (positive = it helps)' if found.adds else found.adds_how}; {_correlation(found)}."
@@ -134,7 +137,9 @@ def sections(found: Found, folder: Path, draw: bool, methods: Sequence[Section] 
         notes.append(
             f"certificate: no other weights of this kind are better in-sample by more than {result.weights.gap:.2e}"
         )
-    seconds = f"{found.seconds:.1f} s in all, {result.nested_seconds:.1f} s of them for nested weights."
+    seconds = f"{found.seconds:.1f} s in all"
+    seconds += f", {result.nested_seconds:.1f} s of them for nested weights." if result.nested else "."
+    honest = "nested" if result.nested else "in-sample"
     warnings: list[Block] = [Text(text, warning=True) for text in found.warnings]
     ranks = "Rank correlations of the predictions" if looked_at else "Correlations of the errors"
     which = f" of the {_MOST_MODELS} heaviest models" if len(order) > _MOST_MODELS else ""
@@ -149,14 +154,14 @@ def sections(found: Found, folder: Path, draw: bool, methods: Sequence[Section] 
                 *picture(drawn.get("correlations"), f"{ranks}{which}, those alike side by side."),
                 *picture(
                     drawn.get("calibration"),
-                    "Calibration of the nested predictions: points above the line were predicted too low.",
+                    f"Calibration of the {honest} predictions: points above the line were predicted too low.",
                 ),
             ],
         ),
         Section("Path", picture(drawn.get("path"), "How the method came to its weights.")),
         Section(
             "Targets",
-            picture(drawn.get("gains"), "What the blend gains over the best single model, nested, by target."),
+            picture(drawn.get("gains"), f"What the blend gains over the best single model, {honest}, by target."),
         ),
         Section(
             "Post-processing",
@@ -305,6 +310,7 @@ def write_blend(
     path = folder / "weights.json"
     content = {
         **identity(found.problem, inputs),
+        **({} if found.result.nested else {"nested_folds": ""}),
         "scores": scores(found),
         "inputs": describe_models(sources, folder),
         "tables": table_record(sources),

@@ -143,7 +143,8 @@ def what_each_adds(
     took = models * max(fitted.seconds, fitted.nested_seconds)
     assert fitted.in_sample is not None
     evaluated = isinstance(problem.metric, TableMetric) or fitted.weights.kind == "rank"
-    if solver.quick and not evaluated and solver.refusal(problem) is None and took <= budget:
+    refit = bool(fitted.nested) and solver.quick and not evaluated and took <= budget
+    if refit and solver.refusal(problem) is None:
         judged = judge(problem, [_without(problem, solver, k) for k in range(models)])
         how, base = "nested score, fitted again without the model", fitted.honest.score()
         scores = [without.score() for without in judged]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -128,8 +129,20 @@ def test_compare_leaves_out_what_cannot_work(runs, tmp_path, capsys):
 
 
 def test_without_nested_scores(runs, tmp_path, capsys):
-    assert main(["search", *runs.banks, "--nested", "false", "--figures", "false", "--out", str(tmp_path / "o")]) == 0
-    assert "not asked for" in capsys.readouterr().out
+    """Nothing speaks of nested folds but the table's column and that it was not asked for."""
+    out = tmp_path / "blend"
+    assert main(["search", *runs.banks, "--nested", "false", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "not asked for" in printed
+    assert main(["show", str(out)]) == 0
+    for text in (printed, capsys.readouterr().out, (out / "report.md").read_text()):
+        told = [
+            line
+            for line in text.splitlines()
+            if re.search(r"\bnested\b(?!_)", line.replace(str(tmp_path), "")) and not line.startswith("| ")
+        ]
+        assert not told
+    assert "in-sample score, its weight spread over the others" in printed
 
 
 def closeness(truth, predictions):
