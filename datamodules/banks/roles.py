@@ -14,13 +14,16 @@ Kind = Literal["values", "binary", "classes"]
 
 IDS = ("row_id", "id", "sample_id", "index", "idx", "key", "uid", "uuid", "object_id", "image_id", "image_name", "filename", "oid")  # fmt: skip
 FOLDS = ("fold", "kfold", "folds", "fold_id", "fold_no", "fold_number", "cv_fold")
-TARGETS = ("target", "label", "labels", "y", "y_true", "true", "truth", "true_label", "actual", "ground_truth", "gt", "class", "expected", "targets", "val_labels")  # fmt: skip
+TARGETS = ("target", "label", "labels", "y", "y_true", "true", "truth", "true_label", "actual", "ground_truth", "gt", "class", "outcome", "response", "expected", "targets", "val_labels")  # fmt: skip
 PREDICTIONS = ("prediction", "predictions", "pred", "preds", "y_pred", "y_hat", "oof", "oof_pred", "oof_preds", "oof_prediction", "oof_predictions", "y_oof", "predicted", "proba", "prob", "probability", "score", "p")  # fmt: skip
 MODELS = ("model", "models", "model_names", "names")
 CLASSES = ("targets", "classes", "label_names", "class_names", "columns")
 _OOF = frozenset(("oof", "valid", "val", "validation", "cv", "train", "truth"))
 _TEST = frozenset(("test", "sub", "subs", "submission", "submissions"))
 _VAGUE = frozenset(("pred", "preds", "prediction", "predictions"))
+_PREDICTION_WORDS = frozenset(
+    ("pred", "preds", "prediction", "predictions", "predicted", "prob", "proba", "probability", "oof")
+)
 _YES = frozenset(("yes", "y", "true", "t", "positive", "pos"))
 _TRUTH_FILES = ("train", "train_labels", "labels", "train_targets", "targets", "truth", "solution", "y_train", "ground_truth")  # fmt: skip
 _OTHER_FILES = ("test", "sample_submission", "submission", "sub", "sample", "folds", "train_folds")
@@ -183,6 +186,11 @@ def find_known(names: Sequence[str], known: Sequence[str]) -> list[str]:
     return sorted((name for name in names if plain(name) in order), key=lambda name: order[plain(name)])
 
 
+def is_prediction(name: str) -> bool:
+    """Whether a column calls itself a prediction: ``lgb_pred``, ``prob_setosa``, ``oof_1``."""
+    return bool(set(re.split(r"[^a-z]+", name.lower())) & _PREDICTION_WORDS)
+
+
 def id_candidates(names: Sequence[str], numeric: Sequence[str] = ()) -> list[str]:
     """Columns that may hold row ids, the likeliest first: known names, names that end in id, then the first column.
 
@@ -233,7 +241,7 @@ def group_columns(columns: Sequence[str], labels: Sequence[str]) -> dict[str, li
     for end in (True, False):
         groups: dict[str, dict[int, int]] = {}
         for i, column in enumerate(columns):
-            match = _label_of(column, labels, end)
+            match = label_of(column, labels, end)
             if match is None or match[1] in groups.setdefault(match[0], {}):
                 break
             groups[match[0]][match[1]] = i
@@ -243,7 +251,7 @@ def group_columns(columns: Sequence[str], labels: Sequence[str]) -> dict[str, li
     return None
 
 
-def _label_of(column: str, labels: Sequence[str], end: bool) -> tuple[str, int] | None:
+def label_of(column: str, labels: Sequence[str], end: bool = True) -> tuple[str, int] | None:
     """What is left of a column's name without the longest label at its end (or start), and that label's position."""
     name = column.strip().lower()
     for k in sorted(range(len(labels)), key=lambda k: -len(labels[k])):

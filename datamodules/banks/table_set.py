@@ -17,6 +17,7 @@ from datamodules.banks.roles import (
     classes_of_columns,
     group_columns,
     is_truth_file,
+    label_of,
     label_text,
     plain,
     positive_label,
@@ -102,6 +103,7 @@ def read_tables(
     if not test:
         truth = _find_truth(opened, ids, flags, file, bool(given))
     if form is None:
+        opened = [_class_columns_alone(table, truth, flags, notes) for table in opened]
         taken = dict.fromkeys(name for table in opened for name in table.columns)
         form = replace(_decide(opened, truth, flags, notes), columns=list(taken))
     found = TableSet(form, notes=notes)
@@ -223,6 +225,30 @@ def _decide(opened: Sequence[Opened], truth: Truth | None, flags: TableFlags, no
         return TableForm("binary", identity, plain_form.targets, distinct, label)
     ratings = flags.labels == "any" and discrete and not text and len(distinct) <= _MOST_RATINGS
     return replace(plain_form, classes=distinct) if ratings else plain_form
+
+
+def _class_columns_alone(table: Opened, truth: Truth | None, flags: TableFlags, notes: list[str]) -> Opened:
+    """Without the columns beside those of the classes, where there are some of every class."""
+    if truth is None or flags.wide is True or flags.prediction or not table.columns or table.predictions.ndim != 2:
+        return table
+    values = truth.labels.values
+    distinct: Array = np.unique(values) if values.ndim == 1 or values.shape[1] == 1 else np.empty(0)
+    labels = sort_labels(list({label_text(value) for value in np.asarray(distinct).tolist()}))
+    if not 2 <= len(labels) < len(table.columns) or len(labels) > _MOST_CLASSES or flags.labels == "values":
+        return table
+    chosen = [i for i, name in enumerate(table.columns) if label_of(name, labels) is not None]
+    groups = group_columns([table.columns[i] for i in chosen], labels) or {}
+    kept = sorted(
+        chosen[i]
+        for own in groups.values()
+        if _sums_to_one(table.predictions[:, [chosen[i] for i in own]])
+        for i in own
+    )
+    if not kept or len(kept) == len(table.columns):
+        return table
+    left = [name for i, name in enumerate(table.columns) if i not in kept]
+    notes.append(f"{table.path}: the columns {_few(left)} are of no class and left out (--prediction names others)")
+    return replace(table, columns=[table.columns[i] for i in kept], predictions=table.predictions[:, kept])
 
 
 def _width(table: Opened) -> int:

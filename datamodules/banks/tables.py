@@ -28,6 +28,7 @@ from datamodules.banks.roles import (
     TableFlags,
     find_known,
     id_candidates,
+    is_prediction,
     label_text,
     table_suffix,
 )
@@ -371,8 +372,13 @@ def _parts(
     rest = given or [name for name in numbers if name not in targets]
     if (not rest and targets and len(targets) == len(left)) or (not rest and not flags.target and targets):
         rest, targets = targets, []  # as in a sample submission, where the target's column holds predictions
-    if not given and len(known := find_known(rest, PREDICTIONS)) == 1:
-        rest = known
+    if not given:
+        own = [
+            name for name in rest if name not in truth
+        ]  # the others are features, if these call themselves predictions
+        rest = own if any(map(is_prediction, own)) else rest
+        known = find_known(rest, PREDICTIONS)
+        rest = known if len(known) == 1 else rest
     rest = [name for name in rest if name in wanted] or rest
     if not rest:
         raise BankError(
@@ -429,7 +435,7 @@ def open_truth(
     fold = _named(columns, flags.fold, FOLDS)
     left = [name for name in columns.kinds if name not in (identity, fold) and name.lower() != "group"]
     targets = _target_columns(path, left, flags, predicted, shape)
-    several = [name for name in targets if columns.kinds[name] != "t"] if len(targets) > 1 else []
+    several = targets if len(targets) > 1 and all(columns.kinds[name] != "t" for name in targets) else []
     text = [name for name in (identity if ids is None else None, fold, *targets) if name and name not in several]
     found, numbers = columns.read(text, several)
     if identity and ids is None:
@@ -442,9 +448,7 @@ def open_truth(
             raise BankError(
                 f"{columns.row_name(int(np.argmax(empty)))}: column {name!r} is empty; every row needs its true value"
             )
-    labels = (
-        Labels(path, targets, numbers) if several == targets else _labels(path, targets, [found[n] for n in targets])
-    )
+    labels = Labels(path, targets, numbers) if several else _labels(path, targets, [found[n] for n in targets])
     return ids, identity or "row_id", labels, found.get(fold or "")
 
 
@@ -461,7 +465,7 @@ def _target_columns(
         return [lower[name.lower()] for name in flags.target]
     if predicted and all(name.lower() in lower for name in predicted):
         return [lower[name.lower()] for name in predicted]
-    if len(left) == 1 or (len(left) == int(np.prod(shape)) and not find_known(left, TARGETS)):
+    if len(left) == 1 or (not predicted and len(left) == int(np.prod(shape)) and not find_known(left, TARGETS)):
         return left
     if known := find_known(left, TARGETS):
         return known[:1]

@@ -224,3 +224,33 @@ def test_an_archive_of_36_real_models(tmp_path, capsys):
     with np.load(path, allow_pickle=False) as file:
         assert list(submission["sample_id"]) == list(file["test_id"])
         assert list(submission.columns[1:]) == list(file["label_names"])
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_features_beside_predictions_are_no_models(tmp_path, kind, capsys):
+    """The whole of train.csv with predictions appended, as many notebooks save it."""
+    case = make_case(kind)
+    rng = np.random.default_rng(3)
+    for test in (False, True):
+        rows = len(case.ids(test))
+        features = pd.DataFrame({"id": case.ids(test), "age": rng.integers(1, 90, rows), "height": rng.random(rows)})
+        if not test:
+            features["outcome"] = case.labels
+            features.to_csv(tmp_path / "train.csv", index=False)
+        for name, values in zip(MODELS, case.test if test else case.oof, strict=True):
+            columns = [f"prob_{label}" for label in case.classes] or [f"{name}_pred"]
+            whole = features.assign(**{column: values[:, j] for j, column in enumerate(columns)})
+            whole.to_csv(tmp_path / f"{name}_{'test' if test else 'oof'}.csv", index=False)
+    text = blend(tmp_path, [str(tmp_path)], METRICS[kind])
+    assert json.loads((tmp_path / "blend/weights.json").read_text())["weights"]["models"] == sorted(MODELS)
+    header = text.splitlines()[0].split(",")
+    assert header == ["id", *([f"prob_{label}" for label in case.classes] or ["outcome"])]
+
+
+def test_columns_of_no_class_are_left_out_and_named(tmp_path, capsys):
+    case = make_case("classes")
+    words = words_of(case, tmp_path)
+    for path in (tmp_path / "files").glob("*lgb.csv"):
+        pd.read_csv(path).assign(seconds=0.5).to_csv(path, index=False)
+    blend(tmp_path, words, "multiclass_log_loss")
+    assert "oof_lgb.csv: the columns seconds are of no class and left out" in capsys.readouterr().out
