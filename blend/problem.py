@@ -54,7 +54,7 @@ class BlendProblem(Protocol):
     width: int
     target_groups: dict[str, list[int]]
     row_groups: list[str]
-    minima: dict[tuple[frozenset[int], Kind, float], tuple[Array, float]]
+    remembered: dict[tuple[Any, ...], Any]
 
     def objective(
         self,
@@ -105,7 +105,7 @@ class Problem:
             raise BankError(
                 f"metric {metric.name} needs a column per class, these predictions have one; use column_log_loss"
             )
-        self.minima: dict[tuple[frozenset[int], Kind, float], tuple[Array, float]] = {}  # exact ones, by folds and mean
+        self.remembered: dict[tuple[Any, ...], Any] = {}  # what several methods ask for, by kind, folds and mean
         self._moments: ResidualMoments | None = None
         self._pools: dict[tuple[tuple[int, ...], int | None], tuple[Array, Array, float]] = {}
         self._cells: dict[tuple[CellForm, bool], Cells] = {}
@@ -361,6 +361,15 @@ class Problem:
             self._ranks[fold] = rank_table(predictions)
         return self._ranks[fold].blend(weights.values)
 
+    def score_of(self, weights: Weights) -> float:
+        """The judge's score of one blend of all rows, from memory."""
+        truth, scale = self.everything()[1], self.stack.target_scale
+        blended = np.concatenate([self.blend_fold(weights, fold) for fold in self.folds])
+        if isinstance(self.metric, TableMetric):
+            decided = (blended >= weights.thresholds).astype(np.float64) if weights.thresholds else blended
+            return self.metric.score(truth.astype(np.float64) * scale, decided * scale)
+        return float(self._sum_score(truth)(blended))
+
     def truth_sums(self) -> TruthSums:
         """Sums of the truth per block; only R2 needs more than the number of rows."""
         if self._truth_sums is None:
@@ -384,7 +393,7 @@ class Projected:
         self._problem, self._basis, self.names = problem, basis, list(names)
         self.folds, self.metric, self.width = problem.folds, problem.metric, problem.width
         self.target_groups, self.row_groups = problem.target_groups, problem.row_groups
-        self.minima: dict[tuple[frozenset[int], Kind, float], tuple[Array, float]] = {}
+        self.remembered: dict[tuple[Any, ...], Any] = {}
 
     def objective(self, *args: Any, **kwargs: Any) -> Objective:
         """As :meth:`Problem.objective`, over the new models."""

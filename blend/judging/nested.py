@@ -24,7 +24,7 @@ from blend.weights import Weights
 Array = npt.NDArray[np.float64]
 SAMPLES = 1000
 ADDS_SECONDS = 20.0
-_MOST_PIECES = 2**20  # blocks of rows, times models and targets
+_MOST_VALUES = 2**29  # that are blended once for each model
 _QUARTILES = 1.349  # distance of a normal distribution's quartiles in standard deviations
 
 
@@ -155,10 +155,10 @@ def what_each_adds(
         if weights.level == "global" and weights.kind != "rank" and not weights.intercept:
             losses = problem.objective(None, weights.kind, weights.clip).losses(np.array([w.values for w in others]))
             scores = [problem.metric.score_of_loss(float(loss)) for loss in losses]
-        elif models * len(problem.stack.blocks) * problem.width > _MOST_PIECES:
+        elif models * models * len(problem.stack.rows) * problem.width > _MOST_VALUES:
             return {}, "not measured: it would take longer than the search"
         else:
-            scores = [without.score() for without in judge(problem, others)]
+            scores = [problem.score_of(without) for without in others]
     return {name: problem.metric.sign * (score - base) for name, score in zip(problem.names, scores, strict=True)}, how
 
 

@@ -92,10 +92,10 @@ def simplex_minimum(
     problem: BlendProblem, folds: Sequence[int] | None, kind: Kind = "arithmetic", clip: float = 0.0
 ) -> tuple[np.ndarray, float]:
     """:func:`exact_minimum` of some folds, remembered: nested scores and inner folds ask for the same sets again."""
-    key = (frozenset(problem.folds if folds is None else folds), kind, clip)
-    if key not in problem.minima:
-        problem.minima[key] = exact_minimum(problem.objective(folds, kind, clip))
-    values, gap = problem.minima[key]
+    key = ("exact", frozenset(problem.folds if folds is None else folds), kind, clip)
+    if key not in problem.remembered:
+        problem.remembered[key] = exact_minimum(problem.objective(folds, kind, clip))
+    values, gap = problem.remembered[key]
     return values.copy(), gap
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blend.metrics.scores import Pinball
+from blend.objectives import Objective
 from blend.problem import BlendProblem, Problem
 from blend.solvers.base import MeanSolver, Solver, register
 from blend.solvers.exact import simplex_minimum
@@ -57,11 +58,11 @@ class Shrunk(MeanSolver):
         if objective.convex:
             fitted = simplex_minimum(problem, folds, self.kind, self.clip)[0]
         else:
-            key = (frozenset(folds), self.kind, self.clip)
-            if key not in problem.minima:
+            key = ("greedy", frozenset(folds), self.kind, self.clip)
+            if key not in problem.remembered:
                 counts, _ = select(objective, 30)
-                problem.minima[key] = counts / counts.sum(), np.inf
-            fitted = problem.minima[key][0]
+                problem.remembered[key] = counts / counts.sum()
+            fitted = problem.remembered[key]
         single = np.eye(objective.size)[int(np.argmin(objective.singles()))]
         return np.array([(1 - s) * fitted + s * goal for goal in (objective.equal(), single) for s in _SHARES])
 
@@ -89,13 +90,26 @@ class Bagged(MeanSolver):
 
     def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
         """Mean of the bags' weights."""
-        objective = problem.objective(folds, self.kind, self.clip)
+        found = self.weights(problem, np.zeros(len(problem.names)))
+        key = (
+            "bagged",
+            frozenset(problem.folds if folds is None else folds),
+            found.kind,
+            found.clip,
+            self.bags,
+            self.seed,
+        )
+        if key not in problem.remembered:
+            problem.remembered[key] = self._mean(problem.objective(folds, self.kind, self.clip))
+        return found.with_values(problem.remembered[key].copy())
+
+    def _mean(self, objective: Objective) -> Array:
         rng, total = np.random.default_rng(self.seed), np.zeros(objective.size)
         for _ in range(self.bags):
             allowed = rng.permutation(objective.size)[: max(1, (objective.size + 1) // 2)]
             counts, _ = select(objective, 20, allowed=np.sort(allowed))
             total += counts / counts.sum() / self.bags
-        return self.weights(problem, total)
+        return total
 
 
 @register
