@@ -80,6 +80,11 @@ def resolve(
     found = _found(arguments, part)
     tables = [entry for entry in found if entry[1].is_file()]
     models: dict[tuple[str, Path], list[Source]] = {entry: [] for entry in tables}
+    if flags.rows == "intersect" and len(tables) < len(found):
+        runs = next(path for _, path in found if path.is_dir())
+        raise UsageError(
+            f"--rows intersect is for tables; {runs} is a folder of banks, whose models have the same rows or differ"
+        )
     if tables:
         read = read_tables(list(models), flags, "test" if test else "out_of_fold", form)
         named = [entry for entry in models if entry[0] or not is_truth_file(entry[1])] or list(models)

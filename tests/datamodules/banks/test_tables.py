@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datamodules.banks import roles
 from datamodules.banks.bank import BankError
@@ -170,3 +173,37 @@ def test_parquet_types(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 cut")
     with pytest.raises(BankError, match="cannot be read as Parquet"):
         bank(tmp_path / "a.parquet")
+
+
+def test_banks_of_runs_have_no_rows_to_spare(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/manifest.json").write_text("{}")
+    with pytest.raises(DataError, match="--rows intersect is for tables"):
+        resolve([str(tmp_path / "a")], flags=TableFlags(rows="intersect"))
+
+
+TEXT = st.text(
+    st.characters(codec="utf-8", exclude_categories=("C", "Z")) | st.sampled_from(",;'\t|"), min_size=1, max_size=8
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    ids=st.lists(TEXT.map(str.strip).filter(bool), min_size=2, max_size=12, unique=True),
+    delimiter=st.sampled_from(",;\t"),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    data=st.data(),
+)
+def test_any_ids_meet_whatever_the_order_of_rows(tmp_path_factory, ids, delimiter, quoting, data):
+    folder = tmp_path_factory.mktemp("ids")
+    values = {name: i / 8 for i, name in enumerate(ids)}
+    for name in ("a", "b"):
+        rows = data.draw(st.permutations(ids))
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter=delimiter, quoting=quoting, lineterminator="\n")
+            writer.writerow(["id", "pred"])
+            writer.writerows([row, values[row]] for row in rows)
+    one, two = (source.banks[0] for source in resolve([str(folder)]))
+    assert set(one.index["row_id"]) == set(ids)
+    ours, theirs = (dict(zip(b.index["row_id"], b.predictions[:, 0].tolist(), strict=True)) for b in (one, two))
+    assert ours == theirs == values
