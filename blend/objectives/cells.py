@@ -16,6 +16,9 @@ from blend.objectives.simplex import minimize_smooth
 Array = npt.NDArray[np.float64]
 
 
+_CLASS_ROWS = 2**11  # of a span, for the processor's cache
+
+
 class CellLoss(Objective):
     """Common part of losses that are sums over cells, some of them reduced to a polynomial.
 
@@ -128,43 +131,44 @@ class SoftmaxLoss(Objective):
     """Log loss of the true class of the normalised geometric mean: ``log sum_c exp(w.L_c) - w.L_true`` (convex).
 
     Args:
-        logs: ``(models, rows, classes)`` logarithms of probabilities.
+        logs: ``(models, rows, classes)`` logarithms of probabilities, none of them positive or very large.
         label: ``(rows,)`` true class.
     """
 
     def __init__(self, logs: npt.NDArray[np.float32], label: npt.NDArray[np.int_]) -> None:
         self.size, self._rows = len(logs), logs.shape[1]
-        step = max(1, 2**20 // (logs.shape[0] * logs.shape[2]))
-        self._spans = [
-            (logs[:, start : start + step].astype(np.float64), label[start : start + step])
-            for start in range(0, self._rows, step)
-        ]
+        # a matrix (models, rows) for each class: sums over classes are then sums of whole matrices
+        by_class = logs.transpose(2, 0, 1)
+        self._spans: list[tuple[Array, Array]] = []
+        for start in range(0, self._rows, _CLASS_ROWS):
+            span = np.ascontiguousarray(by_class[:, :, start : start + _CLASS_ROWS], dtype=np.float64)
+            true = span[label[start : start + _CLASS_ROWS], :, np.arange(span.shape[2])].T
+            self._spans.append((span, np.ascontiguousarray(true)))
 
     def losses(self, W: Array) -> Array:
         """See :class:`~blend.objectives.base.Objective`."""
         total = np.zeros(len(W))
-        for logs, label in self._spans:
-            for i, w in enumerate(W):
-                z = np.tensordot(w, logs, axes=1)
-                z -= z.max(axis=1, keepdims=True)
-                total[i] += np.log(np.exp(z).sum(axis=1)).sum() - z[np.arange(len(label)), label].sum()
+        for logs, true in self._spans:
+            mass = np.zeros((len(W), true.shape[1]))
+            for of_class in logs:
+                z = W @ of_class
+                mass += np.exp(z, out=z)
+            total += np.log(mass, out=mass).sum(axis=1) - W @ true.sum(axis=1)
         return np.asarray(total / self._rows)
 
     def derivatives(self, w: Array) -> tuple[float, Array, Array]:
         """See :class:`~blend.objectives.base.Objective`."""
         value, gradient, hessian = 0.0, np.zeros(self.size), np.zeros((self.size, self.size))
-        for logs, label in self._spans:
-            z = np.tensordot(w, logs, axes=1)
-            p = np.exp(z - z.max(axis=1, keepdims=True))
-            p /= p.sum(axis=1, keepdims=True)
-            rows = np.arange(len(label))
-            value -= np.log(np.maximum(p[rows, label], 1e-300)).sum()
-            weighted = logs * p
-            mean = weighted.sum(axis=2)
-            gradient += (mean - logs[:, rows, label]).sum(axis=1)
-            flat = logs.reshape(self.size, -1)
-            hessian += flat @ weighted.reshape(self.size, -1).T - mean @ mean.T
-        return float(value) / self._rows, gradient / self._rows, hessian / self._rows
+        for logs, true in self._spans:
+            p = np.exp(np.array([w @ of_class for of_class in logs]))
+            mass = p.sum(axis=0)
+            p /= mass
+            weighted = logs * p[:, None, :]
+            mean = weighted.sum(axis=0)
+            value += float(np.log(mass).sum() - (w @ true).sum())
+            gradient += (mean - true).sum(axis=1)
+            hessian += sum(a @ b.T for a, b in zip(logs, weighted, strict=True)) - mean @ mean.T
+        return value / self._rows, gradient / self._rows, hessian / self._rows
 
 
 class AbsoluteLoss(CellLoss):
