@@ -109,7 +109,10 @@ def open_problem(sources: Sequence[Source], inputs: Inputs, row_groups: bool, ti
     """
     named = [bank.manifest.metric for source in sources for bank in source.banks if bank.manifest.metric]
     if inputs.metric is None and not named:
-        raise BankError(f"tables name no metric; give --metric: {NAMES}, or package.module:function with --direction")
+        raise BankError(
+            f"tables name no metric; give --metric: {NAMES}, or package.module:function with --direction; "
+            f"{_fitting(sources)}"
+        )
     grouped = inputs.group is not None and Path(inputs.group).is_file()
     if inputs.group not in (None, "group") and not grouped and "group" not in sources[0].banks[0].index:
         raise UsageError(f"--group {inputs.group}: no table has a column of that name, and there is no such file")
@@ -128,6 +131,16 @@ def open_problem(sources: Sequence[Source], inputs: Inputs, row_groups: bool, ti
     else:
         metric = given_metric(inputs.metric, inputs.direction, stack.shape)
     return Problem(stack, metric, int(inputs.memory * 2**30))
+
+
+def _fitting(sources: Sequence[Source]) -> str:
+    """Metrics that suit the true values of tables, for a hint."""
+    record = table_record(sources) or {"kind": "values", "classes": []}
+    if record["kind"] == "classes":
+        return f"for {len(record['classes'])} classes take multiclass_log_loss or accuracy"
+    if record["kind"] == "binary" or record["classes"] == ["0", "1"]:
+        return "for labels of two values take auc or column_log_loss"
+    return "for numbers take rmse or mae"
 
 
 def say_long(problem: Problem, solvers: Sequence[Solver], nested: bool) -> None:

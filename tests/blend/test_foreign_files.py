@@ -254,3 +254,19 @@ def test_columns_of_no_class_are_left_out_and_named(tmp_path, capsys):
         pd.read_csv(path).assign(seconds=0.5).to_csv(path, index=False)
     blend(tmp_path, words, "multiclass_log_loss")
     assert "oof_lgb.csv: the columns seconds are of no class and left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        ("values", "numbers take rmse"),
+        ("binary", "two values take auc"),
+        ("classes", "3 classes take multiclass_log_loss"),
+    ],
+)
+def test_a_metric_is_never_guessed_but_proposed(tmp_path, kind, hint, capsys):
+    words = words_of(make_case(kind), tmp_path)
+    assert main(["search", *words, "--out", str(tmp_path / "o")]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: tables name no metric; give --metric: r2, ")
+    assert hint in error
