@@ -41,6 +41,8 @@ from datamodules.files import usable_cores
 Array = npt.NDArray[np.float64]
 DEFAULT_MEMORY = 2 * 2**30
 MOST_TARGET_PARTS = 1024  # of log loss and MAE; squared errors have Gram matrices of any number of targets
+_MOST_VALUES = 2**26  # predictions of all models beyond which rows are not looked at one by one
+_ROUNDING = 1e-6  # of float32, and of text files
 _CANDIDATE_VALUES = 2**22  # blended at once for metrics of whole columns
 _FEWEST_VALUES, _MOST_THREADS = 2**17, 8  # blended values that are worth a thread
 
@@ -360,6 +362,33 @@ class Problem:
         if fold not in self._ranks:
             self._ranks[fold] = rank_table(predictions)
         return self._ranks[fold].blend(weights.values)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether rows can be looked at one by one."""
+        values = (self.models + 1) * len(self.stack.rows) * self.width
+        return values <= _MOST_VALUES and 4 * values <= self.memory
+
+    def twins(self) -> list[list[int]]:
+        """Groups of models with the same predictions, up to the rounding of a text file; none where memory is too small."""
+        if ("twins",) not in self.remembered:
+            self.remembered["twins",] = self._twins() if self.in_memory else []
+        found: list[list[int]] = self.remembered["twins",]
+        return found
+
+    def _twins(self) -> list[list[int]]:
+        flat = self.everything()[0].reshape(self.models, -1)
+        size, some = np.abs(flat).max(axis=1), flat[:, :: max(1, flat.shape[1] // 64)]
+        groups: list[list[int]] = []
+        for k in range(self.models):
+            for group in groups:
+                near = _ROUNDING * max(float(size[group[0]]), 1e-30)
+                if all(np.abs(values[k] - values[group[0]]).max() <= near for values in (some, flat)):
+                    group.append(k)
+                    break
+            else:
+                groups.append([k])
+        return [group for group in groups if len(group) > 1]
 
     def score_of(self, weights: Weights) -> float:
         """The judge's score of one blend of all rows, from memory."""

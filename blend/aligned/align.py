@@ -212,10 +212,19 @@ def _parts(
     if not held.all():
         missing = int(np.argmin(held))
         raise BankError(
-            f"{name} ({banks[0].path}) has no prediction for row {ids[missing]!r} that the other models predict ({int((held == 0).sum())} rows missing)"
+            f"{name} ({banks[0].path}) has no prediction for row {ids[missing]!r} that the other models predict ({int((held == 0).sum())} rows missing{_whole_folds(held, folds)})"
             f"{_hint(banks[0])}"
         )
     return parts
+
+
+def _whole_folds(held: npt.NDArray[np.int8], folds: pd.Series | None) -> str:
+    """The folds of which not one row is there, such as those that were never trained."""
+    if folds is None:
+        return ""
+    present = pd.Series(held).groupby(folds.to_numpy()).any()
+    names = [str(fold) for fold in present.index[~present]]
+    return f", among them all of fold{'s' * (len(names) > 1)} {', '.join(names)}" if names else ""
 
 
 def _hint(bank: PredictionBank) -> str:

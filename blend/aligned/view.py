@@ -18,6 +18,7 @@ Labels = Literal["values", "binary", "classes", "any"]
 CHUNK_VALUES = 2**22
 _MOMENT_BYTES = 2**28
 _MOST_BLOCKS = 256
+_PER_CENT = 0.1  # of the values are above 1 where probabilities were multiplied by 100
 
 
 @dataclass
@@ -189,9 +190,15 @@ class Stack:
         if self.probabilities and (low < 0 or high > 1) and not (self.clip_predictions and member is not self.truth):
             outside = ((values < 0) | (values > 1)).any(axis=1)
             position = start + int(np.argmax(outside))
+            per_cent = low >= 0 and 1 < high <= 100 and bool((values > 1).mean() > _PER_CENT)
+            what = (
+                "is this in per cent? Divide it by 100"
+                if per_cent
+                else "these are not probabilities (logits?); --clip_predictions true clips them"
+            )
+            value = low if low < 0 else high
             raise BankError(
-                f"{member.where(position)}: row {self._id(position)!r} has {low if low < 0 else high:.6g}, outside [0, 1]: these are "
-                "not probabilities (logits?); --clip_predictions true clips them"
+                f"{member.where(position)}: row {self._id(position)!r} has {value:.6g}, outside [0, 1]: {what}"
             )
 
     def _check_labels(self, truth: npt.NDArray[np.float32], start: int) -> None:

@@ -107,7 +107,7 @@ def sections(found: Found, folder: Path, draw: bool, methods: Sequence[Section] 
         methods: Sections that stand first, such as a comparison.
     """
     problem, result = found.problem, found.result
-    looked_at = inspect.in_memory(problem)
+    looked_at = problem.in_memory
     order = np.argsort(-np.abs(result.weights.mean()), kind="stable")
 
     def picture(path: Path | None, caption: str) -> list[Block]:
@@ -236,7 +236,7 @@ def figures(found: Found, folder: Path) -> dict[str, Path]:
     drawn = {"weights": report.draw_weights(weights, inspect.weight_spread(found.result), folder)}
     if len(weights.path) > 1:
         drawn["path"] = report.draw_path(weights, problem.metric, folder)
-    looked_at = inspect.in_memory(problem)
+    looked_at = problem.in_memory
     if problem.models > 1:
         values = inspect.rank_correlations(problem) if looked_at else found.correlations
         heaviest = np.argsort(-np.abs(weights.mean()), kind="stable")[:_MOST_MODELS]

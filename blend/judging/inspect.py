@@ -14,16 +14,8 @@ from blend.problem import Problem
 from blend.weights import Weights
 
 Array = npt.NDArray[np.float64]
-MOST_VALUES = 2**26
-"""Predictions of all models beyond which rows are not looked at one by one."""
 _CELLS = 20_000  # that ranks are taken of
 _BINS = 10
-
-
-def in_memory(problem: Problem) -> bool:
-    """Whether rows can be looked at one by one."""
-    values = (problem.models + 1) * len(problem.stack.rows) * problem.width
-    return values <= MOST_VALUES and 4 * values <= problem.memory
 
 
 def weight_spread(fitted: Fitted) -> tuple[Array, Array]:
@@ -68,7 +60,7 @@ class ClassScore:
 def class_scores(problem: Problem, fitted: Fitted) -> list[ClassScore]:
     """By class, for one 0/1 label or a column per class; empty for other problems."""
     metric = problem.metric
-    if not (metric.probabilities or metric.labels == "binary") or not in_memory(problem):
+    if not (metric.probabilities or metric.labels == "binary") or not problem.in_memory:
         return []
     blended, truth = held_out_rows(problem, fitted)
     if problem.width == 1:

@@ -25,6 +25,7 @@ Array = npt.NDArray[np.float64]
 SAMPLES = 1000
 ADDS_SECONDS = 20.0
 _MOST_VALUES = 2**29  # that are blended once for each model
+_AS_GIVEN = ("equal", "stack")  # methods whose weights mean something as they are
 _QUARTILES = 1.349  # distance of a normal distribution's quartiles in standard deviations
 
 
@@ -65,14 +66,30 @@ def fit(solver: Solver, problem: Problem, nested: bool = True, nested_solver: So
         nested_solver: A solver with other settings for these (fewer trials, no logs).
     """
     start = time.perf_counter()
-    weights = with_thresholds(problem, solver.fit(problem), None)
+    weights = with_thresholds(problem, on_the_first(problem, solver.fit(problem)), None)
     middle = time.perf_counter()
     inner = nested_solver or solver
     held: dict[int, Weights] = {}
     if nested and len(problem.folds) > 1:
         rest = {fold: problem.stack.others(fold) for fold in problem.folds}
-        held = {fold: with_thresholds(problem, inner.fit(problem, own), own) for fold, own in rest.items() if own}
+        held = {
+            fold: with_thresholds(problem, on_the_first(problem, inner.fit(problem, own)), own)
+            for fold, own in rest.items()
+            if own
+        }
     return Fitted(weights, held, middle - start, time.perf_counter() - middle)
+
+
+def on_the_first(problem: Problem, weights: Weights) -> Weights:
+    """Of models with the same predictions let the first have their weight; how a method shares it out is chance."""
+    groups = problem.twins() if weights.method not in _AS_GIVEN else []
+    if not any(weights.values[..., group[1:]].any() for group in groups):
+        return weights
+    values = weights.values.copy()
+    for first, *others in groups:
+        values[..., first] += values[..., others].sum(axis=-1)
+        values[..., others] = 0.0
+    return replace(weights, values=values)
 
 
 def with_thresholds(problem: Problem, weights: Weights, folds: Sequence[int] | None) -> Weights:

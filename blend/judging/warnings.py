@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from blend.judging.inspect import in_memory
 from blend.metrics.scores import R2
 from blend.metrics.tables import FunctionMetric
 from blend.problem import Problem
@@ -34,7 +33,7 @@ def warnings_of(
         tests: Predictions of new rows by model, where there are some.
     """
     found = [*_leaks(problem), *_scattered(problem)]
-    if in_memory(problem):
+    if problem.in_memory:
         found += [*_duplicates(problem, weights), *_per_cent(problem), *_constant(problem)]
         found += _shifted(problem, tests or {})
     return found
@@ -46,7 +45,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _leaks(problem: Problem) -> list[str]:
     """A model that knows the labels."""
-    if in_memory(problem):
+    if problem.in_memory:
         predictions, truth = problem.everything()
         near = [np.abs(values - truth).max() <= _ROUNDING * np.abs(truth).max() for values in predictions]
         if any(near):
@@ -68,29 +67,13 @@ def _leaks(problem: Problem) -> list[str]:
     return []
 
 
-def duplicates(problem: Problem) -> list[list[int]]:
-    """Groups of models with the same predictions, up to the rounding of a text file."""
-    flat = problem.everything()[0].reshape(problem.models, -1)
-    size, some = np.abs(flat).max(axis=1), flat[:, :: max(1, flat.shape[1] // 64)]
-    groups: list[list[int]] = []
-    for k in range(problem.models):
-        for group in groups:
-            near = _ROUNDING * max(float(size[group[0]]), 1e-30)
-            if all(np.abs(values[k] - values[group[0]]).max() <= near for values in (some, flat)):
-                group.append(k)
-                break
-        else:
-            groups.append([k])
-    return [group for group in groups if len(group) > 1]
-
-
 def _duplicates(problem: Problem, weights: Weights | None) -> list[str]:
     found = []
-    for group in duplicates(problem):
+    for group in problem.twins():
         first, *others = [problem.names[k] for k in group]
         share = ""
         if weights is not None:
-            share = f"; together they weigh {float(weights.mean()[group].sum()):.3f}"
+            share = f"; together they weigh {float(weights.mean()[group].sum()):.3f}, put on the first"
         found.append(f"{_listed(others)} repeat{'s' if len(others) == 1 else ''} the predictions of {first}{share}")
     return found
 

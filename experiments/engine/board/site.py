@@ -232,6 +232,10 @@ def _blend_page(blend: Blend, out: Path) -> str:
         parts[0] = parts[0].replace(
             f'src="{picture.relative_to(blend.folder)}"', f'src="figures/{blend.slug}/{picture.name}"'
         )
+    if (page := blend.folder / "report.html").is_file():
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(page, target / page.name)
+        parts.insert(0, f'<p><a href="figures/{blend.slug}/{page.name}">The whole report</a>, a page of its own.</p>')
     parts.append(
         "<h2>Go on with it</h2>"
         + _pre(f"python -m blend apply {blend.folder} --predictions test --submission submission.csv")

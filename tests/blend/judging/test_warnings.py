@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
+from blend.judging.nested import fit
 from blend.judging.warnings import warnings_of
 from blend.solvers import make_solver
-from tests.blend.banks import memory_problem, random_case
+from datamodules.banks.bank import BankError
+from tests.blend.banks import memory_problem, random_case, write_runs
 
 METRICS = ["r2", "column_log_loss", "mae"]
 
@@ -54,6 +58,7 @@ def test_duplicates_and_their_share(metric):
     twins = np.concatenate([predictions, predictions[[0, 0]] * (1 + 2e-7)])
     text = told(metric, truth, twins)
     assert "model5, model6 repeat the predictions of model0; together they weigh 0." in text
+    assert "put on the first" in text
     near = np.concatenate([predictions, predictions[:1] * (1 - 1e-3)])
     assert "repeat" not in told(metric, truth, near)
 
@@ -109,3 +114,36 @@ def test_shift_between_known_and_new_rows():
     text = told("r2", truth, predictions, tests=moved)
     assert "the test rows differ from the known ones" in text
     assert "otherwise" not in text
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("method", ["convex", "stacker", "committee", "bagged", "equal"])
+def test_the_weight_of_duplicates_stands_on_the_first(metric, method):
+    truth, predictions = case(metric, models=4)
+    twins = memory_problem(metric, truth, np.concatenate([predictions[:2], predictions[:2], predictions[2:]]))
+    assert twins.twins() == [[0, 2], [1, 3]]
+    fitted = fit(make_solver(method, {}), twins)
+    for weights in (fitted.weights, *fitted.nested.values()):
+        assert (weights.values[2:4] != 0).all() if method == "equal" else (weights.values[2:4] == 0).all()
+    raw = make_solver(method, {}).fit(twins)
+    fitted.weights.intercept = raw.intercept
+    assert twins.score_of(fitted.weights) == pytest.approx(twins.score_of(raw), rel=1e-6)
+    assert fitted.weights.values.sum() == pytest.approx(raw.values.sum())
+
+
+def test_probabilities_in_per_cent_are_refused_by_that_name():
+    truth, predictions = case("column_log_loss")
+    predictions[2] *= 100
+    with pytest.raises(BankError, match=r"in per cent\? Divide it by 100"):
+        memory_problem("column_log_loss", truth, predictions).objective()
+    predictions[2] = np.log(predictions[2])
+    with pytest.raises(BankError, match="not probabilities"):
+        memory_problem("column_log_loss", truth, predictions).objective()
+
+
+def test_a_fold_that_a_model_lacks_is_named(tmp_path):
+    runs = write_runs(tmp_path, rows=30)
+    shutil.rmtree(tmp_path / "model1/default/seed0/fold2")
+    shutil.rmtree(tmp_path / "model1/default/seed0/fold4")
+    with pytest.raises(BankError, match="12 rows missing, among them all of folds 2, 4"):
+        runs.problem()

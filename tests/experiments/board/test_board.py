@@ -55,6 +55,7 @@ def runs(tmp_path: Path) -> Path:
     (blend / "report.md").write_text(
         "# Blend\n\n| model | weight |\n|---|---|\n| leap_bigru | 0.9 |\n\n<script>alert(1)</script>\n"
     )
+    (blend / "report.html").write_text("<h1>Blend</h1>")
     return out
 
 
@@ -114,6 +115,7 @@ def test_pages_say_what_a_run_was(site: Path) -> None:
     assert page.index("epochs") < page.index("settings as declared")  # what differs comes first
     blend = (site / "blend--blends--two.html").read_text()
     assert "<td>leap_bigru</td>" in blend
+    assert (site / blend.split('<p><a href="')[1].split('"')[0]).read_text() == "<h1>Blend</h1>"
     assert "<script>alert" not in blend
     assert "http://" not in page.replace("http://www.w3.org", "")
 
