@@ -181,7 +181,7 @@ def _wanted(
 ) -> tuple[str, list[str], npt.NDArray[np.str_], npt.NDArray[np.intp], str, bool]:
     """Names, ids and form of the judge's sample submission."""
     table = open_columns(template)
-    identity, *wanted = table.kinds
+    identity, *wanted = (name for name in table.kinds if name != table.nameless)
     ids = table.read([identity], [])[0][identity]
     rows = pd.Index(held).get_indexer(pd.Index(whole_ids(ids)))
     if (rows < 0).any():

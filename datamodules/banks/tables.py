@@ -121,11 +121,12 @@ class Columns(ABC):
 
     Args:
         path: The file.
-        numeric: For every column whether it holds numbers (``i`` whole, ``f`` others) or text (``t``).
+        kinds: For every column whether it holds numbers (``i`` whole, ``f`` others) or text (``t``).
+        nameless: The index that pandas wrote without a name: ids where nothing else is, and never a prediction.
     """
 
-    def __init__(self, path: Path, numeric: dict[str, str]) -> None:
-        self.path, self.kinds = path, numeric
+    def __init__(self, path: Path, kinds: dict[str, str], nameless: str | None) -> None:
+        self.path, self.kinds, self.nameless = path, kinds, nameless
 
     @abstractmethod
     def read(self, text: Sequence[str], numbers: Sequence[str]) -> tuple[dict[str, Text], npt.NDArray[np.float32]]:
@@ -137,15 +138,14 @@ class Columns(ABC):
 
 
 class CsvColumns(Columns):
-    """A text table; the row numbers of a nameless first column are kept, as ids, where nothing else can be one."""
+    """A text table; a nameless first column is called ``index``."""
 
     def __init__(self, path: Path) -> None:
         from pyarrow import csv as arrow
 
         form = table_form(path)
-        others = [form.fields[i] for i in form.columns]
-        if form.numbered and not find_known(others, IDS) and not id_candidates(others)[1:]:
-            form = replace(form, numbered=False)
+        first = form.fields[0]
+        form = replace(form, numbered=False)  # row numbers may be all the ids there are
         self._form = form
         names = table_names(form, canonical=lambda name: name or "index")
         options = form.arrow_options(names)
@@ -160,13 +160,13 @@ class CsvColumns(Columns):
                 raise
             read_table(path, form=form)
             raise DataError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}") from None
-        super().__init__(path, {field.name: _kind(field.type) for field in schema})
+        nameless = names[0] if not first or first.startswith("Unnamed: 0") else None
+        super().__init__(path, {field.name: _kind(field.type) for field in schema}, nameless)
 
     def read(self, text: Sequence[str], numbers: Sequence[str]) -> tuple[dict[str, Text], npt.NDArray[np.float32]]:
         """In one pass."""
         wanted = [*text, *numbers]
         table = read_table(self.path, text=text, only=wanted, form=self._form, canonical=lambda name: name or "index")
-        self._rows = table
         values = np.empty((len(table), len(numbers)), dtype=np.float32)
         for i, name in enumerate(numbers):
             values[:, i] = table.numbers(name)
@@ -191,9 +191,10 @@ class ParquetColumns(Columns):
         self._spelled = {name: "index" if name == "__index_level_0__" else name for name in self._schema.names}
         kinds = {self._spelled[field.name]: _kind(field.type) for field in self._schema}
         self._range, name = self._range_index()
-        if self._range is not None and (name or not find_known(list(kinds), IDS)):
+        nameless = "index" if "__index_level_0__" in self._spelled or (self._range and not name) else None
+        if self._range is not None:
             kinds = {name or "index": "i"} | kinds
-        super().__init__(path, kinds)
+        super().__init__(path, kinds, nameless)
 
     def _range_index(self) -> tuple[range | None, str | None]:
         """The index that pandas keeps as three numbers, and its name."""
@@ -268,7 +269,7 @@ def open_table(
     if suffix in (".npy", ".npz"):
         return _open_arrays(path, flags, test)
     columns = open_columns(path)
-    left = list(columns.kinds)
+    left = [name for name in columns.kinds if name != columns.nameless]
     identity, ids = _find_ids(columns, flags)
     fold = _named(columns, flags.fold, FOLDS)
     group = _named(columns, flags.group, ())
@@ -307,9 +308,9 @@ def _find_ids(columns: Columns, flags: TableFlags) -> tuple[str | None, Text | N
             hint = f" (is {near!r} meant?)" if near else ""
             raise BankError(f"{columns.path} has no column {flags.id!r}{hint}; it has {_listed(names)}")
         return found, None
-    candidates = id_candidates(
-        names, [name for name, kind in columns.kinds.items() if kind == "f" and plain_first(name)]
-    )
+    named = [name for name in names if name != columns.nameless]
+    candidates = id_candidates(named, [name for name in named if columns.kinds[name] == "f"])
+    candidates += [columns.nameless] if columns.nameless is not None else []
     if flags.prefer in names:
         candidates = [flags.prefer, *(name for name in candidates if name != flags.prefer)]
     for name in candidates if len(candidates) > 1 else []:
@@ -324,11 +325,6 @@ def _find_ids(columns: Columns, flags: TableFlags) -> tuple[str | None, Text | N
             "with the ids of its rows in order"
         )
     return None, None
-
-
-def plain_first(name: str) -> bool:
-    """Whether only its place speaks for a column as an id, so that fractions in it speak against."""
-    return not find_known([name], IDS)
 
 
 def _checked_ids(columns: Columns, name: str, ids: Text) -> Text:
@@ -433,7 +429,9 @@ def open_truth(
     columns = open_columns(path)
     identity, ids = _find_ids(columns, flags)
     fold = _named(columns, flags.fold, FOLDS)
-    left = [name for name in columns.kinds if name not in (identity, fold) and name.lower() != "group"]
+    left = [
+        name for name in columns.kinds if name not in (identity, fold, columns.nameless) and name.lower() != "group"
+    ]
     targets = _target_columns(path, left, flags, predicted, shape)
     several = targets if len(targets) > 1 and all(columns.kinds[name] != "t" for name in targets) else []
     text = [name for name in (identity if ids is None else None, fold, *targets) if name and name not in several]
@@ -510,8 +508,9 @@ def open_ids(path: Path, flags: TableFlags) -> Text:
             raise BankError(f"--ids {path} does not exist")
         return np.array(path.read_text(encoding="utf-8").splitlines(), dtype=str)
     columns = open_columns(path)
-    if len(columns.kinds) == 1:
-        (name,) = columns.kinds
+    names = [name for name in columns.kinds if name != columns.nameless]
+    if len(names) == 1:
+        (name,) = names
         return _checked_ids(columns, name, columns.read([name], [])[0][name])
     found, read = _find_ids(columns, replace(flags, ids=None))
     assert found is not None
@@ -526,7 +525,7 @@ def open_folds(path: Path, flags: TableFlags) -> tuple[Text, Text]:
     """
     columns = open_columns(path)
     identity, ids = _find_ids(columns, flags)
-    rest = [name for name in columns.kinds if name != identity]
+    rest = [name for name in columns.kinds if name not in (identity, columns.nameless)]
     fold = _named(columns, flags.fold, FOLDS) or (rest[0] if len(rest) == 1 else None)
     if fold is None or identity is None:
         raise BankError(f"{path}: which column holds the folds? Name it with --fold; there are {_listed(rest)}")

@@ -207,3 +207,20 @@ def test_any_ids_meet_whatever_the_order_of_rows(tmp_path_factory, ids, delimite
     assert set(one.index["row_id"]) == set(ids)
     ours, theirs = (dict(zip(b.index["row_id"], b.predictions[:, 0].tolist(), strict=True)) for b in (one, two))
     assert ours == theirs == values
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        (",kennung,pred\n0,a,0.5\n1,b,0.25\n", ["a", "b"]),
+        (",pred\n0,0.5\n1,0.25\n", ["0", "1"]),
+        (",pred\n17,0.5\n4,0.25\n", ["17", "4"]),
+        ("Unnamed: 0,id,pred\n0,8,0.5\n1,9,0.25\n", ["8", "9"]),
+        (",age,pred\n0,31,0.5\n1,31,0.25\n", ["0", "1"]),
+    ],
+)
+def test_an_index_without_a_name_is_an_id_where_nothing_else_is(tmp_path, text, ids):
+    (tmp_path / "a.csv").write_text(text)
+    read = bank(tmp_path / "a.csv")
+    assert list(read.index["row_id"]) == ids
+    np.testing.assert_array_equal(read.predictions[:, 0], [0.5, 0.25])
