@@ -16,6 +16,7 @@ from blend.commands.summary import Found
 from blend.commands.tracking import Tracker
 from blend.judging.nested import Difference, Fitted, difference, error_correlations, fit, judge_all, what_each_adds
 from blend.judging.warnings import warnings_of
+from blend.metrics.tables import TableMetric
 from blend.problem import Problem
 from blend.settings import Inputs, Method, Output
 from blend.solvers import Solver, list_solvers, make_solver
@@ -29,6 +30,8 @@ from datamodules.files import write_json
 _HOME = "committee"
 _BETTER = 1.0  # standard errors
 _ADDS_SECONDS = 2.0
+_CORE = ("single", "equal", "greedy", "bagged", "bagged_logit", "stacker", "committee")
+_MOST_VALUES = 20_000_000  # that one fit of another search may look at, evaluation by evaluation
 _TOP = 4  # models per target, as the 8th place of LEAP
 _HEADER = ("method", "nested", "to the best", "95 %", "in-sample", "models", "gap", "fit", "nested fits")
 
@@ -114,10 +117,26 @@ def solvers_for(problem: Problem, methods: list[str] | None, options: Method) ->
     if methods is None and options.kind == "arithmetic" and problem.holds_probabilities:
         for name in ("convex" if problem.metric.convex else "greedy", "shrunk", "bagged"):
             made[f"{name}_logit"] = make_solver(name, given | {"kind": "logit", "clip": 0.0})
+    if methods is None:
+        made = _affordable(made, problem)
     committee, stacker = made.get("committee"), made.get("stacker")
     if isinstance(committee, Committee) and isinstance(stacker, Stacker):
         committee.stacker = stacker
     return made
+
+
+def _affordable(made: dict[str, Solver], problem: Problem) -> dict[str, Solver]:
+    """Without the searches that would take the longest where every evaluation of the metric looks at all rows."""
+    if not isinstance(problem.metric, TableMetric):
+        return made
+    rows = len(problem.stack.rows) * problem.width
+    long = [name for name in made if name not in _CORE and made[name].evaluations(problem.models) * rows > _MOST_VALUES]
+    if long:
+        print(
+            f"{', '.join(long)}: left out, as they take the longest on {rows:,} values; --methods asks for them",
+            flush=True,
+        )
+    return {name: solver for name, solver in made.items() if name not in long}
 
 
 def _hopeless(name: str, problem: Problem) -> bool:

@@ -107,6 +107,16 @@ def test_compare_tries_what_can_win():
     assert set(named) == {"optuna"}
 
 
+def test_the_longest_searches_of_a_metric_of_whole_columns_are_left_out(monkeypatch, capsys):
+    assert "shrunk" in tried("auc")
+    assert "left out" not in capsys.readouterr().out
+    monkeypatch.setattr("blend.commands.compare._MOST_VALUES", 6 * 180 * 30)
+    assert not {"shrunk", "shrunk_logit", "greedy_logit"} & tried("auc")
+    assert {"greedy", "bagged", "stacker", "committee", "grow"} <= tried("auc")
+    assert "shrunk, " in capsys.readouterr().out
+    assert "shrunk" in tried("r2")  # whose evaluations look at no row
+
+
 def test_committee_and_stacker_share_their_inner_fits():
     problem = memory_problem("r2", *random_case("r2", 4, 100, (1,)))
     solvers = solvers_for(problem, None, Method())
