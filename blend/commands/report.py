@@ -116,7 +116,7 @@ def draw_correlations(correlations: Array, names: Sequence[str], what: str, fold
     axes.set_yticks(range(len(names)), names)
     if len(names) <= _MOST_NUMBERS:
         for (i, j), value in np.ndenumerate(correlations):
-            dark = value > low + 0.6 * (1 - low)
+            dark = value < low + 0.6 * (1 - low)
             axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if dark else INK)
     colorbar(shown, axes, what)
     axes.set_title(what)
@@ -132,7 +132,7 @@ def draw_calibration(curves: Mapping[str, tuple[Array, Array]], folder: Path) ->
         axes.plot(predicted, observed, "o-", color=color, markersize=4, label=label)
     axes.set_xlabel("mean prediction")
     axes.set_ylabel("mean truth")
-    axes.set_title("calibration, by tenths of the predictions")
+    axes.set_title("calibration")
     axes.legend(fontsize=8)
     return save(figure, folder / "calibration.png")
 

@@ -247,7 +247,8 @@ def figures(found: Found, folder: Path) -> dict[str, Path]:
         drawn["correlations"] = report.draw_correlations(values[np.ix_(order, order)], names, what, folder)
     if looked_at and (problem.width == 1 or problem.metric.probabilities or problem.metric.labels == "binary"):
         curves = {
-            label: inspect.calibration(*inspect.held_out_rows(problem, side)) for label, side in _sides(found).items()
+            label: inspect.calibration(*inspect.held_out_rows(problem, side), problem.holds_probabilities)
+            for label, side in _sides(found).items()
         }
         curves.pop("equal", None)
         drawn["calibration"] = report.draw_calibration(curves, folder)

@@ -79,11 +79,15 @@ def class_scores(problem: Problem, fitted: Fitted) -> list[ClassScore]:
     ]
 
 
-def calibration(blended: Array, truth: Array) -> tuple[Array, Array]:
-    """Mean prediction and mean truth in ten bins of equal size, by prediction."""
+def calibration(blended: Array, truth: Array, probabilities: bool) -> tuple[Array, Array]:
+    """Mean prediction and mean truth in ten bins: of equal width for probabilities, else of equal size.
+
+    Most probabilities of classes lie near 0, where bins of equal size would all be.
+    """
     p, y = blended.reshape(-1), truth.reshape(-1)
     order = np.argsort(p, kind="stable")
-    parts = [part for part in np.array_split(order, _BINS) if len(part)]
+    edges = np.searchsorted(p[order], np.linspace(0, 1, _BINS + 1)[1:-1]) if probabilities else _BINS
+    parts = [part for part in np.array_split(order, edges) if len(part)]
     return np.array([p[part].mean() for part in parts]), np.array([y[part].mean() for part in parts])
 
 
