@@ -251,6 +251,8 @@ def _write(
 
 
 def _reason(chosen: str, fits: dict[str, Fitted], against: dict[str, Difference]) -> str:
+    if not fits[chosen].nested:
+        return ", by scores on the rows that weights were fitted on, which flatter; nested scores are better advice"
     if chosen == _HOME:
         return f": no other method's nested score is better by more than {_BETTER:g} standard error"
     if _HOME not in fits:

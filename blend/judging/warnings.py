@@ -53,9 +53,9 @@ def _leaks(problem: Problem) -> list[str]:
             return [
                 f"{_listed(same)}: equal to the labels. Are these the true values, or was the model trained on the rows that it predicts?"
             ]
-    losses = problem.objective().singles()
-    if problem.models < 2 or isinstance(problem.metric, FunctionMetric):
+    if problem.models < 2 or isinstance(problem.metric, FunctionMetric):  # of unknown range, and perhaps slow
         return []
+    losses = problem.objective().singles()
     if problem.metric.higher_is_better and not isinstance(problem.metric, R2):  # whose loss is 1 - R2 already
         losses = losses + 1.0
     first, second = np.argsort(losses)[:2]
@@ -116,7 +116,7 @@ def _constant(problem: Problem) -> list[str]:
 
 def _scattered(problem: Problem) -> list[str]:
     """A model whose scores go up and down from fold to fold far more than the others'."""
-    if problem.models < 3 or len(problem.folds) < 3:
+    if problem.models < 3 or len(problem.folds) < 3 or isinstance(problem.metric, FunctionMetric):
         return []
     losses = np.array([problem.objective([fold]).singles() for fold in problem.folds])
     known = np.isfinite(losses).all(axis=1)  # not the AUC of a fold with one class

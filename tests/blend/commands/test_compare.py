@@ -16,7 +16,7 @@ from blend.metrics.registry import KNOWN
 from blend.metrics.scores import Judged
 from blend.settings import Method
 from blend.weights import Weights
-from tests.blend.banks import memory_problem, random_case
+from tests.blend.banks import memory_problem, random_case, write_runs
 
 
 @dataclass
@@ -85,6 +85,12 @@ def test_one_outlying_row_does_not_blow_up_the_standard_error(seed):
 def test_without_a_committee_the_best_nested_score_decides(problem):
     base = np.random.default_rng(2).random(50)
     assert recommend(fits_of(single=base + 0.1, greedy=base, equal=base + 0.2), problem)[0] == "greedy"
+
+
+def test_without_nested_scores_the_advice_says_what_it_is_worth(tmp_path, capsys):
+    runs = write_runs(tmp_path, models=3, rows=40)
+    assert main(["compare", *runs.banks, "--nested", "false", "--figures", "false", "--out", str(tmp_path / "c")]) == 0
+    assert "which flatter; nested scores are better advice" in capsys.readouterr().out
 
 
 def tried(metric, width=1, **options):
