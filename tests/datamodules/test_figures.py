@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from datamodules.figures import ACCENT, colorbar, save, subplots
 from lit_modules.leap.figures import predicted_against_true
@@ -20,7 +21,9 @@ def test_tick_labels_never_meet(tmp_path: Path, seed: int) -> None:
     true = rng.normal(size=(200, 368)) * 10.0 ** rng.uniform(-14, 2, 368)
     figure = predicted_against_true(true * 0.9, true, np.ones(368))
     save(figure, tmp_path / "deep" / "panels.png")
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
     for axis in figure.axes:
         boxes = [label.get_window_extent(renderer) for label in axis.get_xticklabels() if label.get_text()]
         boxes = [box for box in boxes if axis.bbox.x0 <= (box.x0 + box.x1) / 2 <= axis.bbox.x1]
@@ -36,7 +39,7 @@ def test_the_style_is_the_figures_own() -> None:
     (line,) = axis.plot([1e6, 2e6])
     assert line.get_color() == ACCENT
     colorbar(axis.imshow([[0, 1e6]]), axis, "velocity [m/s]")
-    figure.canvas.draw()
+    FigureCanvasAgg(figure).draw()
     assert figure.axes[1].get_ylabel() == "velocity [m/s]"
     assert figure.axes[1].yaxis.get_offset_text().get_text() == "$\\times\\mathdefault{10^{6}}\\mathdefault{}$"
     assert dict(mpl.rcParams) == before
