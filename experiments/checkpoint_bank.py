@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.engine.command import run_command
-from experiments.engine.run_directory import RunDirectory
+from experiments.engine.run_directory import RunDirectory, must_exist
 
 
 @dataclass
@@ -43,6 +43,7 @@ def checkpoint_banks(request: Request) -> list[RunDirectory]:
     Raises:
         DataError: as :func:`checkpoint_bank` does.
     """
+    must_exist(request.run)
     run = RunDirectory(request.run.absolute())
     wanted = [request.checkpoint]
     if request.checkpoint == "epochs":

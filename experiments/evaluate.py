@@ -68,14 +68,16 @@ def evaluate(request: Request) -> None:
     """Hand over to the domain of the runs."""
     from datamodules.errors import DataError
     from experiments.engine.declare import load_experiment
-    from experiments.engine.run_directory import RunDirectory
-    from experiments.engine.trainer import quiet_libraries
+    from experiments.engine.run_directory import RunDirectory, must_exist
 
-    quiet_libraries()
+    must_exist(*request.run, request.grid_file, request.input)
     records = {path: RunDirectory(path).record() for path in request.run}
     for path, record in records.items():
         if not record:
             raise DataError(f"{path} is no run directory: it has no run.json")
+    from experiments.engine.trainer import quiet_libraries  # imports torch
+
+    quiet_libraries()
     domains = {name: load_experiment(name).domain for name in (record["experiment"] for record in records.values())}
     domain = next(iter(domains.values()))
     if any(other.name != domain.name for other in domains.values()):

@@ -49,12 +49,12 @@ def export(request: Request) -> None:
     Raises:
         DataError: no usable checkpoint, a domain or a net that cannot be exported, or an output that cannot be written.
     """
-    import torch
-
     from datamodules.errors import DataError
     from experiments.engine.run_directory import must_exist
 
-    must_exist(request.run)
+    must_exist(request.run)  # before torch is imported
+    import torch
+
     from experiments.engine.export import origin_of, write
     from experiments.engine.inference import load_task
     from experiments.engine.trainer import quiet_libraries

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.engine.command import run_command
+from experiments.engine.run_directory import must_exist
 from experiments.gwi_generate import numbers, parse_part
 
 _ON_A_GPU = 64  # maps at once: 0.2 GB of wavefields each
@@ -107,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def refine(request: Request) -> None:
     """Refine what is missing, then write the bank and say what it is worth."""
+    must_exist(request.bank, request.data_dir, request.gathers, request.acquisition, request.truth, request.groups)
     import torch
 
     from datamodules.gwi.refinement.descent import Descent

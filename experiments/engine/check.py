@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from datamodules.errors import DataError
 from experiments.engine.cli import Settings
 from experiments.engine.declare import load
@@ -18,19 +16,8 @@ def check(settings: Settings) -> None:
     Raises:
         DataError: One sentence that names the flag.
     """
+    settings.check_words()
     daily = settings.daily
-    for flag, path in (("--data_dir", daily.data_dir), ("--init_from", daily.init_from)):
-        if isinstance(path, Path) and not path.exists():
-            raise DataError(f"{flag}: {path} does not exist")
-    if daily.resume not in ("auto", "never") and not Path(daily.resume).is_file():
-        raise DataError(f"--resume: {daily.resume} is no checkpoint file; give one, or auto, or never")
-    folds = getattr(settings.data, "n_folds", None)
-    if isinstance(daily.fold, int) and folds is not None and daily.fold >= folds:
-        raise DataError(f"--fold {daily.fold}: there are folds 0 to {folds - 1} (--data.n_folds {folds})")
-    if daily.batch_size != "auto" and daily.batch_size % settings.train.accumulate:
-        raise DataError(
-            f"--batch_size {daily.batch_size} must divide by --train.accumulate {settings.train.accumulate}"
-        )
     kind, devices, _ = resolve_hardware(daily.accelerator, daily.devices, daily.precision)
     if kind == "cpu" and devices > 1 and daily.accelerator == "auto" and is_first_process():
         print(f"--devices {devices}: no GPU is visible, so {devices} CPU processes share the work")

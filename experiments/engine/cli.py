@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 from datamodules.commands import plain_help
+from datamodules.errors import DataError
 from datamodules.files import shipped
 from datamodules.settings import naming_values, plain
 from experiments.engine.declare import Experiment
@@ -74,6 +75,26 @@ class Settings:
         own, declared = self.naming(), declared_naming(self.experiment, self.demo)
         before = {**declared, **{name: value for name, value in saved.items() if name in own}}
         return ", ".join(f"--{name} {before[name]} (now {own[name]})" for name in own if before[name] != own[name])
+
+    def check_words(self) -> None:
+        """Refuse paths that are not there, folds and batches that cannot be; torch need not be imported for it.
+
+        Raises:
+            DataError: One sentence that names the flag.
+        """
+        daily = self.daily
+        for flag, path in (("--data_dir", daily.data_dir), ("--init_from", daily.init_from)):
+            if isinstance(path, Path) and not path.exists():
+                raise DataError(f"{flag}: {path} does not exist")
+        if daily.resume not in ("auto", "never") and not Path(daily.resume).is_file():
+            raise DataError(f"--resume: {daily.resume} is no checkpoint file; give one, or auto, or never")
+        folds = getattr(self.data, "n_folds", None)
+        if isinstance(daily.fold, int) and folds is not None and daily.fold >= folds:
+            raise DataError(f"--fold {daily.fold}: there are folds 0 to {folds - 1} (--data.n_folds {folds})")
+        if daily.batch_size != "auto" and daily.batch_size % self.train.accumulate:
+            raise DataError(
+                f"--batch_size {daily.batch_size} must divide by --train.accumulate {self.train.accumulate}"
+            )
 
     @property
     def config_hash(self) -> str:

@@ -18,9 +18,11 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
     """
     settings = parse(experiment, argv)
     from datamodules.commands import refusals_as_sentences
-    from experiments.engine.processes import is_first_process
 
     with refusals_as_sentences("the same command goes on from the newest checkpoint"):
+        settings.check_words()
+        from experiments.engine.processes import is_first_process
+
         if settings.demo and is_first_process():
             print(f"DEMO: {experiment.demo_announcement}", flush=True)
         execute(settings, list(sys.argv[1:] if argv is None else argv))

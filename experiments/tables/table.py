@@ -15,11 +15,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from experiments.engine.command import run_command
 from experiments.engine.launch.settings import Launch
-from experiments.tables.table_runs import Entry, Summary, blend_scores, launch_entries, train_entry
+
+if TYPE_CHECKING:
+    from experiments.tables.table_runs import Summary
 
 
 @dataclass
@@ -86,6 +88,8 @@ def make_table(request: Request, command: str) -> str:
         DataError: a run cannot be trained.
         BankError: the rows' predictions cannot be blended.
     """
+    from experiments.tables.table_runs import Entry, blend_scores, launch_entries, train_entry  # imports torch
+
     entries = [Entry.read(text) for text in request.experiments]
     if request.launch.active:
         launch_entries(entries, common_flags(request), request.fold, request.size, request.launch)

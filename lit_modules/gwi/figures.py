@@ -26,10 +26,10 @@ def gathers_and_maps(samples: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Figure
     figure, axes = subplots(len(samples), 6, (13, 2.3 * len(samples)), squeeze=False)
     for row, (gathers, truth, predicted) in zip(axes, samples, strict=True):
         for axis, shot in zip(row, (0, len(gathers) // 2, len(gathers) - 1), strict=False):
-            length, receivers = gathers[shot].shape
+            receivers = gathers.shape[-1]
             axis.imshow(
                 gathers[shot].float(), cmap="gray", vmin=-1, vmax=1, aspect="auto", interpolation="nearest",
-                extent=(0, receivers, length * OPENFWI.interval, 0),
+                extent=(0, receivers, OPENFWI.samples * OPENFWI.interval, 0),
             )  # fmt: skip
             axis.set_title(f"shot {shot}")
         depth, width = (OPENFWI.spacing * cells for cells in truth.shape)
@@ -39,7 +39,7 @@ def gathers_and_maps(samples: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Figure
         colorbar(image, row[3:5], "velocity [m/s]")
         error = (predicted - truth).float()
         shown = row[5].imshow(error, cmap=DIVERGING, vmin=-500, vmax=500, extent=(0, width, depth, 0))
-        row[5].set_title(f"error (mean {float(error.abs().mean()):.0f} m/s)")
+        row[5].set_title(f"off by {float(error.abs().mean()):.0f} m/s")
         colorbar(shown, row[5], "predicted - true [m/s]")
         row[0].set_ylabel("time [s]")
         row[3].set_ylabel("depth [m]")

@@ -21,6 +21,7 @@ from datamodules.leap.demo import DemoSpec as LeapSpec
 from datamodules.leap.demo import generate as write_leap
 from datamodules.leap.demo import write_kaggle_files
 from datamodules.leap.schema import TARGET_NAMES, zero_weight_mask
+from experiments.__main__ import COMMANDS
 from experiments.engine.cli import build_parser
 from experiments.engine.declare import load_experiment
 from experiments.launch import read
@@ -47,6 +48,10 @@ MOA = (
 SMALLER: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"leap_\w+", (*QUIET, *LEAP, *LEAP_NET, "--epochs", "1", "--wandb", "disabled")),
     (r"moa_simple_nn", (*QUIET, *MOA, "--model.hidden", "[8, 8]", "--epochs", "2", "--wandb", "disabled")),
+    (r"moa_logistic", (*QUIET, "--data.n_folds", "2", "--wandb", "disabled")),
+    (r"mars_logistic", (*QUIET, "--data.m_bins", "32", "--data.t_bins", "32", "--data.processes", "1", "--wandb", "disabled")),
+    (r"mars_timm", (*QUIET, "--data.m_bins", "32", "--data.t_bins", "32", "--data.processes", "1", "--model.backbone", "test_resnet",
+                    "--model.tta_step", "8", "--epochs", "1", "--wandb", "disabled")),
     (r"moa_tabnet", (*QUIET, *MOA, "--epochs", "1", "--wandb", "disabled")),
     (r"gwi_refine", ("--max_iterations", "1", "--train.progress", "false")),
     (r"gwi_generate", ("--samples", "2")),
@@ -62,6 +67,8 @@ MARS = ("--data.m_bins", "32", "--data.t_bins", "32", "--data.processes", "1", "
 def call(words: list[str]) -> int:
     """Run one program of a document."""
     program, rest = words[0], words[1:]
+    if program == "podium":
+        return call(["python", *unfolded(rest)])
     if program == "pip":
         return known_requirements(rest)
     if program in ("torchrun", "srun"):  # several machines: the flags must be right
@@ -82,6 +89,17 @@ def call(words: list[str]) -> int:
     if name in EXPERIMENTS:
         flags += named(name, rest)
     return python([*rest, *flags])
+
+
+def unfolded(words: list[str]) -> list[str]:
+    """What ``podium WORDS`` is called in a checkout; tests/experiments/test_podium.py calls podium itself."""
+    if words[0] == "train":
+        return [f"experiments/{words[1]}.py", *words[2:]]
+    if words[0] == "data":
+        return ["-m", f"datamodules.{words[1]}", *words[2:]]
+    if words[0] == "blend":
+        return ["-m", *words]
+    return ["-m", "experiments", *words] if words[0] in COMMANDS else [f"experiments/{words[0]}.py", *words[1:]]
 
 
 def launched(words: list[str]) -> int:
@@ -298,7 +316,55 @@ def test_mars_lists(folder: Path) -> None:
     assert len(pd.read_csv(folder / "submission.csv")) > 0
 
 
-@pytest.mark.parametrize("document", sorted(p.name for p in (ROOT / "docs").glob("*.md")))
+def test_home_and_leap_tutorial(folder: Path) -> None:
+    """Both train the same net, so that the second goes on from the runs of the first."""
+    leap_files(folder)
+    written = [*blocks(ROOT / "docs/index.md"), *blocks(ROOT / "docs/tutorials/leap.md")]
+    called = run_blocks(written, folder, call)
+    assert ["podium", "train", "leap_bilstm_tcn"] in called
+    assert "leap_bilstm_tcn" in (folder / "board" / "index.html").read_text()
+    assert (folder / "emulator.pt2").is_file()
+
+
+def test_moa_tutorial_and_own_data(folder: Path) -> None:
+    moa_files(folder)
+    leap_files(folder)
+    run_blocks([*blocks(ROOT / "docs/tutorials/moa.md"), *blocks(ROOT / "docs/howto/own-data.md")], folder, call)
+    assert (folder / "blends/moa/comparison.png").is_file()
+    assert len(pd.read_csv(folder / "submission.csv")) > 0
+
+
+def test_mars_and_gwi_tutorials(folder: Path) -> None:
+    write_data_set(folder / "gcms", train=40)
+    gwi_files(folder)
+    shutil.copytree(ROOT / "experiments/presets/mars_timm", folder / "experiments/presets/mars_timm")
+    run_blocks([*blocks(ROOT / "docs/tutorials/mars.md"), *blocks(ROOT / "docs/tutorials/gwi.md")], folder, call)
+    assert (folder / "blends/mars").is_dir()
+
+
+def test_own_metric_and_foreign_predictions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages' Python blocks are files by the names in their first lines."""
+    leap_files(folder)
+    monkeypatch.syspath_prepend(folder)
+    pages = [ROOT / "docs/howto" / f"{name}.md" for name in ("own-metric", "foreign-predictions")]
+    for page in pages:
+        for name, source in re.findall(
+            r"^```python\n# (\w+\.py)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE
+        ):
+            (folder / name).write_text(source)
+    run_blocks([block for page in pages for block in blocks(page)], folder, call)
+    assert (folder / "blends/tenth/weights.json").is_file()
+    assert list(pd.read_csv(folder / "blended.csv"))[1:] == ["a", "b"]
+
+
+def test_install(folder: Path) -> None:
+    called = run_blocks(blocks(ROOT / "docs/install.md"), folder, lambda words: known_requirements(words[1:]))
+    assert ["uv", "sync", "--extra", "test"] in called
+
+
+@pytest.mark.parametrize(
+    "document", sorted(str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md"))
+)
 def test_no_command_hides_in_an_unlabelled_block(document: str) -> None:
     """A block without a language is not run here, so it must hold no command."""
     for block in re.findall(r"^```\n(.*?)^```", (ROOT / "docs" / document).read_text(), flags=re.DOTALL | re.MULTILINE):
