@@ -1,7 +1,7 @@
 """Checks of the repository, one session each: ``nox -l`` lists them, ``nox -s lint`` runs one.
 
-``.ci/run`` runs ``lint``, ``types``, ``imports``, ``audit``, ``docs`` and ``tests`` with ``--no-venv`` in the environment that
-the README's install command made; the others make their own and take longer.
+``.ci/run`` runs ``lint``, ``types``, ``imports``, ``audit`` and ``docs`` with ``--no-venv`` in the environment that the README's install
+command made, and then what ``tests`` does; the others make environments of their own and take longer.
 """
 
 from __future__ import annotations
