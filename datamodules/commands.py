@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING
 
 from datamodules.errors import DataError
@@ -74,6 +75,23 @@ def plain_help(parser: ArgumentParser, more: Mapping[str, str] | None = None) ->
     for group in parser._action_groups:
         if isinstance(group.title, str):
             group.title = group.title.replace("``", "")
+
+
+@contextmanager
+def announced(what: str, after: float = 3.0) -> Iterator[None]:
+    """Say what is going on, once it takes long; a phase that is over before says nothing.
+
+    Args:
+        what: The phase in words, such as ``statistics of the training rows``.
+        after: Seconds until it is said.
+    """
+    timer = Timer(after, print, (f"{what} ...",), {"flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

@@ -145,7 +145,7 @@ def table_form(path: Path, content: bytes | None = None) -> TableForm:
     """
     path = Path(path)
     if content is None and not path.is_file():
-        raise DataError(f"{path} does not exist")
+        raise DataError(f"{path} is a folder; give one table" if path.is_dir() else f"{path} does not exist")
     source: Any = io.BytesIO(content) if content is not None else path.open("rb")
     with source:
         packing = _packing(path, source.read(4), source)

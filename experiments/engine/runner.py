@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -18,12 +19,13 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
     """
     settings = parse(experiment, argv)
     from datamodules.commands import refusals_as_sentences
+    from datamodules.signals import PARENT
 
     with refusals_as_sentences("the same command goes on from the newest checkpoint"):
         settings.check_words()
         from experiments.engine.processes import is_first_process
 
-        if settings.demo and is_first_process():
+        if settings.demo and is_first_process() and PARENT not in os.environ:  # the grid has said it for all its runs
             print(f"DEMO: {experiment.demo_announcement}", flush=True)
         execute(settings, list(sys.argv[1:] if argv is None else argv))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +18,7 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from datamodules.banks.bank import Manifest, PredictionBank
 from datamodules.base import BaseDataModule
+from datamodules.commands import announced
 from datamodules.errors import DataError
 from datamodules.figures import save
 from datamodules.files import atomic_path, sha256_of
@@ -95,10 +96,12 @@ def train(settings: Settings) -> RunDirectory:
     check(settings)
     trust(settings.experiment)
     directory = settings.directory()
-    data = prepare_data(settings)
+    with _announced("preparing the data"):
+        data = prepare_data(settings)
     identity = identity_of(settings, data)
     with _alone(directory):
-        task = build_task(settings, data, identity)
+        with _announced("statistics and features of the training rows"):
+            task = build_task(settings, data, identity)
         parents: list[str] = []
         record = OpenRecord(lambda: _open_record(directory, settings, data, task, identity, parents))
         trainer, csv = build_trainer(settings, directory, task, [record])
@@ -129,6 +132,11 @@ def train(settings: Settings) -> RunDirectory:
                 directory.update_record(status="stopped")
             raise
     return directory
+
+
+def _announced(what: str) -> AbstractContextManager[None]:
+    """Said by the first process alone."""
+    return announced(what) if is_first_process() else nullcontext()
 
 
 def _score(directory: RunDirectory) -> str:
@@ -257,14 +265,17 @@ def _fit_and_predict(
     try:
         with patient():
             trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
-        bank = _predict_fold(trainer, task, data, settings, directory, identity)
+        with _announced("predicting the held-out rows"):
+            bank = _predict_fold(trainer, task, data, settings, directory, identity)
     except Stopped as stop:
         if isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
             trainer.strategy.launcher.kill(stop.signum)
         raise
     if trainer.is_global_zero:
         _close_record(directory, trainer, bank, time.monotonic() - started)
-        settings.experiment.domain.part("report")(FinishedRun(settings, directory, data, task, bank, trainer.loggers))
+        with _announced("scores, baselines and figures of the report"):
+            report = settings.experiment.domain.part("report")
+            report(FinishedRun(settings, directory, data, task, bank, trainer.loggers))
         directory.update_record(status=FINISHED)
         print(f"run directory: {directory.path}")
         if settings.daily.wandb == "offline":

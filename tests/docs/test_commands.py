@@ -55,6 +55,8 @@ SMALLER: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"moa_tabnet", (*QUIET, *MOA, "--epochs", "1", "--wandb", "disabled")),
     (r"gwi_refine", ("--max_iterations", "1", "--train.progress", "false")),
     (r"gwi_generate", ("--samples", "2")),
+    (r"gwi_inversion", ("--data.maps_per_file", "4", "--model.dim", "16", "--model.blocks", "1", "--model.head_dim", "8",
+                        "--epochs", "1", "--batch_size", "2", *QUIET, "--wandb", "disabled")),
     (r"gwi_\w+", ("--data.maps_per_file", "4", *QUIET, "--wandb", "disabled")),
     (r"datamodules.leap demo", ("--months", "4", "--steps_per_month", "4", "--columns", str(COLUMNS), "--train_steps", "3", "--test_rows", "40")),
     (r"datamodules.leap convert", ("--columns", str(COLUMNS), "--processes", "1")),

@@ -176,6 +176,7 @@ def test_a_domain_from_outside_goes_the_whole_way(lab: Path) -> None:
     for name in ("lines_small", "lines_large"):
         printed = run(lab, f"{name}.py", "--fold", "all", *quiet)
         assert f"reported {name}" in printed
+        assert printed.count("DEMO: a line is drawn") == 1  # once for all folds
     assert "finished before" in run(lab, "lines_small.py", "--fold", "all", *quiet)
     fold = lab / "runs" / "lines_small" / "demo" / "seed0" / "fold0"
     assert read_json(fold / "run.json")["status"] == "finished"
