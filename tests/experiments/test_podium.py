@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -127,7 +128,9 @@ def test_the_lock_file_knows_every_dependency() -> None:
     ]
 
     def name(line: str) -> str:
-        return line.split("[")[0].split(">")[0].split("<")[0].split("=")[0].strip().lower().replace("_", "-")
+        found = re.match(r"[\w.-]+", line)
+        assert found
+        return re.sub(r"[-_.]+", "-", found[0]).lower()
 
     assert {entry["name"] for entry in requires} == {name(line) for line in wanted}
     assert set(own["metadata"]["provides-extras"]) == set(project["optional-dependencies"])
