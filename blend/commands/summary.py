@@ -210,7 +210,7 @@ def _sides(found: Found) -> dict[str, Fitted]:
 def fold_rows(found: Found) -> Rows:
     """Score of every nested fold."""
     problem = found.problem
-    scores = {label: inspect.fold_scores(problem, side.honest) for label, side in _sides(found).items()}
+    scores = {label: inspect.fold_scores(problem, side) for label, side in _sides(found).items()}
     counts = problem.stack.rows["nested"].value_counts()
     shared = [fold for fold in problem.folds if all(fold in own for own in scores.values())]
     return [[fold, int(counts[fold]), *(f"{own[fold]:.6f}" for own in scores.values())] for fold in shared]

@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from blend.judging.nested import Fitted
-from blend.metrics.scores import Judged
 from blend.problem import Problem
 from blend.weights import Weights
 
@@ -24,12 +23,12 @@ def weight_spread(fitted: Fitted) -> tuple[Array, Array]:
     return every.min(axis=0), every.max(axis=0)
 
 
-def fold_scores(problem: Problem, judged: Judged) -> dict[int, float]:
+def fold_scores(problem: Problem, fitted: Fitted) -> dict[int, float]:
     """Score of every judged nested fold by itself."""
+    judged = [fold for fold in problem.folds if fold in fitted.nested] or problem.folds
     fold = problem.stack.blocks.fold
-    chosen = np.array([(fold == f).astype(np.float64) for f in problem.folds])
-    scores = judged.resampled(chosen)
-    return {f: float(score) for f, score in zip(problem.folds, scores, strict=True) if np.isfinite(score)}
+    scores = fitted.honest.resampled(np.array([(fold == f).astype(np.float64) for f in judged]))
+    return {f: float(score) for f, score in zip(judged, scores, strict=True) if np.isfinite(score)}
 
 
 def held_out_rows(problem: Problem, fitted: Fitted) -> tuple[Array, Array]:

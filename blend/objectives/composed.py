@@ -11,7 +11,7 @@ import numpy.typing as npt
 from blend.metrics.cells import Part, Polynomial
 from blend.objectives.base import Objective
 from blend.objectives.cells import AbsoluteLoss, HuberLoss, ProbabilityLoss
-from blend.objectives.quadratic import QuadraticLoss
+from blend.objectives.quadratic import QuadraticLoss, RootQuadraticLoss
 from blend.objectives.simplex import minimize_smooth
 
 Array = npt.NDArray[np.float64]
@@ -48,6 +48,8 @@ class Composed(Objective):
 
     def nonnegative_minimum(self, ridge: float = 0.0, center: Array | None = None) -> Array:
         """See :class:`~blend.objectives.base.Objective`."""
+        if isinstance(self.inner, RootQuadraticLoss) and len(self.inner.forms) == 1:  # has the minimum of its square
+            return Composed(self.inner.mean, self.basis).nonnegative_minimum(ridge, center)
         if not isinstance(self.inner, QuadraticLoss):
             return super().nonnegative_minimum(ridge, center)
         wide = np.zeros((self.size + 1, self.inner.size + 1))

@@ -68,7 +68,10 @@ class RootQuadraticLoss(Objective):
         """See :class:`~blend.objectives.base.Objective`."""
         inner = self.forms[:, :-1, :-1]
         slope = inner @ w
-        roots = np.sqrt(np.maximum(slope @ w, 1e-300))
+        floor = (
+            1e-14 * np.einsum("tkk->t", inner) + 1e-200
+        )  # few rows can be matched exactly, where the root has no curvature
+        roots = np.sqrt(np.maximum(slope @ w, floor))
         unit = slope / roots[:, None]
         hessian = (inner - unit[:, :, None] * unit[:, None, :]) / roots[:, None, None]
         return float(roots.mean()), unit.mean(axis=0), hessian.mean(axis=0)

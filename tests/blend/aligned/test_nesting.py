@@ -85,9 +85,9 @@ def tables(tmp_path):
     return write
 
 
-def compared(folder, *flags):
+def compared(folder, *flags, metric="r2"):
     arguments = ["compare", *sorted(str(p) for p in folder.glob("m*.csv")), "--truth", str(folder / "truth.csv")]
-    assert main([*arguments, "--metric", "r2", "--figures", "false", "--out", str(folder / "c"), *flags]) == 0
+    assert main([*arguments, "--metric", metric, "--figures", "false", "--out", str(folder / "c"), *flags]) == 0
     return json.loads((folder / "c/compare.json").read_text())
 
 
@@ -120,6 +120,17 @@ def test_flags_of_the_command_line(tables, capsys):
     ]
     assert main(["compare", *arguments]) == 2
     assert "nowhere.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("metric", ["spearman", "mae", "rmse"])
+def test_every_kind_of_metric_takes_blocks_of_time(tables, metric):
+    """The first block is not judged, which a metric of whole columns must leave out of its scores by fold too."""
+    folder = tables([f"t{i}" for i in range(120)])
+    found = compared(folder, "--nested", "time", metric=metric)
+    assert all(np.isfinite(method["nested"]) for method in found["methods"].values())
+    report = (folder / "c/report.md").read_text()
+    assert "| 4    | 24" in report
+    assert "| 0    | 24" not in report
 
 
 def test_later_rows_never_choose_the_weights_of_earlier_ones(tables):

@@ -39,7 +39,7 @@ def test_scores_of_folds_are_those_of_their_rows_alone(metric):
     problem = memory_problem(metric, truth, predictions)
     fitted = fit(make_solver("greedy", {"steps": 5}), problem)
     judge_all(problem, [fitted])
-    scores = inspect.fold_scores(problem, fitted.honest)
+    scores = inspect.fold_scores(problem, fitted)
     for fold in problem.folds:
         alone = problem.objective([fold]).loss(fitted.nested[fold].values)
         assert scores[fold] == pytest.approx(problem.metric.score_of_loss(alone), rel=1e-6)

@@ -110,3 +110,18 @@ def test_error_correlations_are_numpys(problems, metric):
     if metric == "r2":  # targets of equal weight: divided by their spread, about their own means
         errors = (errors - errors.mean(axis=1, keepdims=True)) / y.std(axis=0, dtype=np.float64)
     np.testing.assert_allclose(error_correlations(problem), np.corrcoef(errors.reshape(3, -1)), atol=1e-7)
+
+
+def test_what_each_model_adds_to_weights_of_free_sum():
+    """Of root mean squares as of mean squares: one target has one minimum for both."""
+    truth, predictions = random_case("r2", 3, 60, (1,), seed=2)
+    adds = []
+    for metric in ("rmse", "mse"):
+        problem = memory_problem(metric, truth, predictions)
+        solver = make_solver("nnls", {})
+        fitted = fit(solver, problem)
+        judge_all(problem, [fitted])
+        found, how = what_each_adds(problem, solver, fitted)
+        assert "fitted again" in how
+        adds.append(found)
+    assert [value > 0 for value in adds[0].values()] == [value > 0 for value in adds[1].values()]

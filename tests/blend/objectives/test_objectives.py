@@ -145,3 +145,16 @@ def test_a_strong_prior_wins_and_a_weak_one_yields(problems, strength):
     near, _ = WithPrior(objective, center, 1e7).minimum()
     np.testing.assert_allclose(near, center, atol=1e-3)
     assert objective.loss(w) <= objective.loss(center) + 1e-9
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_root_mean_square_that_can_be_zero():
+    """Fewer rows than models: weights match the truth exactly, where a root has no second derivative."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(3, 1)).astype(np.float32)
+    errors = rng.normal(size=(5, 3, 1)).astype(np.float32)
+    errors[4] = -errors[:4].mean(axis=0)
+    problem = memory_problem("rmse", truth, truth + errors, folds=np.zeros(3, dtype=int))
+    w, _ = problem.objective().minimum()
+    assert np.isfinite(w).all()
+    assert problem.objective().loss(w) < 1e-3
