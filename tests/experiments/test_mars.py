@@ -295,7 +295,7 @@ def test_a_list_is_trained_predicted_blended_and_submitted(
 
     def run(command: list[str], check: bool) -> Any:
         for fold in ("0", "1"):
-            mars_timm.main(mars_timm.EXPERIMENT, [*command[3:], "--fold", fold])
+            mars_timm.main(mars_timm.EXPERIMENT, [*command[2:], "--fold", fold])
         return SimpleNamespace(returncode=0)
 
     members = (mars_lists.Member("3a_313", "test_resnet", 0), mars_lists.Member("3c_311", "test_resnet", 1))

@@ -56,7 +56,7 @@ def trained() -> list[tuple[str, str]]:
 @pytest.fixture(scope="module", autouse=True)
 def _small_and_in_one_process(trained: list[tuple[str, str]]) -> Iterator[None]:
     def run(command: list[str]) -> int:
-        name, arguments = command[2].removeprefix("experiments."), command[3:]
+        name, arguments = Path(command[1]).stem, command[2:]
         trained.append((name, arguments[len(arguments) - 1 - arguments[::-1].index("--fold") + 1]))
         execute(parse(load_experiment(name), arguments), arguments)
         return 0
