@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from blend.settings import Inputs, Method, Output
-from datamodules.commands import as_typed
+from datamodules.commands import as_typed, refusals_as_sentences
+from datamodules.errors import UsageError
 
 # many small matrix products: threads of the matrix library would cost more than they save
 for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
@@ -33,15 +32,6 @@ for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
 
 BANK_HELP = "run, variant, seed or fold directory, bank folder, table (.csv, .tsv, .parquet, .npz, .npy), a folder or glob of these, or NAME=BANK"
 METHODS = "single, equal, grow, remove, greedy, bagged, coordinate, convex, shrunk, nnls, stacker, committee, optuna, stack, per_group, per_target"
-INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT, 128 + SIGTERM
-
-
-class _Terminated(BaseException):
-    """SIGTERM: unwinds like Ctrl-C, so that studies are written."""
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise _Terminated
 
 
 class _Lines(DefaultHelpFormatter):
@@ -183,27 +173,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         build_parser().print_help()
         return 2
     flags = parsed[parsed.command]
+    again = "the trials in its study" if flags.get("method") == "optuna" else "the beginning, nothing is half written"
     try:
-        try:
-            groups = {kind: _group(kind, flags) for kind in (Inputs, Method, Output) if "metric" in flags}
-        except ValueError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        return _run(parsed.command, flags, groups)
-    except (KeyboardInterrupt, _Terminated) as stop:
-        again = "the same command goes on from the trials in its study" if flags.get("method") == "optuna" else ""
-        print(f"\nstopped, nothing half-written; {again or 'run the same command again'}", file=sys.stderr)
-        return TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except ValueError as error:
-        from datamodules.errors import DataError, UsageError
-
-        if not isinstance(error, DataError):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+        with refusals_as_sentences(f"the same command goes on from {again}"):
+            try:
+                groups = {kind: _group(kind, flags) for kind in (Inputs, Method, Output) if "metric" in flags}
+            except ValueError as error:
+                raise UsageError(str(error)) from None
+            return _run(parsed.command, flags, groups)
+    except SystemExit as end:
+        return int(end.code or 0)
 
 
 def _group(kind: type[Any], flags: Any) -> Any:
@@ -253,7 +232,6 @@ def command(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: Words of the command line; None for those of the process.
     """
-    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(main(arguments))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING
 
-from datamodules.errors import DataError
+from datamodules.errors import DataError, UsageError
 from datamodules.signals import ending_with_status
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def announced(what: str, after: float = 3.0) -> Iterator[None]:
 
 @contextmanager
 def refusals_as_sentences(again: str = "the same command goes on from what is done") -> Iterator[None]:
-    """End the program with one sentence and status 1 where data or the machine refuse; everything else is a bug and shows so.
+    """End the program with one sentence where data or the machine refuse (status 1) or the command line does (2); everything else is a bug and shows so.
 
     Args:
         again: How to go on after a signal.
@@ -110,7 +110,7 @@ def refusals_as_sentences(again: str = "the same command goes on from what is do
             yield
         except DataError as error:
             print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(1) from None
+            raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
         except OSError as error:  # a full disk, a folder that cannot be made, a file that vanished
             if error.strerror is None:
                 raise
