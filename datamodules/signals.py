@@ -25,7 +25,7 @@ PARENT = "PODIUM_PARENT"
 _HEARD = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
 
 
-_SAME = 1.0  # seconds
+_SAME, _GRACE = 1.0, 20.0  # seconds
 
 
 class Stopped(BaseException):
@@ -150,6 +150,8 @@ def _follow_parent() -> None:
         while os.getppid() == int(parent):
             time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_GRACE)
+        os._exit(128 + signal.SIGTERM)  # it waits for processes that are gone
 
     threading.Thread(target=watch, name="follow-parent", daemon=True).start()
 

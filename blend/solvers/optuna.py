@@ -27,6 +27,7 @@ from blend.solvers.base import MeanSolver, register
 from blend.solvers.exact import exact_minimum
 from blend.weights import LOGIT_CLIP, Kind, Weights
 from datamodules.banks.bank import BankError
+from datamodules.workers import end_with_parent
 
 if TYPE_CHECKING:
     import optuna
@@ -186,9 +187,14 @@ class OptunaSearch(MeanSolver):
         ]
         for process in processes:
             process.start()
-        while alive := [process.sentinel for process in processes if process.exitcode is None]:
-            multiprocessing.connection.wait(alive, timeout=1.0)
-            watch.look(study)
+        try:
+            while alive := [process.sentinel for process in processes if process.exitcode is None]:
+                multiprocessing.connection.wait(alive, timeout=1.0)
+                watch.look(study)
+        finally:  # a signal: they end too, and the journal holds what they did
+            for process in processes:
+                if process.exitcode is None:
+                    process.terminate()
         for number, process in zip(doing, processes, strict=True):
             if process.exitcode == 0:
                 continue
@@ -257,6 +263,7 @@ def _work(search: OptunaSearch, name: str, space: Space, worker: int, left: Any,
 
     from blend.solvers.journal import open_storage
 
+    end_with_parent()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     def evaluate(trial: optuna.Trial) -> float:

@@ -12,11 +12,9 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree  # nosec B405: for the name of its error alone
@@ -30,6 +28,7 @@ from datamodules.files import atomic_path, write_json
 from datamodules.mars.features import Run, Values, read_run, write_run
 from datamodules.mars.tables import METADATA_COLUMNS, SPLITS
 from datamodules.text_tables import find_table, read_table
+from datamodules.workers import worker_pool
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".cdf", ".nc", ".mzml", ".mzml.gz")
 REPORT = "conversion.json"
@@ -86,7 +85,7 @@ def convert(source: Path, dest: Path, processes: int | None = None) -> Path:
         if processes == 1:
             done = [work(path, target) for path, target in tqdm(list(zip(paths, targets, strict=True)), unit=" files")]
         else:
-            with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            with worker_pool(processes) as pool:
                 done = list(tqdm(pool.map(work, paths, targets), total=len(paths), unit=" files"))
         samples["features_path"], samples["features_md5_hash"] = targets, [one.md5 for one in done]
         samples.to_csv(folder / "metadata.csv", index=False)

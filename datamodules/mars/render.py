@@ -6,10 +6,8 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from datamodules.mars.tables import Samples
 from datamodules.stores.build import build_store
 from datamodules.stores.store import ArraySpec, Store, Unit, key_hash
 from datamodules.text_tables import say_form, table_form
+from datamodules.workers import worker_pool
 
 RENDERER_VERSION = 2
 HELIUM = 4
@@ -166,7 +165,7 @@ def rendered(
 
 def unusable_files(source: ImageSource, processes: int | None = None) -> list[str]:
     """One sentence for each file that cannot be rendered; all files are read again, so that nobody meets them one by one."""
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with worker_pool(processes) as pool:
         work = map if processes == 1 else partial(pool.map, chunksize=8)
         return [sentence for sentence in work(partial(_complaint, source), source.units()) if sentence]
 

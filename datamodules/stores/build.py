@@ -6,12 +6,10 @@ import json
 import logging
 import os
 import shutil
-import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +33,7 @@ from datamodules.stores.store import (
     WrittenUnit,
     key_hash,
 )
+from datamodules.workers import worker_pool
 
 logger = logging.getLogger(__name__)
 
@@ -244,21 +243,11 @@ class _Builder:
                 for index in units:
                     yield index, *worker.convert(plan.units[index], done.get(index))
             return
-        from multiprocessing import get_context
-
         arguments = (self.source, self.directory, self.partial, plan.arrays)
-        pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker, initargs=arguments)
-        try:
+        with worker_pool(processes, _start_worker, arguments) as pool:
             futures = {pool.submit(_convert_unit, plan.units[index], done.get(index)): index for index in units}
             for future in as_completed(futures):
                 yield futures.pop(future), *future.result()
-        except BrokenProcessPool as error:
-            raise DataError(
-                f"a worker process died while converting to {self.partial}: start again with fewer processes (what is "
-                "finished is kept) if memory ran out; a script of your own needs an 'if __name__ == \"__main__\":' guard"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
     def finish(self, plan: _Plan, sums: dict[int, Sums]) -> Store | None:
         """Make the partial store a store if all its units are there; ``sums`` are those that this process knows."""
@@ -380,25 +369,10 @@ _worker: _Worker | None = None
 
 
 def _start_worker(source: RowSource, directory: Path, partial: Path, specs: dict[str, ArraySpec]) -> None:
-    import signal
-
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
     _worker = _Worker(
         source, directory, {name: ArrayFile(partial / f"{name}.npy", spec) for name, spec in specs.items()}
     )
-
-
-def _exit_with_parent() -> None:
-    """End this worker when its parent is gone: a killed parent never says so, and nobody else would read the result."""
-    from multiprocessing import parent_process
-    from multiprocessing.connection import wait
-
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _convert_unit(unit: Unit, expected: Sums | None) -> tuple[Sums, bool]:

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from datamodules.errors import DataError
+from datamodules.signals import PARENT
 from experiments.engine.callbacks import (
     BestCheckpoint,
     FigureWriter,
@@ -50,6 +51,8 @@ def build_trainer(
     accelerator, devices, precision = resolve_hardware(daily.accelerator, daily.devices, daily.precision)
     processes = devices * daily.num_nodes
     check_launch(devices, daily.num_nodes)
+    if processes > 1:
+        os.environ[PARENT] = str(os.getpid())  # the processes that Lightning starts end with this one
     csv = MetricsCsv(directory.path / "metrics.csv")
     loggers = [csv]
     run_name = f"{settings.experiment.name}-{settings.variant}-s{daily.seed}-f{daily.fold}"

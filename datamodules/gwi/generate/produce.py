@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from datamodules.gwi.gathers import compact
 from datamodules.gwi.generate.augment import generate_augmented
 from datamodules.gwi.shards import GatherFormat, ShardKey, is_finished, write_shard
 from datamodules.gwi.simulator import Simulator
+from datamodules.workers import worker_pool
 
 _GPU_BATCH = 32
 
@@ -73,13 +73,9 @@ def _work(root: Path, keys: list[ShardKey], processes: int, device: str) -> Iter
         for key in keys:
             yield make_shard(root, key, device)
         return
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, spawn, initializer=torch.set_num_threads, initargs=(1,))
-    try:
+    with worker_pool(processes, torch.set_num_threads, (1,)) as pool:
         for future in as_completed([pool.submit(make_shard, root, key) for key in keys]):
             yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def make_shard(root: Path, key: ShardKey, device: str = "cpu") -> int:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +12,12 @@ import pandas as pd
 from filelock import FileLock
 
 from datamodules.errors import DataError
-from datamodules.files import atomic_path, read_json, write_json
+from datamodules.files import atomic_path, read_json, usable_cores, write_json
 from datamodules.mars.demo.fingerprints import CLASSES
 from datamodules.mars.demo.sample import synthesise
 from datamodules.mars.features import write_run
 from datamodules.mars.tables import METADATA_COLUMNS
+from datamodules.workers import worker_pool
 
 GENERATOR_VERSION = 1
 INFO = "demo.json"
@@ -130,12 +128,11 @@ def _write_runs(
     processes: int | None,
 ) -> list[str]:
     """Write all feature files; their md5."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    workers = processes or (len(affinity(0)) if affinity else os.cpu_count() or 1)
+    workers = processes or usable_cores()
     write = partial(_write_run, folder, seed)
     if workers == 1:
         return list(map(write, range(len(paths)), paths, labels, derivatized))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         return list(pool.map(write, range(len(paths)), paths, labels, derivatized, chunksize=8))
 
 
