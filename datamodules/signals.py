@@ -9,6 +9,7 @@ shells and SLURM see that the work is not done. ``SIGUSR1`` under SLURM (``#SBAT
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 PARENT = "PODIUM_PARENT"
-"""Process that started this one and without which it must not go on."""
+"""Process (``pid@node``) that started this one and without which it must not go on."""
 
 _HEARD = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
 
@@ -124,7 +125,7 @@ def run_child(command: list[str], **options: Any) -> int:
     Raises:
         Stopped: A signal came; the child has been told and has ended.
     """
-    environment = {**os.environ, **options.pop("env", {}), PARENT: str(os.getpid())}
+    environment = {**os.environ, **options.pop("env", {}), **as_parent()}
     # a group of its own: Ctrl-C in a terminal reaches this process, which passes it on once
     with subprocess.Popen(command, env=environment, process_group=0, **options) as child:
         try:
@@ -140,11 +141,18 @@ def run_child(command: list[str], **options: Any) -> int:
     return status
 
 
+def as_parent() -> dict[str, str]:
+    """The environment variable with which a process that this one starts ends with it."""
+    return {PARENT: f"{os.getpid()}@{platform.node()}"}
+
+
 def _follow_parent() -> None:
-    """End this process as SIGTERM does once the one that started it is gone."""
-    parent = os.environ.get(PARENT, "")
-    if not parent.isdecimal() or int(parent) != os.getppid():
+    """End this process as SIGTERM does once the one that started it is gone, were it before this one could look."""
+    parent, _, node = os.environ.get(PARENT, "").partition("@")
+    if not parent.isdecimal() or node != platform.node():
         return
+    if int(parent) != os.getppid() and _is_alive(int(parent)):
+        return  # it started the one that started this one
 
     def watch() -> None:
         while os.getppid() == int(parent):
@@ -154,6 +162,15 @@ def _follow_parent() -> None:
         os._exit(128 + signal.SIGTERM)  # it waits for processes that are gone
 
     threading.Thread(target=watch, name="follow-parent", daemon=True).start()
+
+
+def _is_alive(process: int) -> bool:
+    import psutil
+
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE  # killed, and nobody asked for its status yet
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _requeue() -> bool:

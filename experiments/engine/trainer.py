@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from datamodules.errors import DataError
-from datamodules.signals import PARENT
+from datamodules.signals import as_parent
 from experiments.engine.callbacks import (
     BestCheckpoint,
     FigureWriter,
@@ -52,7 +52,7 @@ def build_trainer(
     processes = devices * daily.num_nodes
     check_launch(devices, daily.num_nodes)
     if processes > 1:
-        os.environ[PARENT] = str(os.getpid())  # the processes that Lightning starts end with this one
+        os.environ.update(as_parent())  # the processes that Lightning starts end with this one
     csv = MetricsCsv(directory.path / "metrics.csv")
     loggers = [csv]
     run_name = f"{settings.experiment.name}-{settings.variant}-s{daily.seed}-f{daily.fold}"

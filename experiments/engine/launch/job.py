@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from datamodules.errors import DataError
 from datamodules.files import read_json
-from datamodules.signals import PARENT
+from datamodules.signals import as_parent
 
 Phase = Literal["running", "done", "failed", "stopped", "requeued"]
 _ERROR = re.compile(r"^(?:error: .*|[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*)$")
@@ -229,7 +229,7 @@ def _execute(record: Record, log: Path) -> subprocess.Popen[bytes]:
     environment = {
         name: value for name, value in os.environ.items() if _several_tasks() or not name.startswith("SLURM_")
     }
-    environment[PARENT] = str(os.getpid())  # or the command would go on if this process were killed
+    environment |= as_parent()  # or the command would go on if this process were killed
     with log.open("ab") as file:
         return subprocess.Popen(record.command, cwd=record.cwd, env=environment, stdout=file, stderr=file)
 
