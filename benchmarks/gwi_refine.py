@@ -39,7 +39,8 @@ from datamodules.gwi.refinement.misfit import Misfit
 from datamodules.gwi.refinement.priors import Edges, prior_of
 from datamodules.gwi.schema import SIDE, VMAX, VMIN
 from datamodules.gwi.simulator import Simulator
-from experiments.gwi_refine import Request, numbers, refine
+from experiments.domains.gwi.refine_request import Request, numbers
+from experiments.gwi_refine import refine
 
 Map = npt.NDArray[np.float32]
 _LOWEST, _HIGHEST = 60.0, 100.0  # m/s

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from datamodules.parts import parse_part
 from experiments.engine.command import run_command
 
 
@@ -79,33 +80,5 @@ def generate(request: Request) -> None:
     print(f"{request.out}: {made:,} maps made, {', '.join(families)}, part {part} of {parts}")
 
 
-def parse_part(text: str) -> tuple[int, int]:
-    """``2/3`` as two numbers.
-
-    Raises:
-        ValueError: it is not written so.
-    """
-    try:
-        part, parts = (int(number) for number in text.split("/"))
-    except ValueError:
-        raise ValueError(f"--part is written K/N, such as 2/3, got {text!r}") from None
-    return part, parts
-
-
 if __name__ == "__main__":
     main()
-
-
-def numbers(text: str, flag: str) -> tuple[float, ...]:
-    """``5,8,12`` as numbers above 0, ascending or not.
-
-    Raises:
-        ValueError: it is not written so.
-    """
-    try:
-        found = tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        found = (-1.0,)
-    if any(number <= 0 for number in found):
-        raise ValueError(f"{flag} takes numbers above 0 such as 5,8,12, got {text!r}")
-    return found

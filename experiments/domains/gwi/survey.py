@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,7 @@ from datamodules.gwi.refinement.inversion import Inverted, estimate_wavelet, inv
 from datamodules.gwi.refinement.priors import Edges, prior_of
 from datamodules.gwi.schema import family_name
 from datamodules.gwi.survey import read_acquisition, read_survey
-
-if TYPE_CHECKING:
-    from experiments.gwi_refine import Request
+from experiments.domains.gwi.refine_request import Request, numbers
 
 Array = npt.NDArray[np.float64]
 
@@ -31,8 +29,6 @@ def invert_survey(request: Request, settings: Descent, device: str, at_once: int
     Raises:
         DataError: files that are not of one survey.
     """
-    from experiments.gwi_generate import numbers
-
     assert request.gathers is not None
     acquisition = read_acquisition(request.acquisition) if request.acquisition else OPENFWI
     recorded, acquisition = read_survey(request.gathers, acquisition)
