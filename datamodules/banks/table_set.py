@@ -193,7 +193,7 @@ def _decide(opened: Sequence[Opened], truth: Truth | None, flags: TableFlags, no
         return plain_form
     values, names = truth.labels.values, truth.labels.names
     if values.ndim > 1 and values.shape[1] > 1:
-        return plain_form.named(names or columns)
+        return plain_form.named(names or columns or [f"target{k}" for k in range(values.shape[1])])
     flat = values.reshape(-1)
     label = names[0] if names else ""
     text = flat.dtype.kind == "U"
@@ -378,7 +378,8 @@ def _models(table: Opened, form: TableForm, flags: TableFlags) -> list[tuple[str
         )
     if len(form.targets) > 1:
         return _several_targets(table, form)
-    if width == 1:
+    in_a_bank = flags.truth is not None and flags.truth.is_dir()  # it has as many targets as the array, or is refused
+    if width == 1 or (not columns and in_a_bank and flags.wide is not True):
         return [("", columns, values)]
     return [(columns[k] if columns else f"column{k}", columns[k : k + 1], values[:, [k]]) for k in range(width)]
 
