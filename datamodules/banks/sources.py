@@ -140,8 +140,8 @@ def _members(path: Path, part: str) -> list[Path]:
                 f"{path} is not a bank: give a run directory, a bank folder, or a table ({', '.join(SUFFIXES)})"
             )
         return [path]
-    if (path / "manifest.json").is_file():
-        return [path]
+    if any((path / own).is_file() for own in ("manifest.json", "run.json", f"{part}/manifest.json")):
+        return [path]  # a bank, or a run, whose metrics.csv is no table of predictions
     test = part != OUT_OF_FOLD
     tables = [child for child in sorted(path.iterdir()) if child.is_file() and is_model_file(child, test)]
     if not tables and not any(path.glob("fold*")) and (path / "oof").is_dir() and not test:
