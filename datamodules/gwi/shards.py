@@ -16,6 +16,8 @@ from datamodules.stores.arrays import FileSums, sums_of
 GatherFormat = Literal["full", "compact", "none"]
 MANIFEST, VELOCITY, GATHERS = "manifest.json", "velocity.npy", "gathers.npy"
 _FORMAT_VERSION = 1
+GENERATOR_VERSION = 2
+"""Of the maps that a seed gives; another number is other data under the same name."""
 _REMEDY = "delete the shard and generate it again"
 
 
@@ -30,6 +32,7 @@ class ShardKey:
         rows: Number of maps.
         augment: Share of cut-mixed, zoomed and shifted maps.
         gathers: ``full`` float32 (5, 1000, 70), ``compact`` float16 (5, 288, 70) with the last sample zeroed, or ``none``.
+        generator: Version of the generators.
     """
 
     family: str
@@ -38,6 +41,7 @@ class ShardKey:
     rows: int
     augment: float = 0.0
     gathers: GatherFormat = "full"
+    generator: int = GENERATOR_VERSION
 
     @property
     def folder(self) -> str:
@@ -50,11 +54,13 @@ class ShardManifest(ShardKey):
     """The schema of a shard's ``manifest.json``.
 
     Args:
+        generator: Version of the generators; shards that do not say it were made by the first.
         version: Version of the format.
         files: Checksums of the arrays.
         sha256: The same in shards of version 0.1.
     """
 
+    generator: int = 1
     version: int = _FORMAT_VERSION
     files: dict[str, FileSums] = field(default_factory=dict)
     sha256: dict[str, str] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from datamodules.folds import TRAIN, VALID
 from datamodules.gwi.generate.produce import produce, shard_keys
 from datamodules.gwi.maps import FamilyDataModule
 from datamodules.gwi.schema import FAMILIES
+from datamodules.gwi.shards import GENERATOR_VERSION
 from experiments.domains.gwi.report import DEMO_SHARDS
 from lit_modules.gwi.figures import confusion_matrix
 from lit_modules.gwi.metrics import FamilyConfusion
@@ -35,7 +36,7 @@ def make_demo(cache: Path, rows: int = _DEMO_SHARD, seed: int = 0) -> Path:
         rows: Maps of one of a family's five shards; whole shards are held out.
         seed: Seed of the maps.
     """
-    folder = Path(cache) / f"gwi-family-demo-s{seed}-{rows}"
+    folder = Path(cache) / f"gwi-family-demo-s{seed}-{rows}-v{GENERATOR_VERSION}"
     keys = [key for f in FAMILIES for key in shard_keys(f, seed, rows * DEMO_SHARDS, rows, gathers="none")]
     produce(folder, keys, min(2, os.cpu_count() or 1))
     return folder

@@ -15,6 +15,7 @@ from datamodules.batches import Rows
 from datamodules.folds import VALID
 from datamodules.gwi.datamodule import GwiDataModule
 from datamodules.gwi.generate.produce import produce, shard_keys
+from datamodules.gwi.shards import GENERATOR_VERSION
 from experiments.domains.gwi.confidence import report_confidence
 from lit_modules.gwi.figures import gathers_and_maps
 from lit_modules.gwi.metrics import FamilyMAE
@@ -36,7 +37,7 @@ def make_demo(cache: Path, families: tuple[str, ...] = _DEMO_FAMILIES, rows: int
         rows: Maps of one of a family's five shards; whole shards are held out.
         seed: Seed of the maps.
     """
-    folder = Path(cache) / f"gwi-demo-s{seed}-{rows}"
+    folder = Path(cache) / f"gwi-demo-s{seed}-{rows}-v{GENERATOR_VERSION}"
     keys = [key for f in families for key in shard_keys(f, seed, rows * DEMO_SHARDS, rows, gathers="compact")]
     produce(folder, keys, os.cpu_count() or 1, "cuda" if torch.cuda.is_available() else "cpu")
     return folder

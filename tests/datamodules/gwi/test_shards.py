@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +84,17 @@ def test_other_settings_under_the_same_name_are_refused(tmp_path: Path, quick: N
     assert is_finished(tmp_path, KEY)
     with pytest.raises(DataError, match="made with other settings"):
         is_finished(tmp_path, ShardKey("FlatVel_A", 1, 0, 2, 0.5, "compact"))
+    with pytest.raises(DataError, match="made with other settings"):  # a data set begun with other generators
+        is_finished(tmp_path, replace(KEY, generator=KEY.generator + 1))
+
+
+def test_a_shard_that_does_not_name_its_generator_is_of_the_first(tmp_path: Path, quick: None) -> None:
+    make_shard(tmp_path, KEY)
+    file = tmp_path / "FlatVel_A" / KEY.folder / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["generator"], manifest["checksum"]
+    file.write_text(json.dumps(manifest))
+    assert read_manifest(file.parent).key == replace(KEY, generator=1)
 
 
 def test_compact_gathers_lose_the_last_sample_and_little_else() -> None:
