@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 from argparse import Namespace
+from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +116,7 @@ class OneWandbRun(WandbLogger):
             raise DataError(f'{self._id_file} does not hold the W&B run\'s "id"; delete it, and a new W&B run begins')
         super().__init__(
             id=saved["id"], save_dir=folder, offline=offline, resume=None if offline else "allow",
-            settings=wandb.Settings(silent=True), **options,
+            settings=wandb.Settings(silent=True), mode="offline" if offline else "online", **options,
         )  # fmt: skip
         self._wandb_init.pop("anonymous", None)  # Lightning passes what W&B has deprecated
 
@@ -125,6 +128,7 @@ class OneWandbRun(WandbLogger):
         self._folder.mkdir(parents=True, exist_ok=True)
         write_json(self._id_file, {"id": self._id})
         run = WandbLogger.experiment.fget(self)  # type: ignore[attr-defined]
+        run.define_metric("*", summary="min,max,last")
         if self._offline:
             for row in self._history.rows():
                 step = int(row.pop("step"))
@@ -146,20 +150,61 @@ class OneWandbRun(WandbLogger):
             self.experiment.log({**metrics, **axis}, step=step)
 
 
+@dataclass(frozen=True)
+class WandbPlace:
+    """Where a W&B run lies; what is empty comes from the environment that W&B's users know.
+
+    Args:
+        project: W&B project.
+        entity: User or team.
+        group: Group of runs that belong together.
+        tags: Tags with commas between them.
+    """
+
+    project: str = ""
+    entity: str = ""
+    group: str = ""
+    tags: str = ""
+
+    def options(self, group: str) -> dict[str, Any]:
+        """Options of :class:`WandbLogger`; ``group`` is that of a run to which nobody gave one (a search does)."""
+        tags = [tag.strip() for text in (self.tags, os.environ.get("WANDB_TAGS", "")) for tag in text.split(",")]
+        return {
+            "project": self.project or os.environ.get("WANDB_PROJECT") or "podium",
+            "entity": self.entity or os.environ.get("WANDB_ENTITY") or None,
+            "group": self.group or os.environ.get("WANDB_RUN_GROUP") or group,
+            "tags": [*dict.fromkeys(tag for tag in tags if tag)],
+        }
+
+
 def wandb_logger(
-    mode: str, folder: Path, history: MetricsCsv, project: str, name: str, group: str, config: dict[str, Any]
-) -> Logger | None:
+    mode: str, folder: Path, history: MetricsCsv, name: str, place: dict[str, Any], config: dict[str, Any]
+) -> OneWandbRun | None:
     """A W&B run that a resumed training continues, or None when disabled.
 
     Args:
         mode: ``online``, ``offline`` or ``disabled``.
         folder: Run directory.
         history: The run's CSV log.
-        project: W&B project.
         name: Name of the run.
-        group: Group of runs that belong together (folds and seeds).
+        place: Options of :class:`WandbPlace`.
         config: Plain settings, logged as its config.
     """
     if mode == "disabled" or not is_first_process():
         return None
-    return OneWandbRun(folder, history, mode == "offline", project=project, name=name, group=group, config=config)
+    return OneWandbRun(folder, history, mode == "offline", name=name, config=config, **place)
+
+
+def tensorboard_logger(folder: Path, config: dict[str, Any]) -> Logger:
+    """Event files below ``folder``, with the settings as hyper-parameters.
+
+    Raises:
+        DataError: TensorBoard is not installed.
+    """
+    if find_spec("tensorboard") is None:
+        raise DataError('--logger tensorboard needs TensorBoard: pip install "podium[tensorboard]"')
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    logger = TensorBoardLogger(folder, name=None, version="tensorboard", default_hp_metric=False)
+    logger.log_hyperparams(config)
+    return logger

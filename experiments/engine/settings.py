@@ -34,6 +34,12 @@ class Daily(Checked):
         init_from: Checkpoint or run directory whose weights this new run starts from (recorded as its parent); none = do
             without the earlier phase that the experiment begins with.
         wandb: offline keeps a W&B run on disk without a key; online sends it; disabled.
+        wandb_project: W&B project; default: WANDB_PROJECT of the environment, else podium.
+        wandb_entity: W&B user or team; default: WANDB_ENTITY, else your account's own.
+        wandb_group: Group of W&B runs; default: WANDB_RUN_GROUP, else experiment and variant, which holds all folds and seeds.
+        wandb_tags: Tags of the W&B run, such as paper,small, beside those of WANDB_TAGS.
+        logger: tensorboard writes scores, settings and figures for TensorBoard too, into the run directory (extra tensorboard);
+            csv: metrics.csv alone, which is always written.
         variant: Name of these settings in the run directory; default: demo or default, plus a short hash of the
             settings that differ from the declaration.
         out: Folder of runs, predictions and cached data.
@@ -53,6 +59,11 @@ class Daily(Checked):
     resume: str = setting("auto", names_run=False)
     init_from: Literal["none"] | Path | None = None
     wandb: Literal["online", "offline", "disabled"] = setting("offline", names_run=False)
+    wandb_project: str = setting("", names_run=False)
+    wandb_entity: str = setting("", names_run=False)
+    wandb_group: str = setting("", names_run=False)
+    wandb_tags: str = setting("", names_run=False)
+    logger: Literal["csv", "tensorboard"] = setting("csv", names_run=False)
     variant: str | None = setting(None, names_run=False)
     out: Path = setting(Path("runs"), names_run=False)
 

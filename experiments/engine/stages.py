@@ -22,7 +22,19 @@ from experiments.engine.run_directory import RunDirectory
 if TYPE_CHECKING:
     pass
 
-_HANDED_ON = ("data_dir", "devices", "num_nodes", "accelerator", "precision", "wandb", "out")
+_HANDED_ON = (
+    "data_dir",
+    "devices",
+    "num_nodes",
+    "accelerator",
+    "precision",
+    "wandb",
+    "wandb_project",
+    "wandb_entity",
+    "wandb_tags",
+    "logger",
+    "out",
+)
 
 
 def train_previous(settings: Settings, arguments: Sequence[str]) -> tuple[Settings, list[str]]:

@@ -12,6 +12,7 @@ import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from datamodules.errors import DataError
@@ -25,8 +26,8 @@ from experiments.engine.callbacks import (
     ValidationLines,
 )
 from experiments.engine.cli import Settings
-from experiments.engine.loggers import MetricsCsv, wandb_logger
-from experiments.engine.processes import check_launch, launcher
+from experiments.engine.loggers import MetricsCsv, WandbPlace, tensorboard_logger, wandb_logger
+from experiments.engine.processes import check_launch, is_first_process, launcher
 from experiments.engine.run_directory import RunDirectory
 from lit_modules.base import BaseTask
 from lit_modules.callbacks import Ema, StepSeed
@@ -54,11 +55,14 @@ def build_trainer(
     if processes > 1:
         os.environ.update(as_parent())  # the processes that Lightning starts end with this one
     csv = MetricsCsv(directory.path / "metrics.csv")
-    loggers = [csv]
+    loggers: list[Logger] = [csv]
     run_name = f"{settings.experiment.name}-{settings.variant}-s{daily.seed}-f{daily.fold}"
-    group = os.environ.get("WANDB_RUN_GROUP") or f"{settings.experiment.name}-{settings.variant}"  # a search sets it
-    if wandb := wandb_logger(daily.wandb, directory.path, csv, "podium", run_name, group, settings.plain()):
-        loggers.append(wandb)  # type: ignore[arg-type]
+    place = WandbPlace(daily.wandb_project, daily.wandb_entity, daily.wandb_group, daily.wandb_tags)
+    options = place.options(f"{settings.experiment.name}-{settings.variant}")
+    if wandb := wandb_logger(daily.wandb, directory.path, csv, run_name, options, settings.plain()):
+        loggers.append(wandb)
+    if daily.logger == "tensorboard" and is_first_process():
+        loggers.append(tensorboard_logger(directory.path, settings.plain()))
     validates = daily.fold != "full"
     trainer = Trainer(
         accelerator=accelerator,

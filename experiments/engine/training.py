@@ -13,7 +13,7 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from datamodules.banks.bank import Manifest, PredictionBank
@@ -65,11 +65,13 @@ class FinishedRun:
     loggers: list[Logger]
 
     def keep_figure(self, name: str, figure: Figure) -> None:
-        """Write a figure into the run's folder, and send it to W&B where it is on."""
+        """Write a figure into the run's folder, and send it to W&B and TensorBoard where they are on."""
         save(figure, self.directory.figures / f"{name}.png")
         for logger in self.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image(name, [figure])
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_figure(name, figure)
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def unique_labels(names: list[str]) -> list[str]:
 
 def log_figures(run: Path, drawn: dict[str, Figure], mode: str) -> None:
     """Add figures to the W&B run of a run directory, where it has one."""
-    from experiments.engine.loggers import MetricsCsv, wandb_logger
+    from experiments.engine.loggers import MetricsCsv, WandbPlace, wandb_logger
 
     if not (run / "wandb.json").is_file():
         print(f"{run} was trained without W&B; its figures are in the output folder alone")
@@ -172,7 +172,7 @@ def log_figures(run: Path, drawn: dict[str, Figure], mode: str) -> None:
 
     group = f"{record['experiment']}/{record['variant']}"
     name = f"{group}/seed{record['seed']}/fold{record['fold']}"
-    logger: Any = wandb_logger(mode, run, MetricsCsv(run / "metrics.csv"), "podium", name, group, {})
+    logger = wandb_logger(mode, run, MetricsCsv(run / "metrics.csv"), name, WandbPlace().options(group), {})
     if logger is not None:
         logger.experiment.log({f"evaluation/{name}": wandb.Image(figure) for name, figure in drawn.items()})
         logger.experiment.finish()
