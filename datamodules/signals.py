@@ -72,7 +72,13 @@ def patient() -> Iterator[None]:
         _State.patient = False
 
 
-def _hear(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+def _hear(signum: int, frame: FrameType | None) -> None:
+    if frame is not None and "importlib" in frame.f_code.co_filename:
+        # Python swallows what is raised in the callbacks of its import locks: again in a moment
+        timer = threading.Timer(0.05, os.kill, (os.getpid(), signum))
+        timer.daemon = True
+        timer.start()
+        return
     before, at = _State.heard
     _State.heard = signum, time.monotonic()
     if signum == before and time.monotonic() - at < _SAME:

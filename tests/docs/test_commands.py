@@ -196,7 +196,7 @@ def test_readme(folder: Path) -> None:
     leap_files(folder)
     called = run_blocks(blocks(ROOT / "README.md"), folder, call)
     assert ["pip", "install", "-e", ".[test]"] in called
-    assert ["pytest"] in called
+    assert ["pytest", "-n", "auto", "--dist", "loadfile"] in called
     submission = pd.read_csv(folder / "submission.csv", float_precision="round_trip")
     (solution,) = folder.glob("runs/cache/demo/*/kaggle/solution.csv")
     assert list(submission) == ["sample_id", *TARGET_NAMES]
@@ -286,6 +286,8 @@ def test_datasets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with hub_server.serve(hub_server.Hub(files)) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)  # for children; the library read it when another test imported it
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
 
         def with_tables(words: list[str]) -> int:
             status = call(words)
