@@ -102,5 +102,6 @@ def _predict(
         use_distributed_sampler=False,
     )
     hashes = best.manifest.hashes | {"checkpoint": trained.identity.checkpoint}
-    manifest = replace(best.manifest, variant=settings.variant, hashes=hashes, truth=None)
+    extra = best.manifest.extra | data.bank_notes()  # banks of earlier versions lack the notes
+    manifest = replace(best.manifest, variant=settings.variant, hashes=hashes, truth=None, extra=extra)
     return predict_out_of_fold(trainer, trained.task, data, twin.bank, manifest, settings.daily.out / "truth")
