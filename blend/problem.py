@@ -195,6 +195,9 @@ class Problem:
         span = slice(None) if targets is None else slice(*targets)
         gram, shift = pooled[span], self.moments().shift[span]
         factors = metric.weights(total[span], rows, self.stack.target_scale[span])
+        dead = factors == 0  # without variance: no weights change its score, unless all models match it
+        if metric.counted is not None:
+            factors = np.where(metric.counted[span], factors, 0.0)
         # v = [w, s, s c]: fold the last two together
         folded = gram[:, :-1, :-1].copy()
         folded[:, :, -1] += shift[:, None] * gram[:, :-1, -1]
@@ -203,7 +206,6 @@ class Problem:
         if metric.root:
             return RootQuadraticLoss(folded * factors[:, None, None])
         form = np.einsum("tkl,t->kl", folded, factors) / len(factors)
-        dead = factors == 0  # without variance: no weights change its score, unless all models match it
         inexact = (np.einsum("tkk->tk", gram[dead])[:, : self.models] > 0).any(axis=1)
         return QuadraticLoss(form, float(inexact.sum()) / len(factors))
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from blend.aligned.align import align
 from blend.aligned.nesting import Nesting
 from blend.metrics.registry import NAMES, given_metric, named_metric
+from blend.metrics.scores import ClippedR2, Metric
 from blend.metrics.tables import TableMetric
 from blend.problem import Problem
 from blend.settings import Inputs
@@ -128,6 +129,8 @@ def open_problem(sources: Sequence[Source], inputs: Inputs, row_groups: bool, ti
     )
     if inputs.metric is None:
         metric = named_metric(named[0], f"the manifest of {sources[0].banks[0].path}")
+        if metric.name == "r2":
+            metric = steady_r2(metric, sources)
     else:
         metric = given_metric(inputs.metric, inputs.direction, stack.shape)
     return Problem(stack, metric, int(inputs.memory * 2**30))
@@ -166,6 +169,29 @@ def say_long(problem: Problem, solvers: Sequence[Solver], nested: bool) -> None:
             f"{1000 * each:.3g} ms each; fewer --steps or --trials or --nested false take less",
             flush=True,
         )
+
+
+def steady_r2(metric: Metric, sources: Sequence[Source]) -> Metric:
+    """R2 held to [-1, 1] where the banks say that few rows carry the spread of some targets; else the metric itself.
+
+    Args:
+        metric: R2.
+        sources: The models; out-of-fold banks of ClimSim tell the effective rows of every target.
+    """
+    notes = [bank.manifest.extra for source in sources for bank in source.banks]
+    known = [note["effective_rows"] for note in notes if "effective_rows" in note]
+    if not known:
+        return metric
+    fewest = max(float(note["fewest_effective_rows"]) for note in notes if "fewest_effective_rows" in note)
+    counted = np.min(known, axis=0) >= fewest
+    if counted.all():
+        return metric
+    print(
+        f"{int((~counted).sum())} of {len(counted)} targets rest on fewer than {fewest:g} effective rows: weights are found "
+        "without them, and judged by the mean with every target's R2 held to [-1, 1] (--metric r2 insists on the judge's)",
+        flush=True,
+    )
+    return ClippedR2(counted)
 
 
 def wants_row_groups(sources: Sequence[Source], inputs: Inputs, by: str) -> bool:

@@ -7,6 +7,7 @@ from importlib import import_module
 
 from blend.metrics.scores import (
     R2,
+    ClippedR2,
     ColumnLogLoss,
     MeanAbsoluteError,
     MeanSquaredError,
@@ -34,6 +35,7 @@ KNOWN: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         R2(),
+        ClippedR2(),
         ColumnLogLoss(),
         MeanAbsoluteError(),
         MeanSquaredError(),

@@ -118,9 +118,15 @@ class SumMetric(Metric, ABC):
 
 
 class SquaredMetric(SumMetric):
-    """A metric of squared errors: everything about it follows from the residuals' Gram matrices."""
+    """A metric of squared errors: everything about it follows from the residuals' Gram matrices.
+
+    Attributes:
+        root: Roots of mean squares are judged.
+        counted: Targets that weights are found with, boolean; None for all.
+    """
 
     root = False
+    counted: npt.NDArray[np.bool_] | None = None
 
     def error_sums(self, truth: npt.NDArray[np.float32], blended: Array, scale: Array) -> Array:
         """Sums of squared residuals, in stored units for R2 and in the judge's for the others."""
@@ -158,6 +164,23 @@ class R2(SquaredMetric):
         """By the rule that the whole project shares."""
         sst = truth.total_squares()
         return r2_of_sums(errors, sst, sst == 0)
+
+
+class ClippedR2(R2):
+    """R2 with every target's held to [-1, 1] before the mean, so that no target's few far rows decide for all.
+
+    Args:
+        counted: Targets that weights are found with: those whose spread rests on enough rows. All are judged.
+    """
+
+    name = "r2_clipped"
+
+    def __init__(self, counted: npt.NDArray[np.bool_] | None = None) -> None:
+        self.counted = counted
+
+    def per_target(self, errors: Array, truth: TruthSums) -> Array:
+        """See :class:`R2`."""
+        return np.clip(super().per_target(errors, truth), -1.0, 1.0)
 
 
 class MeanSquaredError(SquaredMetric):
