@@ -50,6 +50,9 @@ class Domain:
         export: Function ``(task) -> Deployable`` that wraps a task for ``experiments/export.py``; None where the domain
             has none.
         evaluate: Function ``(Request) -> None`` behind ``experiments/evaluate.py``; None where the domain has none.
+        task: What its nets predict from what, a sentence of the card of a shared model.
+        data_licence: Whose data they are trained on and under which licence, for the same card.
+        intended_use: What they are good for and not good for, for the same card.
     """
 
     name: str
@@ -62,6 +65,9 @@ class Domain:
     submission: str = "blend.commands.submission:write_csv"
     export: str | None = None
     evaluate: str | None = None
+    task: str = "See the declaration."
+    data_licence: str = "those of whoever gave the data."
+    intended_use: str = "comparison with other nets on the same data."
 
     def part(self, name: str) -> Any:
         """Import one of the parts."""

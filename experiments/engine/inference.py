@@ -15,6 +15,7 @@ from datamodules.errors import DataError
 from experiments.engine.checkpoints import directory_of, find_checkpoint, variant_of
 from experiments.engine.declare import Experiment, load, load_experiment
 from experiments.engine.identity import RunIdentity
+from experiments.engine.pretrained import find_shared
 from experiments.engine.run_directory import RunDirectory
 from lit_modules.base import IDENTITY_KEY, BaseTask, load_weights, read_checkpoint
 from lit_modules.settings import Optim
@@ -31,6 +32,7 @@ class Trained:
         checkpoint: The file.
         saved: All plain values of the checkpoint: settings of net and optimiser, the runs of the stage before.
         epoch: Passes over the training rows when it was written.
+        home: What stands for the run directory of a model that was shared.
     """
 
     task: BaseTask
@@ -39,10 +41,13 @@ class Trained:
     checkpoint: Path
     saved: Mapping[str, Any]
     epoch: int
+    home: Path | None = None
 
     @property
     def run(self) -> Path:
         """The run directory, or the folder of a checkpoint that lies alone."""
+        if self.home is not None:
+            return self.home
         folder = self.checkpoint.parent
         return folder.parent if folder.name == "checkpoints" else folder
 
@@ -128,19 +133,45 @@ def load_task(run: Path, which: str = "best", declaration: Path | None = None) -
     """Rebuild a task with its weights and statistics, in eval mode on the CPU.
 
     Args:
-        run: Run directory, or a checkpoint file.
+        run: Run directory, or a checkpoint file, or a shared model: its folder or ``hf://user/name``.
         which: ``best``, ``last`` or ``epoch<N>`` of a run directory.
         declaration: File of the experiment, where it lies outside of this repository.
 
     Raises:
         DataError: No checkpoint there, an unfinished run, or a checkpoint that this program cannot rebuild.
     """
+    if (shared := find_shared(run)) is not None:
+        if which != "best":
+            raise DataError(f"{run} holds one checkpoint of each run; leave --checkpoint {which} out")
+        return _rebuild(shared.checkpoint(), shared.saved, shared.weights, declaration, shared.home)
     run = Path(run)
     if not run.exists():
         raise DataError(f"{run} does not exist; give a run directory (…/seed<S>/fold<F>) or a checkpoint file")
     path = run if run.is_file() else find_checkpoint(RunDirectory(run), which)
     checkpoint = read_checkpoint(path)
-    saved = checkpoint[IDENTITY_KEY]
+    return _rebuild(checkpoint, checkpoint[IDENTITY_KEY], path, declaration)
+
+
+def load_pretrained(place: str | Path, declaration: Path | None = None) -> Trained:
+    """A model that somebody shared, with its weights and statistics, in eval mode on the CPU.
+
+    Args:
+        place: ``hf://user/name[@revision][/member]``, or the folder that ``experiments/share.py`` wrote.
+        declaration: File of the experiment, where it lies outside of this repository.
+
+    Raises:
+        DataError: No shared model, or a file that is not what was shared.
+    """
+    return load_task(Path(place), declaration=declaration)
+
+
+def _rebuild(
+    checkpoint: Mapping[str, Any],
+    saved: Mapping[str, Any],
+    path: Path,
+    declaration: Path | None,
+    home: Path | None = None,
+) -> Trained:
     identity = RunIdentity.read(saved, path)
     experiment = load_experiment(identity.experiment, saved.get("place", ""), declaration)
     kind = load(experiment.task)
@@ -151,7 +182,7 @@ def load_task(run: Path, which: str = "best", declaration: Path | None = None) -
         kind.statistics_in(checkpoint["state_dict"]),
     )
     load_weights(task, checkpoint)
-    return Trained(task.eval(), experiment, identity, path, saved, int(checkpoint["epoch"]))
+    return Trained(task.eval(), experiment, identity, path, saved, int(checkpoint["epoch"]), home)
 
 
 def _restore(kind: type, values: dict[str, Any], path: Path) -> Any:
@@ -160,7 +191,8 @@ def _restore(kind: type, values: dict[str, Any], path: Path) -> Any:
         raise DataError(
             f"{path} has the setting {min(unknown)!r}, which {kind.__name__} does not know; it was made by another version"
         )
-    return kind(**values)
+    # JSON, in which models are shared, knows no tuples; settings know no lists
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def _is_path(kind: type, name: str) -> bool:

@@ -19,6 +19,9 @@ GWI = Domain(
         "no --data_dir, so maps of three families are generated and shot (minutes, once) and {net} is trained; "
         "the scores say nothing about the competition's"
     ),
+    task="From seismic gathers at the surface predict the map of sound velocity below.",
+    data_licence="OpenFWI (Deng et al. 2022, arXiv:2111.02926), CC BY-NC-SA 4.0: no commercial use.",
+    intended_use="inverting synthetic gathers of OpenFWI's acquisition. Field data are not claimed.",
 )
 
 GWI_FAMILY = Domain(
@@ -32,6 +35,9 @@ GWI_FAMILY = Domain(
         "no --data_dir, so maps of all ten families are generated (seconds, not shot) and {net} is trained; "
         "generated families are easier or harder to tell apart than real ones"
     ),
+    task="From a velocity map tell which OpenFWI family it is of.",
+    data_licence="OpenFWI (Deng et al. 2022, arXiv:2111.02926), CC BY-NC-SA 4.0: no commercial use.",
+    intended_use="choosing among models of families.",
 )
 
 WRITE_UP = "Kaggle waveform-inversion, write-up of the 4th place"

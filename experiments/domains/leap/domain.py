@@ -23,6 +23,16 @@ LEAP = Domain(
         "no --data_dir, so synthetic ClimSim files are generated and {net} is trained; "
         "the scores say nothing about the competition's"
     ),
+    task=(
+        "From the state of an atmospheric column (temperature, water, wind, gases on 60 levels, and surface "
+        "values) predict what a cloud-resolving model does to it in 1200 s: 368 tendencies and surface "
+        "fluxes."
+    ),
+    data_licence=(
+        "ClimSim (Yu et al. 2023, arXiv:2306.08754), CC BY 4.0; tables of the competition LEAP - Atmospheric "
+        "Physics using AI (Kaggle) under its rules."
+    ),
+    intended_use="emulating the column physics of E3SM-MMF. Stability in a coupled climate model is not claimed.",
 )
 
 README_A = "jackhuntcn/kaggle-leap-competition-codes, README"

@@ -16,6 +16,9 @@ MARS = Domain(
         "no --data_dir, so synthetic GC-MS runs are generated and {net} is trained; "
         "the scores say nothing about the competition's"
     ),
+    task=("From a gas chromatograph's mass spectra predict the probability of each family of compounds in the sample."),
+    data_licence="Mars Spectrometry 2: Gas Chromatography (DrivenData, NASA) under the competition's rules.",
+    intended_use="sorting GC-MS runs of the same kind of instrument for an analyst to look at.",
 )
 
 SOURCE = "drivendataorg/mars-spectrometry-gcms, 2nd place"

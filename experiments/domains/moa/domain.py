@@ -26,6 +26,17 @@ MOA = Domain(
         "no --data_dir, so synthetic lish-moa files are generated and {net} is trained; "
         "the scores say nothing about the competition's"
     ),
+    task=(
+        "From gene expression and cell viability after a treatment predict the probability of each mechanism "
+        "of action of the drug."
+    ),
+    data_licence=(
+        "Mechanisms of Action (MoA) Prediction (Kaggle) under the competition's rules; LINCS / L1000 data "
+        "under the Broad Institute's terms."
+    ),
+    intended_use=(
+        "ranking likely mechanisms of compounds measured by the same assays. It is no basis for treating anybody."
+    ),
 )
 
 SOURCE = "guitarmind/kaggle_moa_winner_hungry_for_gold"

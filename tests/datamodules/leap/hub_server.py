@@ -1,7 +1,8 @@
-"""A small stand-in for the Hugging Face Hub on the loopback address: listings, sizes, ETags, ranges, and faults on demand."""
+"""A small stand-in for the Hugging Face Hub on the loopback address: listings, sizes, ETags, ranges, uploads, and faults on demand."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -75,6 +76,28 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer()
+
+    def do_POST(self) -> None:
+        """Uploads: a repository is made, files are asked for in the commit itself, a commit brings them."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path = urlsplit(self.path).path
+        self.state.requests.append(("POST", path, None))
+        if path == "/api/repos/create":
+            return self._json({"url": f"{self.state.url}/{json.loads(body)['name']}", "id": json.loads(body)["name"]})
+        if path == "/api/validate-yaml":
+            return self._json({"errors": [], "warnings": []})
+        if "/preupload/" in path:
+            asked = [entry["path"] for entry in json.loads(body)["files"]]
+            modes = [{"path": name, "uploadMode": "regular", "shouldIgnore": False, "oid": None} for name in asked]
+            return self._json({"files": modes})
+        if "/commit/" in path:
+            for line in body.splitlines():
+                entry = json.loads(line)
+                if entry["key"] == "file":
+                    self.state.files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
+            done = {"commitUrl": f"{self.state.url}/commit/{self.state.commit}", "commitOid": self.state.commit}
+            return self._json({**done, "pullRequestUrl": None})
+        return self._missing("RepoNotFound")
 
     def _answer(self) -> None:
         parts = urlsplit(self.path)
