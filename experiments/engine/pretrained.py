@@ -142,14 +142,14 @@ def _check(folder: Path, name: str, sums: Mapping[str, str]) -> None:
 
 def _fetcher(name: HubName) -> Callable[[str], Path]:
     """Downloads files of one commit into the Hub's cache, where they stay."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import HfApi
 
-    commit = name.revision
+    api, commit = HfApi(), name.revision
 
     def fetch(file: str) -> Path:
         nonlocal commit
         try:
-            path = Path(hf_hub_download(name.name, file, revision=commit))
+            path = Path(api.hf_hub_download(name.name, file, revision=commit))
         except Exception as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise DataError(

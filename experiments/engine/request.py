@@ -12,7 +12,8 @@ class Request:
     """What to predict.
 
     Args:
-        run: Run directory (``runs/<experiment>/<variant>/seed<S>/fold<F>``) or a checkpoint file.
+        run: Run directory (``runs/<experiment>/<variant>/seed<S>/fold<F>``), a checkpoint file, or a shared model: its folder or
+            ``hf://user/name[@revision][/member]``.
         input: What to predict, such as ``test.csv`` or a parquet file.
         submission: CSV file to write.
         output: File in a format of the field to write: NetCDF (.nc) from raw ClimSim files.

@@ -83,7 +83,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         self.state.requests.append(("POST", path, None))
         if path == "/api/repos/create":
-            return self._json({"url": f"{self.state.url}/{json.loads(body)['name']}", "id": json.loads(body)["name"]})
+            asked = json.loads(body)
+            name = f"{asked.get('organization') or 'someone'}/{asked['name']}"
+            return self._json({"url": f"{self.state.url}/{name}", "id": name})
         if path == "/api/validate-yaml":
             return self._json({"errors": [], "warnings": []})
         if "/preupload/" in path:
@@ -95,7 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
                 entry = json.loads(line)
                 if entry["key"] == "file":
                     self.state.files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
-            done = {"commitUrl": f"{self.state.url}/commit/{self.state.commit}", "commitOid": self.state.commit}
+            name = path.removeprefix("/api/models/").partition("/commit/")[0]
+            done = {"commitUrl": f"{self.state.url}/{name}/commit/{self.state.commit}", "commitOid": self.state.commit}
             return self._json({**done, "pullRequestUrl": None})
         return self._missing("RepoNotFound")
 
