@@ -198,7 +198,12 @@ def test_a_hub_takes_it_and_gives_it_back(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     with hub_server.serve(hub_server.Hub({})) as hub:
-        for name, value in (("ENDPOINT", hub.url), ("HF_HUB_CACHE", str(tmp_path / "cache"))):
+        patched = {  # what HF_ENDPOINT and HF_HUB_CACHE set where the library is imported after them
+            "ENDPOINT": hub.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(tmp_path / "cache"),
+        }
+        for name, value in patched.items():
             monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
         monkeypatch.setenv("HF_TOKEN", "hf_someone")
         share(["--run", *map(str, runs), "--to", "hf://someone/columns"])
