@@ -9,16 +9,16 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # hadolint ignore=DL3013
 RUN pip install "torch>=2.6" "torchvision>=0.21" --index-url "$TORCH_INDEX"
 
-WORKDIR /opt/podium
+WORKDIR /src
 COPY pyproject.toml README.md LICENSE NOTICE podium.py ./
 COPY experiments experiments
 COPY datamodules datamodules
 COPY lit_modules lit_modules
 COPY blend blend
 # hadolint ignore=DL3013
-RUN pip install ".[board,segy,ms]" && useradd --create-home --uid 1000 podium && mkdir /work && chown 1000 /work
+RUN pip install ".[board,segy,ms]" && useradd --create-home --uid 1000 podium && mkdir /podium && chown 1000 /podium
 
 USER 1000
-WORKDIR /work
+WORKDIR /podium
 ENTRYPOINT ["podium"]
 CMD ["--help"]

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import resource
 import tempfile
 import threading
@@ -28,6 +27,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from datamodules.files import usable_cores
 from datamodules.leap.calendar import step_to_stamp
 from datamodules.leap.convert import RawSource
 from datamodules.leap.listing import Listing
@@ -197,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data_dir", type=Path, help="folder of raw files; synthetic ones are written without it")
     parser.add_argument("--pairs", type=int, default=96, help="number of synthetic file pairs")
-    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="for the parallel figure")
+    parser.add_argument("--processes", type=int, default=usable_cores(), help="for the parallel figure")
     parser.add_argument("--work_dir", type=Path, help="where stores (and synthetic files) are written for a moment")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     chosen = parser.parse_args()

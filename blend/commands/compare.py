@@ -14,7 +14,7 @@ from blend.commands.page import Picture, Section, Table, Text, pictures, termina
 from blend.commands.session import new_rows, open_problem, open_sources, say_long, wants_row_groups
 from blend.commands.summary import Found
 from blend.commands.tracking import Tracker
-from blend.judging.nested import Difference, Fitted, difference, error_correlations, fit, judge_all, what_each_adds
+from blend.judging.nested import Difference, Fitted, difference, fit, judge_all, what_each_adds
 from blend.judging.warnings import warnings_of
 from blend.metrics.tables import TableMetric
 from blend.problem import Problem
@@ -86,18 +86,7 @@ def _found(problem: Problem, fits: dict[str, Fitted], chosen: str, solver: Solve
     result, nested = fits[chosen], bool(fits[chosen].nested)
     single, equal = (fits.get(name) or fit(make_solver(name, {}), problem, nested) for name in ("single", "equal"))
     judge_all(problem, [side for side in (single, equal) if side.in_sample is None])
-    adds, how = what_each_adds(problem, solver, result, budget=_ADDS_SECONDS)
-    return Found(
-        problem,
-        result,
-        single,
-        equal,
-        difference(result.honest, single.honest),
-        difference(result.honest, equal.honest),
-        adds,
-        how,
-        error_correlations(problem),
-    )
+    return Found.of(problem, result, single, equal, what_each_adds(problem, solver, result, budget=_ADDS_SECONDS))
 
 
 def solvers_for(problem: Problem, methods: list[str] | None, options: Method) -> dict[str, Solver]:

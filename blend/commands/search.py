@@ -13,7 +13,7 @@ from blend.commands.session import new_rows, open_problem, open_sources, say_lon
 from blend.commands.summary import Found
 from blend.commands.tracking import Tracker
 from blend.judging.judge import judge
-from blend.judging.nested import Fitted, difference, error_correlations, fit, judge_all, what_each_adds
+from blend.judging.nested import Fitted, fit, judge_all, what_each_adds
 from blend.judging.shrink import best_shrink
 from blend.judging.steps import label_of, make_steps
 from blend.judging.warnings import warnings_of
@@ -100,21 +100,10 @@ def run(
     mean = {"kind": result.weights.kind, "clip": result.weights.clip}
     single, equal = (fit(make_solver(name, mean), problem, nested) for name in ("single", "equal"))  # clipped alike
     judge_all(problem, [result, single, equal], make_steps(steps, problem.stack.manifest.domain))
-    adds, how = (
-        what_each_adds(problem, nested_solver, result) if not steps else ({}, "not measured through post-processing")
-    )
-    return Found(
-        problem,
-        result,
-        single,
-        equal,
-        difference(result.honest, single.honest),
-        difference(result.honest, equal.honest),
-        adds,
-        how,
-        error_correlations(problem),
-        step_scores=scores_by_step(problem, result, steps),
-    )
+    adds = what_each_adds(problem, nested_solver, result) if not steps else ({}, "not measured through post-processing")
+    found = Found.of(problem, result, single, equal, adds)
+    found.step_scores = scores_by_step(problem, result, steps)
+    return found
 
 
 def scores_by_step(problem: Problem, fitted: Fitted, steps: list[dict[str, Any]]) -> list[tuple[str, float]]:

@@ -13,7 +13,7 @@ from blend.commands import report
 from blend.commands.page import Block, Picture, Section, Table, Text
 from blend.commands.session import describe_models, table_record, versions
 from blend.judging import inspect
-from blend.judging.nested import Difference, Fitted
+from blend.judging.nested import Difference, Fitted, difference, error_correlations
 from blend.judging.shrink import Shrunk
 from blend.problem import Problem
 from blend.settings import Inputs, Method
@@ -57,6 +57,14 @@ class Found:
     shrunk: Shrunk | None = None
     warnings: list[str] = field(default_factory=list)
     step_scores: list[tuple[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, problem: Problem, result: Fitted, single: Fitted, equal: Fitted, adds: tuple[dict[str, float], str]
+    ) -> Found:
+        """With what the fits themselves tell: their differences, and the models' correlations."""
+        to_single, to_equal = (difference(result.honest, other.honest) for other in (single, equal))
+        return cls(problem, result, single, equal, to_single, to_equal, *adds, error_correlations(problem))
 
 
 def score_rows(found: Found) -> Rows:

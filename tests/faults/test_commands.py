@@ -100,14 +100,12 @@ def refinement(finished: RunDirectory, raw: Path, place: Path) -> tuple[list[str
 
 def grid(finished: RunDirectory, raw: Path, place: Path) -> tuple[list[str], Digest]:
     """Two folds, one after the other."""
-    more = ("--data.split", "blocks", "--data.n_folds", "2", "--fold", "all", "--data.cache_dir", str(place / "cache"))
-    return ["-m", "experiments.leap_bilstm", *flags(raw, place / "runs", *more)], lambda: _weights_of(place / "runs")
+    return _training(raw, place, "--data.split", "blocks", "--data.n_folds", "2", "--fold", "all")
 
 
 def two_processes(finished: RunDirectory, raw: Path, place: Path) -> tuple[list[str], Digest]:
     """One training on two processes."""
-    more = ("--devices", "2", "--data.cache_dir", str(place / "cache"))
-    return ["-m", "experiments.leap_bilstm", *flags(raw, place / "runs", *more)], lambda: _weights_of(place / "runs")
+    return _training(raw, place, "--devices", "2")
 
 
 def stages(finished: RunDirectory, raw: Path, place: Path) -> tuple[list[str], Digest]:
@@ -124,6 +122,11 @@ def stages(finished: RunDirectory, raw: Path, place: Path) -> tuple[list[str], D
         str(place / "runs"),
     ]
     return [*words, "--data.cache_dir", str(place / "cache")], lambda: _weights_of(place / "runs")
+
+
+def _training(raw: Path, place: Path, *more: str) -> tuple[list[str], Digest]:
+    words = flags(raw, place / "runs", *more, "--data.cache_dir", str(place / "cache"))
+    return ["-m", "experiments.leap_bilstm", *words], lambda: _weights_of(place / "runs")
 
 
 def _digest(folder: Path, pattern: str) -> str:

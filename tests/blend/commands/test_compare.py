@@ -131,25 +131,25 @@ def test_committee_and_stacker_share_their_inner_fits():
     assert fits["committee"].honest.score() > fits["single"].honest.score()
 
 
+def tables_beside_tests(folder, tests, rows):
+    """A model for each of ``tests`` (its known values to those of new rows); words of a command line, and the known values."""
+    truth, predictions = random_case("r2", len(tests), rows, (1,), seed=3)
+    known = [f"r{i}" for i in range(rows)]
+    pd.DataFrame({"row_id": known, "y": truth[:, 0]}).to_csv(folder / "truth.csv", index=False)
+    for k, (values, test) in enumerate(zip(predictions[..., 0], tests, strict=True)):
+        for name, ids, y in (
+            ("oof", known, values),
+            ("test", [f"n{i}" for i in range(len(test(values)))], test(values)),
+        ):
+            pd.DataFrame({"row_id": ids, "y": y}).to_csv(folder / f"m{k}_{name}.csv", index=False)
+    banks = [str(folder / f"m{k}_oof.csv") for k in range(len(tests))]
+    flags = ["--truth", str(folder / "truth.csv"), "--metric", "r2", "--figures", "false", "--out", str(folder / "c")]
+    return [*banks, *flags], predictions
+
+
 def test_the_recommended_weights_are_ready_to_apply(tmp_path, capsys):
-    truth, predictions = random_case("r2", 4, 120, (1,), seed=3)
-    ids = [f"r{i}" for i in range(120)]
-    for k, values in enumerate(predictions):
-        pd.DataFrame({"row_id": ids, "y": values[:, 0]}).to_csv(tmp_path / f"m{k}_oof.csv", index=False)
-        pd.DataFrame({"row_id": ["n1", "n2"], "y": values[:2, 0]}).to_csv(tmp_path / f"m{k}_test.csv", index=False)
-    pd.DataFrame({"row_id": ids, "y": truth[:, 0]}).to_csv(tmp_path / "truth.csv", index=False)
-    banks = [str(tmp_path / f"m{k}_oof.csv") for k in range(4)]
-    flags = [
-        "--truth",
-        str(tmp_path / "truth.csv"),
-        "--metric",
-        "r2",
-        "--figures",
-        "false",
-        "--out",
-        str(tmp_path / "c"),
-    ]
-    assert main(["compare", *banks, *flags]) == 0
+    words, predictions = tables_beside_tests(tmp_path, [lambda values: values[:2]] * 4, 120)
+    assert main(["compare", *words]) == 0
     printed = capsys.readouterr().out
     assert f"ready for `python -m blend apply {tmp_path / 'c'}`" in printed
     stored = json.loads((tmp_path / "c/weights.json").read_text())
@@ -163,30 +163,12 @@ def test_the_recommended_weights_are_ready_to_apply(tmp_path, capsys):
 
 @pytest.mark.parametrize("command", ["compare", "search"])
 def test_test_tables_beside_the_models_are_compared_with_the_known_rows(tmp_path, capsys, command):
-    truth, predictions = random_case("r2", 3, 300, (1,), seed=3)
-    ids = [f"r{i}" for i in range(300)]
-    for k, values in enumerate(predictions):
-        pd.DataFrame({"row_id": ids, "y": values[:, 0]}).to_csv(tmp_path / f"m{k}_oof.csv", index=False)
-        new = values[::2, 0] * (3.0 if k == 1 else 1.0)  # made in another unit
-        pd.DataFrame({"row_id": [f"n{i}" for i in range(150)], "y": new}).to_csv(
-            tmp_path / f"m{k}_test.csv", index=False
-        )
-    pd.DataFrame({"row_id": ids, "y": truth[:, 0]}).to_csv(tmp_path / "truth.csv", index=False)
-    banks = [str(tmp_path / f"m{k}_oof.csv") for k in range(3)]
-    flags = [
-        "--truth",
-        str(tmp_path / "truth.csv"),
-        "--metric",
-        "r2",
-        "--figures",
-        "false",
-        "--out",
-        str(tmp_path / "c"),
-    ]
-    assert main([command, *banks, *flags]) == 0
+    units = (1.0, 3.0, 1.0)  # the second model's test predictions are in another one
+    words, _ = tables_beside_tests(tmp_path, [lambda values, unit=unit: values[::2] * unit for unit in units], 300)
+    assert main([command, *words]) == 0
     printed = capsys.readouterr().out
     assert "warning: m1 predicts the test rows otherwise than the known ones" in printed
     assert "m0 predicts" not in printed
     (tmp_path / "m1_test.csv").unlink()
-    assert main([command, *banks, *flags]) == 0
+    assert main([command, *words]) == 0
     assert "test rows" not in capsys.readouterr().out

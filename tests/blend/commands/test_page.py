@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from blend.__main__ import main
 from blend.commands.page import Section, Table, Text, terminal, write_report
 from tests.blend.banks import random_case
-
-CHROMIUM = next(
-    (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name)), None
-)
 
 
 def write_tables(folder: Path, metric: str, models: int, rows: int, width: int = 1) -> list[str]:
@@ -31,17 +24,6 @@ def write_tables(folder: Path, metric: str, models: int, rows: int, width: int =
         )
     banks = [str(folder / f"model{k:02d}.csv") for k in range(models)]
     return [*banks, "--truth", str(folder / "truth.csv"), "--metric", metric, "--out", str(folder / "out")]
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 def opened(browser: Any, path: Path) -> Any:

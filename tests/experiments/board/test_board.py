@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,6 @@ import pytest
 from datamodules.errors import DataError
 from experiments.__main__ import main
 from experiments.engine.board.collect import find_blends, find_runs, table
-
-CHROMIUM = shutil.which("chromium")
 
 
 def write_run(out: Path, experiment: str, fold: int, score: float, *, demo: bool = True, **more: Any) -> Path:
@@ -118,17 +115,6 @@ def test_pages_say_what_a_run_was(site: Path) -> None:
     assert (site / blend.split('<p><a href="')[1].split('"')[0]).read_text() == "<h1>Blend</h1>"
     assert "<script>alert" not in blend
     assert "http://" not in page.replace("http://www.w3.org", "")
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 def test_a_browser_sorts_filters_and_opens_a_run(site: Path, browser: Any) -> None:
