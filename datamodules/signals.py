@@ -72,13 +72,7 @@ def patient() -> Iterator[None]:
         _State.patient = False
 
 
-def _hear(signum: int, frame: FrameType | None) -> None:
-    if frame is not None and "importlib" in frame.f_code.co_filename:
-        # Python swallows what is raised in the callbacks of its import locks: again in a moment
-        timer = threading.Timer(0.05, os.kill, (os.getpid(), signum))
-        timer.daemon = True
-        timer.start()
-        return
+def _hear(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
     before, at = _State.heard
     _State.heard = signum, time.monotonic()
     if signum == before and time.monotonic() - at < _SAME:
@@ -88,6 +82,27 @@ def _hear(signum: int, frame: FrameType | None) -> None:
         return
     _State.signum = 0
     raise Stopped(signum)
+
+
+@contextmanager
+def _told_again() -> Iterator[None]:
+    """Tell the signal once more where Python swallowed it: in a finaliser, or a callback of its import locks."""
+    before = sys.unraisablehook
+
+    def hook(lost: Any) -> None:
+        if not isinstance(lost.exc_value, Stopped):
+            before(lost)
+            return
+        _State.heard = (0, 0.0)
+        timer = threading.Timer(0.05, os.kill, (os.getpid(), lost.exc_value.signum))
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextmanager
@@ -105,7 +120,8 @@ def ending_with_status(again: str = "the same command goes on from what is done"
     install()
     _follow_parent()
     try:
-        yield
+        with _told_again():
+            yield
     except (Stopped, KeyboardInterrupt) as stop:
         signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
         words = stop.words if isinstance(stop, Stopped) else ""

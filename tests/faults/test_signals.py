@@ -65,6 +65,33 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_bits_are_the_same(signum: i
     assert resumed.record()["best"] == whole.record()["best"]
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_python_swallows_is_told_again(signum: int) -> None:
+    """What is raised in a finaliser is printed and forgotten; import locks have callbacks of the kind."""
+    code = f"""
+import os, time
+from datamodules.signals import ending_with_status
+
+class Finalised:
+    def __del__(self):
+        os.kill(os.getpid(), {int(signum)})
+        time.sleep(0.01)
+
+with ending_with_status():
+    thing = Finalised()
+    del thing
+    time.sleep(30)
+    print("went on")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == STATUS[signum]
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith(f"stopped by {signal.Signals(signum).name}: ")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_a_grid_ends_with_its_child(signum: int, raw: Path, tmp_path: Path) -> None:
     arguments = flags(raw, tmp_path, "--data.split", "blocks", "--data.n_folds", "2", *LONG, "--fold", "all")
