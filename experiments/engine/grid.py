@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -39,7 +40,7 @@ def run_grid(settings: Settings, arguments: list[str]) -> None:
                 print(f"seed {seed}, fold {fold}: finished before")
             else:
                 _run(settings, arguments, seed, fold)
-    print_scores(settings, folds)
+    conclude(settings, folds)
 
 
 def survey(settings: Settings) -> tuple[list[int | str], set[tuple[int, int | str]]]:
@@ -94,6 +95,23 @@ def _run(settings: Settings, arguments: list[str], seed: int, fold: int | str) -
             f"{experiment.name}, seed {seed}, fold {fold} ended with exit status {status}; mend the cause above and run "
             "the same command again, finished runs are skipped"
         )
+
+
+def conclude(settings: Settings, folds: Sequence[int | str]) -> None:
+    """Print the scores of all runs, and write the board of every run below ``--out``."""
+    print_scores(settings, folds)
+    if settings.train.figures:
+        _write_board(settings.daily.out)
+
+
+def _write_board(out: Path) -> None:
+    """The board beside the runs; it is no part of a result, so nothing about it fails a grid."""
+    from experiments.engine.board.command import board
+
+    try:
+        board([out], out / "board", [folder for folder in [Path("blends")] if folder.is_dir()])
+    except Exception as error:
+        print(f"no board of runs was written: {error}")
 
 
 def print_scores(settings: Settings, folds: Sequence[int | str]) -> None:

@@ -48,7 +48,7 @@ def launch_runs(wanted: Sequence[tuple[Settings, Sequence[str]]]) -> bool:
     Raises:
         DataError: Jobs that failed for good, or flags that jobs cannot have.
     """
-    from experiments.engine.grid import print_scores
+    from experiments.engine.grid import conclude
 
     plan: dict[str, Job] = {}
     folds = []
@@ -61,7 +61,7 @@ def launch_runs(wanted: Sequence[tuple[Settings, Sequence[str]]]) -> bool:
         return False
     for (settings, _), numbers in zip(wanted, folds, strict=True):
         if settings.daily.fold == "all" or settings.daily.seeds:
-            print_scores(settings, numbers)
+            conclude(settings, numbers)
     return True
 
 

@@ -58,6 +58,7 @@ def report(run: FinishedRun) -> None:
     scores = {"prior": prior_log_loss(run.data), run.settings.experiment.name: class_log_loss(predicted, truth)}
     run.directory.update_record(
         scores={name: {"log_loss": float(values.mean())} for name, values in scores.items()},
+        per_target=scores[run.settings.experiment.name].tolist(),
         per_class={
             name: dict(zip(run.task.target_names, values.tolist(), strict=True)) for name, values in scores.items()
         },

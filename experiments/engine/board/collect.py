@@ -12,16 +12,47 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from blend.metrics.registry import KNOWN
 from datamodules.errors import DataError
 from datamodules.files import read_json
 from experiments.engine.declare import Experiment, load_experiment
 from experiments.engine.run_directory import RunDirectory
 
 COLUMNS = (
-    "kind", "name", "variant", "domain", "metric", "score", "±", "folds", "seeds", "parameters", "rows/s", "seconds", "status",
+    "name", "score", "±", "metric", "variant", "kind", "domain", "folds", "seeds", "parameters", "rows/s", "seconds", "status",
     "date", "commit", "data", "published",
 )  # fmt: skip
-HIGHER_IS_BETTER = frozenset({"r2", "accuracy"})
+_DIGITS = {"±": 2}
+_WHOLE = frozenset({"parameters", "rows/s", "seconds"})
+
+
+def number(value: Any, digits: int = 5) -> str:
+    """A number as every page and table of the board shows it: significant digits, thousands apart, no exponent unless tiny or huge.
+
+    Args:
+        value: Number, or None; what is no number is shown as nothing.
+        digits: Significant digits.
+    """
+    if value is None or value != value:
+        return ""
+    if value == 0 or not np.isfinite(value):
+        return f"{value:g}"
+    size = int(np.floor(np.log10(abs(value))))
+    return f"{value:,.{max(0, digits - 1 - size)}f}" if -7 < size < 9 else f"{value:.{digits - 1}e}"
+
+
+def cell(column: str, value: Any) -> str:
+    """A cell of :func:`table` as text."""
+    if isinstance(value, str):
+        return value
+    if column in _WHOLE and not pd.isna(value):
+        return f"{value:,.0f}"
+    return number(value, _DIGITS.get(column, 5))
+
+
+def higher_is_better(metric: str) -> bool:
+    """Direction of a judge's metric; a foreign one is taken for a loss."""
+    return metric in KNOWN and KNOWN[metric].higher_is_better
 
 
 @dataclass(frozen=True)
@@ -70,6 +101,19 @@ class Run:
         return self.experiment.domain.metric if self.experiment else str(self.record.get("best", {}).get("metric", ""))
 
     @property
+    def own_groups(self) -> dict[str, float]:
+        """Its scores by group, empty before there are any."""
+        return self.groups.get(str(self.record.get("experiment"))) or {}
+
+    @cached_property
+    def per_target(self) -> pd.Series[float]:
+        """Scores of every target in the judge's metric by its name, empty where the domain's report keeps none."""
+        values = self.record.get("per_target") or []
+        manifest = self.directory.bank / "manifest.json"
+        names = read_json(manifest)["manifest"]["targets"] if values and manifest.is_file() else []
+        return pd.Series(values, index=names if len(names) == len(values) else range(len(values)), dtype=float)
+
+    @property
     def groups(self) -> dict[str, dict[str, float]]:
         """Scores by predictor (the net and its baselines), then by group; the first group is the judge's number."""
         found: dict[str, dict[str, float]] = self.record.get("scores") or {}
@@ -78,8 +122,15 @@ class Run:
     @property
     def score(self) -> float:
         """The judge's number on the held-out rows; NaN before there is one."""
-        own = self.groups.get(str(self.record.get("experiment")))
-        return float(next(iter(own.values()))) if own else float((self.record.get("best") or {}).get("score", np.nan))
+        best = (self.record.get("best") or {}).get("score")
+        return float(next(iter(self.own_groups.values()), np.nan if best is None else best))
+
+    @property
+    def half_interval(self) -> float:
+        """Half the width of the 95 % interval of its score over its held-out rows; NaN where its report gives none."""
+        first = next(iter(self.own_groups), "")
+        low, high = (self.record.get("intervals") or {}).get(first, (np.nan, np.nan))
+        return float(high - low) / 2
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -198,7 +249,7 @@ def table(runs: Sequence[Run], blends: Sequence[Blend] = (), demo: bool | None =
             rows.append(_blend_row(blend, parts))
     frame = pd.DataFrame(rows, columns=["link", *COLUMNS])
     frame = frame.drop_duplicates(["kind", "name", "variant", "data", "score"])
-    sign = np.where(frame["metric"].isin(HIGHER_IS_BETTER), -1.0, 1.0)
+    sign = np.where(frame["metric"].map(higher_is_better), -1.0, 1.0)
     frame["order"] = frame["score"].astype(float) * sign
     return frame.sort_values(["domain", "order"], na_position="last").drop(columns="order").reset_index(drop=True)
 
@@ -206,9 +257,9 @@ def table(runs: Sequence[Run], blends: Sequence[Blend] = (), demo: bool | None =
 def _system_row(system: str, members: Sequence[Run]) -> dict[str, Any]:
     first = members[0]
     record = first.record
-    scores = np.array([run.score for run in members])
+    scores = [run.score for run in members]
+    scored = [run for run in members if np.isfinite(run.score)]
     start = (record.get("starts") or [{}])[-1]
-    spread = float(np.nanstd(scores, ddof=1) / np.sqrt(len(scores)) * 1.96) if len(scores) > 1 else np.nan
     return {
         "link": first.slug,
         "kind": "run",
@@ -216,9 +267,9 @@ def _system_row(system: str, members: Sequence[Run]) -> dict[str, Any]:
         "variant": system.split("/")[1],
         "domain": first.domain,
         "metric": first.metric,
-        "score": float(scores.mean()),
-        "±": spread,
-        "folds": _list(run.record.get("fold") for run in members),
+        "score": _mean(scores),
+        "±": _spread(scores) if len(members) > 1 else first.half_interval,
+        "folds": _list(run.record.get("fold") for run in scored or members),
         "seeds": _list(run.record.get("seed") for run in members),
         "parameters": record.get("parameters"),
         "rows/s": _mean(run.record.get("rows_per_second") for run in members),
@@ -235,9 +286,8 @@ def _baseline_row(name: str, members: Sequence[Run]) -> dict[str, Any]:
     first = members[0]
     scores = [next(iter(run.groups[name].values())) for run in members if run.groups.get(name)]
     row = _system_row(first.system, members)
-    spread = float(np.std(scores, ddof=1) / np.sqrt(len(scores)) * 1.96) if len(scores) > 1 else np.nan
     empty = dict.fromkeys(("parameters", "rows/s", "seconds"), np.nan) | {"published": "", "variant": ""}
-    return row | empty | {"kind": "baseline", "name": name, "score": float(np.mean(scores)), "±": spread}
+    return row | empty | {"kind": "baseline", "name": name, "score": _mean(scores), "±": _spread(scores)}
 
 
 def _blend_row(blend: Blend, parts: Sequence[Run]) -> dict[str, Any]:
@@ -266,6 +316,13 @@ def _blend_row(blend: Blend, parts: Sequence[Run]) -> dict[str, Any]:
     }
 
 
+def _spread(scores: Sequence[float]) -> float:
+    """1.96 standard errors of the mean over folds and seeds; NaN for fewer than two."""
+    known = np.asarray(scores, dtype=float)
+    known = known[np.isfinite(known)]
+    return float(known.std(ddof=1) / np.sqrt(len(known)) * 1.96) if len(known) > 1 else np.nan
+
+
 def _shown(value: Any) -> str:
     return str(list(value)) if isinstance(value, tuple) else str(value)
 
@@ -275,5 +332,5 @@ def _list(values: Any) -> str:
 
 
 def _mean(values: Any) -> float:
-    known = [float(value) for value in values if value is not None]
+    known = [float(value) for value in values if value is not None and value == value]
     return float(np.mean(known)) if known else np.nan

@@ -6,11 +6,12 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from datamodules.commands import as_typed
 from datamodules.errors import DataError
-from experiments.engine.board.collect import COLUMNS, find_blends, find_runs, table
+from experiments.engine.board.collect import COLUMNS, cell, find_blends, find_runs, table
 
 
 def board(
@@ -25,6 +26,9 @@ def board(
         pattern: Part of ``experiment/variant/seedS/foldF``, or a shell pattern.
         watch: Write it again every so many seconds until interrupted; open pages follow. 0 = once.
     """
+    for library in ("plotly", "itables", "markdown_it"):
+        if find_spec(library) is None:
+            raise DataError(f'a board needs {library}: pip install "podium[board]"')
     from experiments.engine.board.site import write_board
 
     while True:
@@ -58,14 +62,8 @@ def runs(pattern: str = "*", out: Path = Path("runs")) -> None:
         shown = [column for column in COLUMNS if column not in hidden]
         view = Table(*shown, title="demo data: no measure of the competition's scores" if demo else "real data")
         for row in frame[shown].itertuples(index=False):
-            view.add_row(*("" if value != value else _text(value) for value in row))
+            view.add_row(*map(cell, shown, row))
         console.print(view)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.5g}"
-    return str(value)
 
 
 def board_main(arguments: Sequence[str]) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import html
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from datamodules.files import atomic_path
-from experiments.engine.board.collect import Blend, Run, systems, table
+from experiments.engine.board.collect import Blend, Run, cell, higher_is_better, number, systems, table
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1500px;padding:0 16px 48px;color:#1b1f24;background:#fff}
@@ -24,7 +25,8 @@ pre{background:#f3f5f7;padding:10px;overflow-x:auto;user-select:all;border-radiu
 .note{color:#57606a}.demo{background:#fff1c2;padding:6px 10px;border-radius:4px}figure{margin:12px 0}
 .plotly-graph-div{min-width:300px}tfoot input{width:5.5em!important;min-width:0}table.dataTable th{white-space:nowrap}
 """
-_CURVES = ("val_", "valid", "train_loss")
+_REFERENCES = 6
+"""Systems that others can be compared with by target; each adds its differences to the page."""
 
 
 def write_board(runs: Sequence[Run], blends: Sequence[Blend], out: Path, refresh: int = 0) -> Path:
@@ -41,11 +43,20 @@ def write_board(runs: Sequence[Run], blends: Sequence[Blend], out: Path, refresh
     """
     out.mkdir(parents=True, exist_ok=True)
     for run in runs:
-        _write(out / f"{run.slug}.html", run.name, _run_page(run, runs, out), refresh)
+        page, ended = out / f"{run.slug}.html", run.record.get("status") == "finished"
+        if not (ended and _is_newer(page, run)):
+            _write(page, run.name, _run_page(run, runs, out), 0 if ended else refresh)
     for blend in blends:
         _write(out / f"{blend.slug}.html", f"Blend {blend.folder.name}", _blend_page(blend, out), refresh)
     _write(out / "compare.html", "Side by side", _compare_page(runs), refresh)
     return _write(out / "index.html", "Board of runs", _index(runs, blends), refresh)
+
+
+def _is_newer(page: Path, run: Run) -> bool:
+    """Whether a page was written after its run ended, by this version: a board of hundreds of runs only writes what is new."""
+    folder = run.directory.path
+    sources = (folder / "run.json", folder / "metrics.csv", run.directory.config, Path(__file__))
+    return page.is_file() and all(page.stat().st_mtime > p.stat().st_mtime for p in sources if p.exists())
 
 
 def _index(runs: Sequence[Run], blends: Sequence[Blend]) -> str:
@@ -60,8 +71,8 @@ def _index(runs: Sequence[Run], blends: Sequence[Blend]) -> str:
     unfinished = sum(run.record.get("status") != "finished" for run in runs)
     running = f"<p>{unfinished} of {len(runs)} runs are not finished.</p>" if unfinished else ""
     interval = (
-        "<p class='note'>± is 1.96 standard errors over folds and seeds (for a blend: half the 95 % interval of its gain over the "
-        "best single model). The arrows of a column sort, the field below it filters, click a name to open the run.</p>"
+        "<p class='note'>± is 1.96 standard errors over folds and seeds; for one run half the 95 % interval over its held-out rows, "
+        "for a blend that of its gain over the best single model. The arrows of a column sort, the field below it filters, click a name to open the run.</p>"
     )
     return running + (_table_library() if parts else "") + ("".join(parts) or "<p>No runs yet.</p>") + interval
 
@@ -83,15 +94,15 @@ def _sortable(frame: pd.DataFrame) -> str:
         f"<a href='{link}.html'>{html.escape(str(name))}</a>"
         for link, name in zip(frame["link"], frame["name"], strict=True)
     ]
-    for column in ("variant", "folds", "seeds", "status", "commit", "published"):
-        shown[column] = shown[column].map(lambda value: html.escape(str(value)))
-    shown["score"] = shown["score"].map(_number)
-    shown["±"] = shown["±"].map(_number)
-    for column in ("parameters", "rows/s", "seconds"):
-        shown[column] = [None if pd.isna(value) else round(float(value)) for value in shown[column]]
+    for column in shown.columns[1:]:
+        shown[column] = [html.escape(cell(column, value)) for value in shown[column]]
+    words = [
+        i for i, column in enumerate(shown.columns) if column not in ("score", "±", "parameters", "rows/s", "seconds")
+    ]
     text = to_html_datatable(
         shown, connected=False, column_filters="footer", allow_html=True, showIndex=False, paging=len(shown) > 50,
-        classes="display compact nowrap", maxBytes=0, lengthMenu=[50, 200, 1000],
+        classes="display compact nowrap", maxBytes=0, lengthMenu=[50, 200, 1000], fixedColumns={"start": 1}, scrollX=True,
+        columnDefs=[{"targets": words, "type": "html", "className": "dt-left"}],
     )  # fmt: skip
     return f"<div class='scroll'>{text}</div>"
 
@@ -104,7 +115,7 @@ def _run_page(run: Run, runs: Sequence[Run], out: Path) -> str:
     start = (record.get("starts") or [{}])[-1]
     facts = {
         "status": record.get("status"),
-        f"score ({run.metric})": _number(run.score),
+        f"score ({run.metric})": number(run.score),
         "published": "; ".join(f"{p['score']} {p['what']} ({p['source']})" for p in record.get("published", []))
         or "none",
         "rows": ", ".join(f"{value:,} {name}" for name, value in (record.get("rows") or {}).items()),
@@ -120,7 +131,7 @@ def _run_page(run: Run, runs: Sequence[Run], out: Path) -> str:
     parts.append("<h2>Settings</h2>" + _settings(run.changed()))
     if run.groups:
         parts.append("<h2>Scores by group</h2>" + _plain_table(_groups(run)))
-    curves = _curves({run.name: run.curves})
+    curves = _curves([run])
     if curves:
         parts.append("<h2>Curves</h2>" + curves)
     parts += _figures(run.directory.figures, out / "figures" / run.slug)
@@ -138,85 +149,138 @@ def _settings(frame: pd.DataFrame) -> str:
 
 def _groups(run: Run) -> pd.DataFrame:
     frame = pd.DataFrame(run.groups).T
-    frame = frame.map(_number)
+    frame = frame.map(number)
     return frame.reset_index(names="predictor")
 
 
-def _curves(tables: dict[str, pd.DataFrame], only: str = "") -> str:
-    """Curves over optimiser steps, one line a run: every validation metric and the training loss, or ``only`` one and both losses."""
+def _curves(runs: Sequence[Run], columns: int = 2, every: bool = True) -> str:
+    """Curves over optimiser steps, a colour a system: the score that chose the checkpoint and both losses first.
+
+    Args:
+        runs: Drawn on the same axes.
+        columns: Plots beside each other.
+        every: Also draw every other validation score.
+    """
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    names = sorted({c for frame in tables.values() for c in frame.columns if c.startswith(_CURVES)})
-    if only in names:
-        names = [name for name in names if name in (only, "val_loss", "train_loss")]
+    found = sorted({c for run in runs for c in run.curves.columns if c.startswith(("val_", "train_loss"))})
+    chosen = {str((run.record.get("best") or {}).get("metric")) for run in runs}
+    first = [
+        *sorted(chosen & set(found)),
+        *(n for n in found if n == "val_loss"),
+        *(n for n in found if n[:3] == "tra"),
+    ]
+    names = list(dict.fromkeys([*first, *found] if every or not first else first))
     if not names:
         return ""
-    columns = min(2, len(names))
+    columns = min(columns, len(names))
     rows = -(-len(names) // columns)
     figure = make_subplots(rows, columns, subplot_titles=names)
-    colours = _colours(len(tables))
+    looks = _looks(run.system for run in runs)
     for place, name in enumerate(names):
-        for (label, frame), colour in zip(tables.items(), colours, strict=True):
-            if name in frame:
-                line = frame[["step", name]].dropna()
-                figure.add_trace(
-                    go.Scatter(
-                        x=line["step"].tolist(), y=line[name].tolist(), name=label, legendgroup=label, mode="lines+markers",
-                        showlegend=place == 0 and len(tables) > 1, line={"color": colour}, marker={"size": 4},
-                    ),
-                    row=place // columns + 1, col=place % columns + 1,
-                )  # fmt: skip
+        told: set[str] = set()
+        for run in (run for run in runs if name in run.curves):
+            line = run.curves[["step", name]].dropna()
+            figure.add_trace(
+                go.Scatter(
+                    x=line["step"].tolist(), y=line[name].tolist(), name=run.system, legendgroup=run.system, mode="lines",
+                    showlegend=place == 0 and len(looks) > 1 and run.system not in told, line=looks[run.system],
+                    hovertemplate=f"{run.name}<br>step %{{x}}: %{{y:.5g}}<extra></extra>",
+                ),
+                row=place // columns + 1, col=place % columns + 1,
+            )  # fmt: skip
+            told.add(run.system)
     figure.update_xaxes(title_text="optimiser steps")
-    figure.update_layout(height=280 * rows + 80, template="simple_white", margin={"l": 50, "r": 20, "t": 60, "b": 40})
-    if len(tables) > 1:
-        figure.update_layout(legend={"orientation": "h", "y": -0.12})
-    return _plot(figure)
+    return _plot(figure, 280 * rows + 40, len(looks))
 
 
 def _compare_page(runs: Sequence[Run]) -> str:
     """Runs of one domain and one kind of data on the same axes; the legend chooses (double click: one alone)."""
-    parts = ["<p class='note'>Click a name in a legend to hide a run, twice to see it alone.</p>"]
+    parts = ["<p class='note'>Click a name in a legend to hide or show it, twice to see it alone.</p>"]
     kinds = sorted({(run.domain, bool(run.record.get("demo"))) for run in runs})
     for domain, demo in kinds:
         chosen = [run for run in runs if (run.domain, bool(run.record.get("demo"))) == (domain, demo)]
-        only = str((chosen[0].record.get("best") or {}).get("metric", ""))
-        label = f"{domain}, {'demo' if demo else 'real'} data"
-        parts.append(
-            f"<h2>{html.escape(label)}</h2>{_curves({run.name: run.curves for run in chosen}, only)}{_differences(chosen)}"
-        )
+        parts.append(f"<h2>{html.escape(domain)}, {'demo' if demo else 'real'} data</h2>")
+        parts += [_curves(chosen, columns=1, every=False), _by_group(chosen), *_by_target(chosen)]
     return "".join(parts)
 
 
-def _differences(runs: Sequence[Run]) -> str:
+def _ranked(runs: Sequence[Run], scores: Callable[[Run], pd.Series[float]]) -> dict[tuple[str, ...], pd.DataFrame]:
+    """Mean scores over folds and seeds, a column a system, the best first; only systems of the same rows of scores are beside each other."""
+    found: dict[tuple[str, ...], dict[str, tuple[float, pd.Series[float]]]] = {}
+    sign = -1 if higher_is_better(runs[0].metric) else 1
+    for system, members in systems(runs):
+        own = [scores(run) for run in members if len(scores(run))]
+        if own:
+            mean = sign * float(np.nanmean([run.score for run in members]))
+            found.setdefault(tuple(map(str, own[0].index)), {})[system] = mean, pd.DataFrame(own).mean()
+    return {
+        names: pd.DataFrame({system: values for system, (_, values) in sorted(rows.items(), key=lambda row: row[1][0])})
+        for names, rows in found.items()
+        if len(rows) > 1
+    }
+
+
+def _by_group(runs: Sequence[Run]) -> str:
     """Heat map of each system's scores by group, coloured by the difference from the best in that group."""
     import plotly.graph_objects as go
 
-    rows = {}
-    for system, members in systems(runs):
-        own = [
-            run.groups[str(run.record["experiment"])]
-            for run in members
-            if run.groups.get(str(run.record["experiment"]))
+    text = ""
+    for frame in _ranked(runs, lambda run: pd.Series(run.own_groups, dtype=float)).values():
+        higher = higher_is_better(runs[0].metric)
+        worse = (frame.sub(frame.max(axis=1) if higher else frame.min(axis=1), axis=0)).abs().T.iloc[::-1]
+        figure = go.Figure(
+            go.Heatmap(
+                z=worse.to_numpy().tolist(), x=list(worse.columns), y=list(worse.index), colorscale="Cividis", reversescale=True,
+                text=[[number(v, 3) for v in row] for row in frame.T.iloc[::-1].to_numpy()], texttemplate="%{text}",
+                zmin=0, zmax=_limit(worse.to_numpy()), colorbar={"title": "worse than<br>the best by"},
+                hovertemplate="%{y}<br>%{x}: %{text}, worse by %{z:.3g}<extra></extra>",
+            )
+        )  # fmt: skip
+        figure.update_layout(title=f"{runs[0].metric} by group", yaxis={"automargin": True})
+        text += _plot(figure, 150 + 30 * len(worse), width=300 + 70 * worse.shape[1])
+    return text
+
+
+def _by_target(runs: Sequence[Run]) -> list[str]:
+    """A point a target: by how much each system is better than another, which the menu chooses."""
+    import plotly.graph_objects as go
+
+    parts = []
+    for frame in _ranked(runs, lambda run: run.per_target).values():
+        names, values = list(frame.columns), frame.to_numpy() * (1 if higher_is_better(runs[0].metric) else -1)
+        looks = _looks(names)
+        gains = [values - values[:, [i]] for i in range(min(_REFERENCES, len(names)))]
+        ranges = [[-1.1 * _limit(gain), 1.1 * _limit(gain)] for gain in gains]
+        tables = [[[float(f"{v:.4g}") for v in column] for column in gain.T] for gain in gains]
+        figure = go.Figure(
+            [
+                go.Scatter(
+                    x=[str(target) for target in frame.index], y=column, name=name, mode="markers",
+                    marker={"size": 4, "color": looks[name]["color"]}, visible=True if 0 < i < 4 else "legendonly",
+                    hovertemplate=f"%{{x}}<br>{name}: %{{y:.4g}}<extra></extra>",
+                )
+                for i, (name, column) in enumerate(zip(names, tables[0], strict=True))
+            ]
+        )  # fmt: skip
+        menu = [
+            {"label": f"against {name}", "method": "update", "args": [{"y": table}, {"yaxis.range": limits}]}
+            for name, table, limits in zip(names, tables, ranges, strict=False)
         ]
-        if own:
-            rows[system] = pd.DataFrame(own).mean()
-    if len(rows) < 2:
-        return ""
-    frame = pd.DataFrame(rows).T
-    best = frame.max() if runs[0].metric == "r2" else frame.min()
-    figure = go.Figure(
-        go.Heatmap(
-            z=(frame - best).to_numpy().tolist(), x=list(frame.columns), y=list(frame.index), colorscale="Cividis",
-            text=[[_number(v) for v in row] for row in frame.to_numpy()], texttemplate="%{text}",
-            colorbar={"title": "difference<br>from the best"}, reversescale=runs[0].metric != "r2",
-        )
-    )  # fmt: skip
-    figure.update_layout(
-        height=120 + 32 * len(frame), template="simple_white", title=f"{runs[0].metric} by group (number) and difference (colour)",
-        margin={"l": 20, "r": 20, "t": 60, "b": 40}, yaxis={"automargin": True},
-    )  # fmt: skip
-    return _plot(figure)
+        figure.update_layout(
+            title=f"{runs[0].metric} by target: better by (above 0) or worse", xaxis={"nticks": 20, "automargin": True},
+            yaxis={"range": ranges[0], "title": "better by"},
+            updatemenus=[{"buttons": menu, "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"}],
+        )  # fmt: skip
+        parts.append(_plot(figure, 460, len(names), top=90))
+    return parts
+
+
+def _limit(values: npt.NDArray[np.float64]) -> float:
+    """Largest size that colours and axes show: a single wild score must not hide all others."""
+    sizes = np.abs(values[np.isfinite(values) & (values != 0)])
+    return float(np.quantile(sizes, 0.95)) if len(sizes) else 1.0
 
 
 def _blend_page(blend: Blend, out: Path) -> str:
@@ -296,21 +360,39 @@ def _plain_table(frame: pd.DataFrame, header: bool = True) -> str:
     return f"<div class='scroll'>{text}</div>"
 
 
-def _plot(figure: Any) -> str:
+def _plot(figure: Any, height: int, named: int = 1, width: int = 0, top: int = 60) -> str:
+    """A figure as wide as the page; what needs more scrolls inside.
+
+    Args:
+        figure: Of plotly.
+        height: Without the legend.
+        named: Entries of the legend, which stands below.
+        width: Least width in pixels.
+        top: Margin above, for titles and menus.
+    """
+    legend = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"}
+    more = 22 * named if named > 1 else 0
+    figure.update_layout(
+        template="simple_white",
+        legend=legend,
+        height=height + more,
+        margin={"l": 60, "r": 20, "t": top, "b": 50 + more},
+    )
     text: str = figure.to_html(
         full_html=False, include_plotlyjs=False, config={"responsive": True, "displaylogo": False}
     )
-    return text
+    return f"<div class='scroll'><div style='min-width:{width}px'>{text}</div></div>"
 
 
-def _colours(count: int) -> list[str]:
+def _looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """A colour and a dash for each name; the colours are those that colour-blind readers tell apart."""
     from plotly.colors import qualitative
 
-    return [qualitative.Safe[i % len(qualitative.Safe)] for i in range(count)]
-
-
-def _number(value: Any) -> str:
-    return "" if value is None or (isinstance(value, float) and np.isnan(value)) else f"{float(value):.5g}"
+    dashes, colours = ("solid", "dash", "dot", "dashdot"), qualitative.Safe
+    return {
+        name: {"color": colours[i % len(colours)], "dash": dashes[i // len(colours) % len(dashes)]}
+        for i, name in enumerate(dict.fromkeys(names))
+    }
 
 
 def _write(path: Path, title: str, body: str, refresh: int) -> Path:

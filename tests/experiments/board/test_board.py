@@ -11,7 +11,10 @@ import pytest
 
 from datamodules.errors import DataError
 from experiments.__main__ import main
-from experiments.engine.board.collect import find_blends, find_runs, table
+from experiments.engine.board.collect import cell, find_blends, find_runs, number, table
+from experiments.engine.cli import parse
+from experiments.engine.grid import conclude
+from experiments.leap_bilstm import EXPERIMENT
 
 
 def write_run(out: Path, experiment: str, fold: int, score: float, *, demo: bool = True, **more: Any) -> Path:
@@ -117,6 +120,65 @@ def test_pages_say_what_a_run_was(site: Path) -> None:
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+def test_only_what_is_new_is_written_again_and_watching_follows_runs(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = runs.parent / "board"
+    write_run(runs, "leap_unet", 0, 0.2, status="running")
+    page, other = (out / f"leap_{name}--demo--seed1325--fold0.html" for name in ("unet", "bilstm"))
+    written: list[tuple[str, int]] = []
+
+    def sleep(seconds: float) -> None:
+        assert seconds == 7
+        written.append((page.read_text(), other.stat().st_mtime_ns))
+        if len(written) == 2:
+            raise KeyboardInterrupt  # as a user ends it
+        shutil.rmtree(runs / "leap_unet")
+        write_run(runs, "leap_unet", 0, 0.25)
+
+    monkeypatch.setattr("experiments.engine.board.command.time.sleep", sleep)
+    main(["board", str(runs), "--out", str(out), "--watch", "7"])
+    (before, first), (after, second) = written
+    assert "content='7'" in before
+    assert "content='7'" not in after  # it is finished
+    assert "0.25000" in after
+    assert first == second
+    assert "content='7'" in (out / "index.html").read_text()
+    assert capsys.readouterr().out.count("5 runs") == 2
+
+
+def test_side_by_side_tells_differences_by_target(runs: Path) -> None:
+    for name, values in (("leap_bilstm", [0.5, 0.1]), ("leap_bigru", [0.2, 0.4])):
+        folder = runs / name / "demo/seed1325/fold0"
+        record = json.loads((folder / "run.json").read_text()) | {"per_target": values}
+        (folder / "run.json").write_text(json.dumps(record))
+        (folder / "bank").mkdir()
+        (folder / "bank/manifest.json").write_text(json.dumps({"manifest": {"targets": ["warm", "wet"]}}))
+    main(["board", str(runs), "--out", str(runs.parent / "board")])
+    page = (runs.parent / "board/compare.html").read_text()
+    assert "r2 by target" in page
+    assert '"x":["warm","wet"],"y":[0.3,-0.3]' in page.replace(" ", "")  # leap_bilstm against the better leap_bigru
+    assert "against leap_bilstm/demo" in page.replace("\\u002f", "/")
+
+
+def test_numbers_have_one_notation() -> None:
+    shown = [number(v) for v in (406_596.0, 0.019714812, 6.9756e-05, -54.8889, 0.0, float("nan"), None, 3e-12, -4e10)]
+    assert shown == ["406,596", "0.019715", "0.000069756", "-54.889", "0", "", "", "3.0000e-12", "-4.0000e+10"]
+    assert [cell("rows/s", 1562.3), cell("parameters", float("nan")), cell("±", 0.00064713)] == ["1,562", "", "0.00065"]
+
+
+def test_a_grid_ends_with_the_board_and_never_fails_by_it(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = parse(EXPERIMENT, ["--out", str(runs), "--fold", "all", "--seed", "1325"])
+    monkeypatch.setattr("experiments.engine.grid.print_scores", lambda *_: None)
+    conclude(settings, [0])
+    assert (runs / "board/index.html").is_file()
+    (runs / "leap_bilstm/demo/seed1325/fold1/run.json").write_text("{")
+    conclude(settings, [0])
+    assert "no board of runs was written" in capsys.readouterr().out
+
+
 def test_a_browser_sorts_filters_and_opens_a_run(site: Path, browser: Any) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     problems: list[str] = []
@@ -126,17 +188,21 @@ def test_a_browser_sorts_filters_and_opens_a_run(site: Path, browser: Any) -> No
     page.wait_for_selector("table.dataTable tbody >> text=leap_bilstm")
 
     def names() -> list[str]:
-        return [str(text) for text in page.locator("table.dataTable").last.locator("tbody a").all_inner_texts()]
+        return [str(text) for text in page.locator(".dt-scroll-body").last.locator("tbody a").all_inner_texts()]
 
     before = names()
     assert before[0] == "two"
-    page.locator("table.dataTable").last.locator("thead th:has-text('name') .dt-column-order").click()
+    page.locator(".dt-scroll-head").last.locator("th:has-text('name') .dt-column-order").click()
     page.wait_for_timeout(300)
     assert names() == sorted(before)
-    page.locator("tfoot input[placeholder='name']").last.press_sequentially("bilstm")
+    page.locator(".dt-scroll-head").last.locator("th:has-text('score') .dt-column-order").click()
+    page.wait_for_timeout(300)
+    scores = [float(text) for text in page.locator(".dt-scroll-body").last.locator("td:nth-child(2)").all_inner_texts()]
+    assert scores == sorted(scores)
+    page.locator(".dt-scroll-foot input[placeholder='name']").last.press_sequentially("bilstm")
     page.wait_for_timeout(500)
     assert names() == ["leap_bilstm"]
-    page.locator("table.dataTable tbody a:has-text('leap_bilstm')").last.click()
+    page.locator(".dt-scroll-body a:has-text('leap_bilstm')").last.click()
     page.wait_for_selector(".main-svg")
     assert "leap_bilstm/demo/seed1325/fold0" in page.inner_text("h1")
     assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0 || image.loading === 'lazy')")
