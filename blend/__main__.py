@@ -25,6 +25,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from blend.settings import Inputs, Method, Output
 from datamodules.commands import as_typed, refusals_as_sentences
 from datamodules.errors import UsageError
+from datamodules.kaggle import Submit
 
 # many small matrix products: threads of the matrix library would cost more than they save
 for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
@@ -150,6 +151,7 @@ def _apply_parser() -> ArgumentParser:
         default="equal",
         help="intersect: blend the rows that all tables have",
     )
+    _add(parser, Submit)
     return parser
 
 
@@ -214,6 +216,7 @@ def _run(command: str, flags: Any, groups: dict[type[Any], Any]) -> int:
             TableFlags(
                 id=flags.id, prediction=(flags.prediction,) if flags.prediction else (), ids=flags.ids, rows=flags.rows
             ),
+            _group(Submit, flags),
         )
     elif command == "verify":
         from datamodules.verify import report

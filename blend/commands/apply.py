@@ -24,8 +24,10 @@ from blend.weights import Weights, blend_rows, read_weights
 from datamodules.banks.bank import BankError, Manifest, PredictionBank, write_bank
 from datamodules.banks.roles import TableFlags, TableForm, table_name, test_twins
 from datamodules.banks.sources import OUT_OF_FOLD, Source, resolve
+from datamodules.kaggle import Submit, open_competition
 
 _PLAIN = TableFlags()
+_KEPT = Submit()
 
 
 def apply(
@@ -38,6 +40,7 @@ def apply(
     groups: Path | None = None,
     allow_call: Sequence[str] = (),
     tables: TableFlags = _PLAIN,
+    submit: Submit = _KEPT,
 ) -> PredictionBank:
     """Blend new predictions of the fitted models.
 
@@ -47,14 +50,16 @@ def apply(
             tables that they were fitted on.
         predictions: Name of the predictions in the run directories; ``oof`` blends the out-of-fold rows again.
         out: Bank folder to write; default: ``<folder of the weights>/<predictions>``.
-        submission: File to write for the judge.
+        submission: File to write for the judge; ``submission.csv`` where it is sent and has no other name.
         template: The judge's sample submission, whose rows and columns are wanted.
         groups: CSV with the columns row_id and group.
         allow_call: Functions that the weights' steps may call: a weights file alone names no code.
         tables: Names of columns of tables, where test tables call them otherwise.
+        submit: Where the submission is sent.
 
     Raises:
         BankError: these are not the fitted models, or their rows differ.
+        DataError: Kaggle cannot be asked, or refuses.
     """
     weights, fitted = read_weights(weights_file)
     for step in fitted["post_processing"]:
@@ -63,6 +68,9 @@ def apply(
                 f"{weights_file} has a step that calls {step['call']}; give --allow_call [{step['call']}] if you trust it"
             )
     folder = weights_file if weights_file.is_dir() else weights_file.parent
+    competition = open_competition(submit, template)
+    if competition is not None:
+        submission = submission or Path("submission.csv")
     part = OUT_OF_FOLD if predictions == "oof" else f"predictions/{predictions}"
     form = None if fitted.get("tables") is None else TableForm(**fitted["tables"])
     flags = replace(tables, prefer=form.identity) if form else tables
@@ -79,6 +87,8 @@ def apply(
     if submission is not None:
         write_submission(bank, submission, template)
         print(f"submission: {submission}")
+        if competition is not None and template is not None:
+            competition.send(submission, template)
     return bank
 
 

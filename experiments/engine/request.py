@@ -6,16 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from datamodules.kaggle import Submit
+
 
 @dataclass
-class Request:
+class Request(Submit):
     """What to predict.
 
     Args:
         run: Run directory (``runs/<experiment>/<variant>/seed<S>/fold<F>``), a checkpoint file, or a shared model: its folder or
             ``hf://user/name[@revision][/member]``.
         input: What to predict, such as ``test.csv`` or a parquet file.
-        submission: CSV file to write.
+        submission: CSV file to write; submission.csv where it is sent and has no other name.
         output: File in a format of the field to write: NetCDF (.nc) from raw ClimSim files.
         template: The judge's sample submission, which gives ids, columns and their order (also --weights).
         checkpoint: best, last, or epoch<N> of a run with --train.keep_epochs; a run that is not finished has no best yet.

@@ -9,12 +9,15 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 from blend.__main__ import main
 from blend.metrics.registry import KNOWN
+from datamodules.banks.bank import PredictionBank
 from tests.blend.banks import random_case, write_runs, write_test_predictions
+from tests.datamodules.kaggle_server import Kaggle, serve
 
 
 @pytest.fixture(scope="module")
@@ -317,3 +320,22 @@ def test_a_search_under_a_minute_is_not_announced(runs, tmp_path, capsys):
     assert main(["search", *runs.banks, "--metric", "spearman", "--method", "greedy", "--figures", "false",
                  "--out", str(tmp_path / "o")]) == 0  # fmt: skip
     assert "this will take" not in capsys.readouterr().out
+
+
+def test_a_blend_is_sent_to_kaggle(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["search", *runs.banks, "--figures", "false", "--out", "o"]) == 0
+    bank = PredictionBank(runs.root / "model0/default/seed0/fold0/predictions/test")
+    sample = pd.DataFrame({"id": sorted(bank.index["row_id"])} | dict.fromkeys(bank.manifest.targets, 0.5))
+    sample.to_csv("sample.csv", index=False)
+    send = ["apply", "o", "--submit", "lish-moa", "--message", "convex"]
+    with serve(Kaggle(looks=0), monkeypatch) as kaggle:
+        assert main([*send, "--template", "sample.csv"]) == 0
+        assert capsys.readouterr().out.rstrip().endswith("public score 0.01599")
+        assert kaggle.files == [(tmp_path / "submission.csv").read_bytes()]
+        assert kaggle.submitted[0]["submissionDescription"] == "convex"
+        (tmp_path / "submission.csv").unlink()
+        assert main(send) == 2  # without a sample submission
+        assert main([*send[:3], "lish-mao", "--template", "sample.csv"]) == 1  # before anything is blended
+        assert "did you mean lish-moa?" in capsys.readouterr().err
+    assert not (tmp_path / "submission.csv").exists()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -265,6 +267,24 @@ def test_blending_alone_asks_for_what_the_whole_asks_for() -> None:
     alone = tomllib.loads((ROOT / "packaging/blend/pyproject.toml").read_text())["project"]["dependencies"]
     assert sorted(alone) == sorted(whole["dependency-groups"]["blend"])
     assert set(alone) <= set(whole["project"]["dependencies"])
+
+
+def test_blending_alone_holds_every_module_that_it_imports(tmp_path: Path) -> None:
+    """The files of packaging/blend, in a folder that Python looks into first."""
+    whole = tomllib.loads((ROOT / "packaging/blend/pyproject.toml").read_text())
+    for source, target in whole["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"].items():
+        (tmp_path / target).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / target).symlink_to((ROOT / "packaging/blend" / source).resolve())
+    modules = [
+        f"blend.{'.'.join(path.relative_to(ROOT / 'blend').with_suffix('').parts)}"
+        for path in (ROOT / "blend").rglob("*.py")
+    ]
+    modules += ["datamodules.kaggle", "datamodules.banks.check", "datamodules.verify"]
+    code = "import importlib, sys; [importlib.import_module(name.removesuffix('.__init__')) for name in sys.argv[1:]]"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *modules], capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_datasets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from experiments.engine.cli import parse
 from experiments.engine.training import train
 from experiments.leap_bilstm_tcn import EXPERIMENT
 from experiments.predict import main
+from tests.datamodules.kaggle_server import Kaggle, serve
 from tests.datamodules.leap.raw_files import write_pair
 from tests.experiments.tiny import COLUMNS, flags
 
@@ -67,6 +68,21 @@ def test_the_written_file_scores_what_memory_scores(run_directory: Path, kaggle:
     )
     # R2 does not change under a column's weight
     assert r2_score(true * old_weight, old[list(TARGET_NAMES)].to_numpy()) == pytest.approx(score, rel=1e-6)
+
+
+def test_the_written_file_is_sent_to_kaggle(
+    run_directory: Path,
+    kaggle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = "leap-atmospheric-physics-ai-climsim"
+    words = ["--template", str(kaggle / "sample_submission.csv"), "--submit", name]
+    with serve(Kaggle(competitions=(name,), looks=0, score="0.78"), monkeypatch) as server:
+        predict(run_directory, kaggle, tmp_path / "s.csv", *words)
+        assert server.files == [(tmp_path / "s.csv").read_bytes()]
+    assert "public score 0.78" in capsys.readouterr().out
 
 
 def test_batches_do_not_change_predictions(run_directory: Path, kaggle: Path, tmp_path: Path) -> None:
