@@ -18,7 +18,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-sys.path = [str(Path(__file__).resolve().parents[1]), *sys.path[1:]]  # a file beside this one is named as the package blend
+sys.path = [
+    str(Path(__file__).resolve().parents[1]),
+    *sys.path[1:],
+]  # a file beside this one is named as the package blend
 
 from experiments.engine.cli import parse
 from experiments.engine.declare import load_experiment

@@ -72,8 +72,8 @@ class Settings:
             saved: What :meth:`naming` gave for that run. Settings that one version knows and the other does not are no
                 difference, as long as ours have their declared values.
         """
-        own, declared = self.naming(), declared_naming(self.experiment, self.demo)
-        before = {**declared, **{name: value for name, value in saved.items() if name in own}}
+        own, plain = self.naming(), declared(self.experiment, self.demo).naming()
+        before = {**plain, **{name: value for name, value in saved.items() if name in own}}
         return ", ".join(f"--{name} {before[name]} (now {own[name]})" for name in own if before[name] != own[name])
 
     def check_words(self) -> None:
@@ -107,8 +107,8 @@ class Settings:
         if self.daily.variant:
             return self.daily.variant
         base = "demo" if self.demo else "default"
-        declared = declared_naming(self.experiment, self.demo)
-        changed = {name: value for name, value in self.naming().items() if declared[name] != value}
+        plain = declared(self.experiment, self.demo).naming()
+        changed = {name: value for name, value in self.naming().items() if plain[name] != value}
         return f"{base}-{_digest(changed)[:6]}" if changed else base
 
     def directory(self, seed: int | None = None, fold: int | str | None = None) -> RunDirectory:
@@ -194,17 +194,15 @@ def resolve(experiment: Experiment, arguments: Sequence[str], demo: bool) -> Set
     return Settings(experiment, daily, parts.data, parts.model, parts.optim, parts.train, demo, parts.launch)
 
 
-def declared_naming(experiment: Experiment, demo: bool) -> dict[str, Any]:
-    """What :meth:`Settings.naming` gives for a run without flags; a grid of hundreds asks for it thousands of times."""
+def declared(experiment: Experiment, demo: bool) -> Settings:
+    """The settings of a run without flags; a grid or a board of hundreds asks for them thousands of times."""
     key = id(experiment), demo
     if key not in _DECLARED:
-        _DECLARED[key] = experiment, resolve(experiment, [], demo=demo).naming()
-    return _DECLARED[key][1]
+        _DECLARED[key] = resolve(experiment, [], demo=demo)
+    return _DECLARED[key]
 
 
-_DECLARED: dict[
-    tuple[int, bool], tuple[Experiment, dict[str, Any]]
-] = {}  # an experiment is kept, so its id stays its own
+_DECLARED: dict[tuple[int, bool], Settings] = {}  # settings keep their experiment, so its id stays its own
 
 
 def build_parser(experiment: Experiment, demo: bool = False) -> ArgumentParser:

@@ -142,18 +142,16 @@ class Run:
 
     def changed(self) -> pd.DataFrame:
         """Settings, those that differ from the declaration first."""
-        from experiments.engine.cli import resolve
+        from experiments.engine.cli import declared
 
         own = self.directory.flat_settings()
-        declared: dict[str, Any] = {}
+        names: dict[str, Any] = {}
         if self.experiment:
-            plain = resolve(self.experiment, [], demo=bool(self.record.get("demo"))).plain()
+            plain = declared(self.experiment, demo=bool(self.record.get("demo"))).plain()
             for name, value in plain.items():
-                declared |= (
-                    {f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
-                )
+                names |= {f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
         rows = [
-            (name, _shown(value), _shown(declared[name]) if name in declared else "not declared")
+            (name, _shown(value), _shown(names[name]) if name in names else "not declared")
             for name, value in own.items()
         ]
         rows.sort(key=lambda row: row[1] == row[2])

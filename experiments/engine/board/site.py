@@ -323,7 +323,6 @@ def _figures(folder: Path, target: Path) -> list[str]:
 
 
 def _lineage(run: Run, runs: Sequence[Run]) -> str:
-    known = {str(other.directory.path.resolve()): other for other in runs}
     rows = []
     stages = [("earlier stage", stage) for stage in run.record.get("previous") or []]
     for kind, entry in [("starts from", run.record.get("parent")), *stages]:
@@ -331,7 +330,8 @@ def _lineage(run: Run, runs: Sequence[Run]) -> str:
             continue
         path = str(entry.get("run") or entry.get("path") or entry) if isinstance(entry, dict) else str(entry)
         other = next(
-            (r for where, r in known.items() if path and (where in path or str(r.directory.path) in path)), None
+            (r for r in runs if path and (str(r.directory.path.resolve()) in path or str(r.directory.path) in path)),
+            None,
         )
         shown = html.escape(path)
         rows.append(
