@@ -7,6 +7,8 @@ A fake engine stands in for SLURM; records, statuses, dependencies, the table an
 
 from __future__ import annotations
 
+# ruff: noqa: E402  (what follows finds the package blend)
+
 import argparse
 import contextlib
 import io
