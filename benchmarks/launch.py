@@ -8,7 +8,6 @@ A fake engine stands in for SLURM; records, statuses, dependencies, the table an
 from __future__ import annotations
 
 # ruff: noqa: E402  (what follows finds the package blend)
-
 import argparse
 import contextlib
 import io
@@ -20,10 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-sys.path = [
-    str(Path(__file__).resolve().parents[1]),
-    *sys.path[1:],
-]  # a file beside this one is named as the package blend
+sys.path = [str(Path(__file__).resolve().parents[1]), *sys.path[1:]]  # blend.py beside this file is not the package
 
 from experiments.engine.cli import parse
 from experiments.engine.declare import load_experiment
