@@ -1,0 +1,1 @@
+"""Benchmarks: each prints the ratio to an honest rival in the same run."""
