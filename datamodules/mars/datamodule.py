@@ -80,8 +80,9 @@ class MarsDataModule(BaseDataModule):
         r = self.rendering
         sizes = [r.m_bins, r.t_bins, r.min_mass, int(r.drop_helium)]
         if self.settings.trim_masses:
-            held = (self.store.arrays["image"][...].max(axis=(0, 2)) > 0).nonzero()[0]
-            sizes.append(min(r.m_bins, _BAND * (int(held[-1]) // _BAND + 1)))
+            held = self.store.arrays["image"][...].max(axis=2) > 0
+            largest = r.m_bins - 1 - held[:, ::-1].argmax(axis=1)
+            sizes.append(min(r.m_bins, _BAND * (int(np.median(largest)) // _BAND + 1)))
         return {"classes": np.array(self.labels.classes), "rendering": np.array(sizes)}
 
 

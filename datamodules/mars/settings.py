@@ -19,8 +19,8 @@ class MarsData(Checked):
         t_bins: Columns of an image; every run is stretched over all of them.
         min_mass: Smallest mass that is kept.
         drop_helium: Leave out the carrier gas at m/z 4.
-        trim_masses: The net does not look at masses above the largest one that any labelled run holds (in steps of 32 rows),
-            so that runs of few masses, such as evolved gas, take a part of the time.
+        trim_masses: The net does not look at masses above the largest one of the middle labelled run (in steps of 32 rows), so
+            that runs of few masses, such as evolved gas, take a part of the time; a few wider runs do not undo that.
         val_in_train: Add the labelled samples of the official validation set to the training rows of every fold (the
             2nd place's "train_val"); they are never validated on.
         n_folds: multilabel-stratified folds of the training samples.

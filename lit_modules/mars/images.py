@@ -31,6 +31,7 @@ class SpectrogramImages(nn.Module):
         tta_step: Columns between the widths.
         tta_steps: Number of widths.
         rows: Masses to look at; None for all of an image.
+        background: Quantile over time that is taken off every mass before anything else; 0 = off.
     """
 
     def __init__(
@@ -43,8 +44,10 @@ class SpectrogramImages(nn.Module):
         tta_step: int = 32,
         tta_steps: int = 5,
         rows: int | None = None,
+        background: float = 0.0,
     ) -> None:
         super().__init__()
+        self.background = background
         self.normalisations = ("mass", "time") if normalise == "both" else (normalise,)
         self.rows = rows
         self.log = log
@@ -65,6 +68,9 @@ class SpectrogramImages(nn.Module):
         With two states unknown (-1) counts as not derivatized, the source's rule; with three it has the third channel.
         """
         image = image[:, : self.rows].float()
+        if self.background > 0:
+            lowest = 1 + int(self.background * (image.shape[2] - 1))
+            image = (image - image.kthvalue(lowest, dim=2, keepdim=True).values).clamp(min=0)
         planes = torch.stack([self._normalised(image, name) for name in self.normalisations], dim=1)
         channel = (derivatized == YES).long()
         if self.derivatized_states == 3:

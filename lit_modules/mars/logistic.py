@@ -8,29 +8,36 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
 
+from datamodules.errors import DataError
 from lit_modules.base import Batch
+from lit_modules.mars.images import SpectrogramImages
 from lit_modules.mars.settings import MarsLogistic
 from lit_modules.mars.task import MarsTask, build_images
 
 
 class RowsAndColumns(nn.Module):
-    """Linear layer on standardised features of a log-scaled image: maximum and mean of each mass and of each time, flag.
+    """Linear layer on standardised features of a log-scaled image and the derivatized flag.
+
+    Features are the maximum and mean of each mass and of each time, or of each mass in each of a few stretches of time.
 
     Args:
         images: Scaling of the images.
         masses: Rows of an image.
         times: Columns.
         classes: Number of outputs.
+        stretches: Stretches of time; 0 = masses and times apart.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, images: nn.Module, masses: int, times: int, classes: int) -> None:
+    def __init__(self, images: SpectrogramImages, masses: int, times: int, classes: int, stretches: int = 0) -> None:
         super().__init__()
         self.images = images
-        n = 2 * (masses + times) + 1
+        self.stretches = stretches
+        n = 1 + 2 * (len(images.normalisations) * masses * stretches or masses + times)
         self.register_buffer("mean", torch.zeros(n))
         self.register_buffer("std", torch.ones(n))
         self.linear = nn.Linear(n, classes)
@@ -38,11 +45,16 @@ class RowsAndColumns(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def features(self, image: Tensor, derivatized: Tensor) -> Tensor:
-        """Features ``(B, 2 masses + 2 times + 1)``."""
-        images: Any = self.images
-        plane = images.scaled(images.linear(image, derivatized)).amax(dim=1)
-        pooled = [pool(plane, dim) for dim in (2, 1) for pool in (torch.amax, torch.mean)]
-        return torch.cat([*pooled, (derivatized == 1).to(plane.dtype)[:, None]], dim=1)
+        """Features ``(B, 2 masses + 2 times + 1)``, or ``(B, 2 normalisations masses stretches + 1)``."""
+        scaled = self.images.scaled(self.images.linear(image, derivatized))
+        if self.stretches:
+            planes = scaled.unflatten(1, (-1, len(self.images.normalisations))).amax(dim=1)
+            size = (planes.shape[2], self.stretches)
+            pooled = [pool(planes, size).flatten(1) for pool in (adaptive_max_pool2d, adaptive_avg_pool2d)]
+        else:
+            plane = scaled.amax(dim=1)
+            pooled = [pool(plane, dim) for dim in (2, 1) for pool in (torch.amax, torch.mean)]
+        return torch.cat([*pooled, (derivatized == 1).to(scaled.dtype)[:, None]], dim=1)
 
     def forward(self, image: Tensor, derivatized: Tensor) -> Tensor:
         """Logits ``(B, classes)``."""
@@ -61,9 +73,12 @@ class MarsLogisticTask(MarsTask):
         """The linear layer; nothing is pretrained."""
         self.automatic_optimization = False
         self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
-        return RowsAndColumns(
-            build_images(self.model_settings, self.height), self.height, int(self.rendering[1]), len(self.target_list)
-        )
+        s, times, classes = self.model_settings, int(self.rendering[1]), len(self.target_list)
+        if s.stretches > times:
+            raise DataError(
+                f"images of {times} columns have no {s.stretches} stretches (--model.stretches); raise --data.t_bins"
+            )
+        return RowsAndColumns(build_images(s, self.height), self.height, times, classes, s.stretches)
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits ``(B, classes)``."""

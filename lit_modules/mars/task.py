@@ -90,7 +90,7 @@ class MarsTask(BaseTask):
 
     @property
     def height(self) -> int:
-        """Masses that the net looks at: all of an image, or those that training runs hold (``--data.trim_masses``)."""
+        """Masses that the net looks at: all of an image, or those that most runs hold (``--data.trim_masses``)."""
         return int(self.rendering[4] if len(self.rendering) > 4 else self.rendering[0])
 
     def configure_metrics(self) -> None:
@@ -157,7 +157,7 @@ def build_images(settings: MarsModel, rows: int | None = None) -> SpectrogramIma
     """The image module of the settings, for the first rows of an image."""
     s = settings
     return SpectrogramImages(
-        s.normalise, s.log, s.min_clip, s.log_scale, s.derivatized_states, s.tta_step, s.tta_steps, rows
+        s.normalise, s.log, s.min_clip, s.log_scale, s.derivatized_states, s.tta_step, s.tta_steps, rows, s.background
     )
 
 

@@ -195,3 +195,13 @@ def test_rows_that_are_not_looked_at_change_nothing() -> None:
     image = torch.rand(2, 8, 5)
     few = SpectrogramImages("mass", rows=4)
     torch.testing.assert_close(few.linear(image, UNKNOWN.expand(2)), few.linear(image[:, :4], UNKNOWN.expand(2)))
+
+
+def test_the_background_of_a_mass_is_what_it_holds_most_of_the_time() -> None:
+    image = torch.full((1, 2, 11), 0.5)
+    image[0, 0, 4], image[0, 1, 7] = 0.9, 0.1  # a peak, and a gap that a minimum would have taken for the background
+    peaks = SpectrogramImages("none", background=0.2).linear(image, UNKNOWN)[0, 0]
+    assert peaks.nonzero().tolist() == [[0, 4]]
+    torch.testing.assert_close(peaks[0, 4], torch.tensor(0.4))
+    shifted = SpectrogramImages("mass", background=0.2).linear(image + 0.3, UNKNOWN)
+    torch.testing.assert_close(shifted, SpectrogramImages("mass", background=0.2).linear(image, UNKNOWN))
