@@ -115,7 +115,7 @@ def launched(words: list[str]) -> int:
         _, _, command = read(words[1:])
         assert command[0] == "python"
         assert command[1] == "-m" or (ROOT / command[1]).is_file()
-        if command[2].startswith("datamodules."):
+        if command[1] == "-m" and command[2].startswith("datamodules."):
             return call(command)
     else:
         assert (ROOT / words[0]).is_file()
