@@ -36,6 +36,8 @@ _REFUSED = (
     errno.EIO,
     errno.ENAMETOOLONG,
 )
+LFS_POINTER = (b"version https://git-lfs", "a Git-LFS pointer, not the file itself; fetch it with git lfs pull")
+"""How it begins, and what to say of it."""
 _SCRATCH = ".scratch"
 _SEAL = "checksum"
 
@@ -48,6 +50,18 @@ def shipped(path: Path | str) -> Path:
     """
     own = Path(__file__).resolve().parents[1] / path
     return own if not Path(path).exists() and own.is_file() else Path(path)
+
+
+def refuse_lfs_pointer(path: str | Path) -> None:
+    """Name a pointer that Git LFS left in the place of a file as what it is.
+
+    Raises:
+        DataError: It is one.
+    """
+    begins, what = LFS_POINTER
+    with open(path, "rb") as file:
+        if file.read(len(begins)) == begins:
+            raise DataError(f"{path} is {what}")
 
 
 def disk_full_sentence(what: str) -> str:

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
@@ -24,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.errors import DataError, nearest_name
+from datamodules.files import LFS_POINTER
 
 Text = npt.NDArray[np.str_]
 
@@ -33,7 +35,7 @@ _INDEX_NAMES = re.compile(r"|Unnamed: 0(_level_0)?")  # what pandas and R write 
 _ENCODINGS = {"utf-8": "UTF-8", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "cp1252": "Latin-1 (Windows-1252)"}
 _SAID: set[tuple[Path, str]] = set()
 _FOREIGN = (
-    (b"version https://git-lfs", "a Git-LFS pointer, not the file itself; fetch it with git lfs pull"),
+    LFS_POINTER,
     (b"PAR1", "a Parquet file; save it as CSV"),
     (b"\x89HDF", "an HDF5 or netCDF-4 file, not a CSV table"),
     (b"CDF", "a netCDF file, not a CSV table"),
@@ -59,6 +61,7 @@ class TableForm:
         skip: Lines before the first row, the header's included.
         fields: Names as the header has them, stripped.
         numbered: Whether the first column holds nothing but row numbers.
+        returns: Whether lines end in carriage returns alone, as on old Macs.
     """
 
     path: Path
@@ -70,6 +73,7 @@ class TableForm:
     skip: int
     fields: tuple[str, ...]
     numbered: bool = False
+    returns: bool = False
 
     @property
     def note(self) -> str:
@@ -82,6 +86,11 @@ class TableForm:
         if self.packing and not (self.packing == "gzip" and self.path.suffix == ".gz"):
             parts.append("gzip" if self.packing == "gzip" else f"{self.packing} of a zip archive")
         return ", ".join(parts)
+
+    @property
+    def byte_lines(self) -> bool:
+        """Whether any line feed in the file's bytes ends a line, so that several readers can share the file."""
+        return not (self.packing or self.returns or self.encoding.startswith("utf-16"))
 
     @property
     def columns(self) -> list[int]:
@@ -99,6 +108,19 @@ class TableForm:
         if self.packing:
             return zipfile.ZipFile(raw).open(self.packing)
         return open(raw, "rb") if content is None else raw
+
+    @contextmanager
+    def lines(self) -> Iterator[Iterator[str]]:
+        """The rows as they are written, without empty lines."""
+        with unpacking(self.path), self.open() as file:
+            text = io.TextIOWrapper(file, self.encoding, errors="replace")
+            yield (line for line in islice(text, self.skip, None) if not line.isspace())
+
+    def first_row(self) -> list[str]:
+        """Cells of the first row, of :attr:`columns` only; none where there is no row."""
+        with self.lines() as lines:
+            row = next(csv.reader(lines, delimiter=self.delimiter), [])
+        return [row[i].strip() for i in self.columns if i < len(row)]
 
     def arrow_options(self, names: Sequence[str], text: Iterable[str] = (), threads: bool = True) -> dict[str, Any]:
         """Arguments of ``pyarrow.csv.read_csv`` and ``open_csv``; every column but the ``text`` ones is float64.
@@ -150,7 +172,7 @@ def table_form(path: Path, content: bytes | None = None) -> TableForm:
     with source:
         packing = _packing(path, source.read(4), source)
     plain = TableForm(path, packing, "utf-8", False, ",", ".", 1, ())
-    with _unpacking(path), plain.open(content) as file:
+    with unpacking(path), plain.open(content) as file:
         head = file.read(_HEAD)
         whole = not file.read(1)
     encoding, bom = _encoding(path, head, whole)
@@ -181,7 +203,7 @@ def table_names(form: TableForm, required: Sequence[str] = (), canonical: Callab
             )
     for name in required:
         if name not in names:
-            near = nearest_name(name, names)
+            near = nearest_name(name, [other for other in names if other not in required])
             hint = f" (is {near!r} meant?)" if near else ""
             shown = ",".join(names[:8]) + (",..." if len(names) > 8 else "")
             raise DataError(f"{form.path} has no column {name!r}{hint}; its header is {shown}")
@@ -207,9 +229,12 @@ class TextTable:
         """Names of the columns in the file's order."""
         return [str(name) for name in self._columns.column_names]
 
-    def text(self, name: str) -> Text:
-        """A text column, ``(rows,)``."""
-        return np.asarray(self._columns[name].to_numpy(), dtype=str)
+    def text(self, name: str, rows: slice = slice(None)) -> Text:
+        """A text column, ``(rows,)``, or some of its rows."""
+        column = self._columns[name]
+        if rows != slice(None):
+            column = column.take(np.arange(len(self))[rows])
+        return np.asarray(column.to_numpy(), dtype=str)
 
     def numbers(self, name: str) -> npt.NDArray[np.float64]:
         """A column of numbers, ``(rows,)``; an empty cell is NaN."""
@@ -279,7 +304,7 @@ def read_table(
 
         options = form.arrow_options(names, strings, threads)
         options["convert_options"].include_columns = wanted
-        with _unpacking(path):
+        with unpacking(path):
             if not form.packing:  # without a Python file between
                 return arrow.read_csv(form.path if content is None else pa.BufferReader(content), **options)
             with form.open(content) as file:
@@ -293,7 +318,7 @@ def read_table(
         try:
             table = read(form, False)
         except pa.ArrowInvalid as again:
-            raise DataError(f"{path} cannot be read as a table: {_reason(again, form, names)}") from None
+            raise DataError(f"{path} cannot be read as a table: {arrow_reason(again, form, names)}") from None
     for i, name in enumerate(table.column_names):
         if name in strings:
             table = table.set_column(i, name, pc.utf8_trim_whitespace(table[name]))
@@ -308,7 +333,7 @@ def say_form(form: TableForm) -> None:
 
 
 @contextmanager
-def _unpacking(path: Path) -> Iterator[None]:
+def unpacking(path: Path) -> Iterator[None]:
     """Turn errors of unpacking into sentences."""
     try:
         yield
@@ -396,7 +421,8 @@ def _layout(path: Path, packing: str, encoding: str, bom: bool, text: str, whole
         and bool(_INDEX_NAMES.fullmatch(fields[0]))
         and any(leading == [str(i + start) for i in range(len(leading))] for start in (0, 1))
     )
-    form = TableForm(path, packing, encoding, bom, delimiter, decimal, skip + 1, fields, numbered)
+    returns = "\n" not in text and "\r" in text
+    form = TableForm(path, packing, encoding, bom, delimiter, decimal, skip + 1, fields, numbered, returns)
     nameless = set(range(1, len(fields))) - set(form.columns)
     for row in cells:
         if any(i < len(row) and row[i].strip() for i in nameless):
@@ -404,12 +430,19 @@ def _layout(path: Path, packing: str, encoding: str, bom: bool, text: str, whole
     return form
 
 
-def _reason(error: Exception, form: TableForm, names: Sequence[str]) -> str:
-    """Arrow's first line, with the column's name and the file's row in the place of its numbers."""
+def arrow_reason(error: Exception, form: TableForm, names: Sequence[str], rows_before: int = 0) -> str:
+    """Arrow's first line, with the column's name and the file's row in the place of its numbers.
+
+    Args:
+        error: What Arrow raised.
+        form: The table.
+        names: Names of its columns, as :func:`table_names` gives them.
+        rows_before: Added to Arrow's number of a row, which is that of the line it was given.
+    """
     reason = str(error).splitlines()[0]
     kept = dict(zip(form.columns, names, strict=True))
     if number := re.search(r"[Ii]n CSV column #(\d+): ", reason):
         reason = reason.replace(number.group(0), f"column {kept.get(int(number.group(1)), '?')!r}, ")
-    if number := re.search(r"Row #(\d+): ", reason):  # counted from the first row read
-        reason = reason.replace(number.group(0), f"row {number.group(1)}: ")
+    if number := re.search(r"Row #(\d+): ", reason):
+        reason = reason.replace(number.group(0), f"row {rows_before + int(number.group(1))}: ")
     return reason.replace("CSV conversion error to double: invalid value", "not a number:")

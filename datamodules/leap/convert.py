@@ -69,6 +69,7 @@ from datamodules.leap.schema import (
 )
 from datamodules.stores.build import build_part, build_store
 from datamodules.stores.store import ArraySpec, RowSource, Store, Unit, key_hash
+from datamodules.text_tables import find_table
 
 READER_VERSION = 1
 """Raised whenever the same files would give other rows: stores of older versions are then made anew."""
@@ -280,8 +281,8 @@ class KaggleSource:
         return _array_specs(self.dtype, self.table.has_targets)
 
     def units(self) -> list[Unit]:
-        """Byte ranges of a CSV file, row groups of a parquet file."""
-        if kaggle.is_parquet(self.table.path):
+        """Byte ranges of a CSV file (one unit where it is packed), row groups of a parquet file."""
+        if self.table.form is None:
             return kaggle.parquet_units(self.table)
         return kaggle.csv_units(self.table, self.unit_bytes)
 
@@ -459,7 +460,7 @@ def open_source(
         DataError: Nothing usable is there, or a table is asked for with options of raw files.
     """
     path = Path(path)
-    tables = [path / name for name in ("train.csv", "train.parquet") if (path / name).is_file()]
+    tables = [file for file in (find_table(path, "train"), path / "train.parquet") if file.is_file()]
     if not tables and (path.suffix in (".nc", "") or path.is_dir()):
         if targets and not path.is_dir():
             raise DataError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datamodules.errors import DataError, nearest_name
+from datamodules.files import refuse_lfs_pointer
 from datamodules.leap.schema import LEVELS, MODEL_INPUT_NAMES, N_PROFILES, TARGET_NAMES
 from datamodules.stores.store import Unit
+from datamodules.text_tables import TableForm, arrow_reason, say_form, table_form, table_names, unpacking
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 ID_COLUMN = "sample_id"
 _BATCH_ROWS = 1024
 _CSV_BLOCK_BYTES = 8 << 20  # about 450 rows of train.csv
+_EMPTY = 2  # bytes of an empty line at most, its ends \r\n included
+_SPELLED = {name.lower(): name for name in (ID_COLUMN, *MODEL_INPUT_NAMES, *TARGET_NAMES)}
 _SAMPLE_ID = re.compile(r"(.*?)(0|[1-9]\d*)")
 
 
@@ -36,15 +41,17 @@ class Table:
 
     Args:
         path: The file, CSV or parquet.
-        columns: Column names as they stand in the file.
+        columns: Names of the file's columns, in its order.
         has_targets: Whether the 368 targets are there.
         id_prefix: What stands before the number in ``sample_id``.
+        form: How a text table is written; None for parquet.
     """
 
     path: Path
     columns: tuple[str, ...]
     has_targets: bool
     id_prefix: str
+    form: TableForm | None = None
 
 
 @dataclass(frozen=True)
@@ -68,37 +75,39 @@ def open_table(path: str | Path) -> Table:
     """Look at the head of a table and check its columns by name; their order does not matter.
 
     Raises:
-        DataError: No such file, neither CSV nor parquet, empty, or a column that is missing (with the nearest name),
-            repeated or unknown.
+        DataError: No such file, neither a text table nor parquet, empty, or a column that is missing (with the nearest
+            name), repeated or unknown.
     """
-    path = Path(path)
+    path, form = Path(path), None
     if not path.is_file():
         raise DataError(f"no such file: {path}")
-    if is_parquet(path):
+    if _is_parquet(path):
         columns, first = _parquet_head(path)
-    elif path.suffix.lower() == ".csv":
-        columns, first = _csv_head(path)
     else:
-        raise DataError(f"{path} is neither .csv nor .parquet")
+        form = table_form(path)
+        say_form(form)
+        columns = table_names(form, canonical=lambda name: _SPELLED.get(name.lower(), name))
+        cells = form.first_row()
+        if not cells:
+            raise DataError(f"{path} has no rows")
+        first = dict(zip(columns, cells, strict=False)).get(ID_COLUMN, "0")
     has_targets = _check_columns(path, columns)
     match = _SAMPLE_ID.fullmatch(first)
     if match is None:
         raise DataError(f"{path}: {ID_COLUMN} '{first}' does not end in a number (expected such as train_0)")
-    return Table(path, tuple(columns), has_targets, match[1])
+    return Table(path, tuple(columns), has_targets, match[1], form)
 
 
-def is_parquet(path: Path) -> bool:
-    """Whether the name says parquet."""
-    return path.suffix.lower() in (".parquet", ".pq")
+def _is_parquet(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(4) == b"PAR1" or path.suffix.lower() in (".parquet", ".pq")
 
 
 def _check_columns(path: Path, columns: Collection[str]) -> bool:
     """Whether the table has targets; raises if its columns are not those of a train or a test table."""
     present = set(columns)
     if len(present) != len(columns):
-        seen: set[str] = set()
-        repeated = next(name for name in columns if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise DataError(f"{path} has the column '{repeated}' twice")
+        raise DataError(f"{path} has the column '{Counter(columns).most_common(1)[0][0]}' twice")
     has_targets = any(name in present for name in TARGET_NAMES)
     expected = [ID_COLUMN, *MODEL_INPUT_NAMES, *(TARGET_NAMES if has_targets else [])]
     missing = [name for name in expected if name not in present]
@@ -119,11 +128,20 @@ def _check_columns(path: Path, columns: Collection[str]) -> bool:
 def csv_units(table: Table, unit_bytes: int = 32 << 20) -> list[Unit]:
     """Cut a CSV file at line ends into pieces of about ``unit_bytes``, and count the rows of each.
 
-    The lines are counted with one pass over the bytes, in threads. ``meta`` holds the byte range.
+    The lines are counted with one pass over the bytes, in threads. ``meta`` holds the byte range. A file that is packed
+    or in UTF-16 can only be read from its beginning: it is one unit.
     """
-    path, size = table.path, _content_end(table.path)
+    path, form = table.path, table.form
+    assert form is not None  # it is no parquet file
+    if not form.byte_lines:
+        with form.lines() as lines:
+            rows = sum(1 for _ in lines)
+        return [Unit(f"{path.name} rows 0-{rows}", 0, rows)]
+    size = _content_end(path)
     with open(path, "rb") as file:
-        cuts = [len(file.readline())]
+        for _ in range(form.skip):
+            file.readline()
+        cuts = [file.tell()]
         while cuts[-1] < size:
             file.seek(min(cuts[-1] + unit_bytes, size) - 1)
             file.readline()
@@ -167,16 +185,16 @@ def _content_end(path: Path) -> int:
 
 
 def _count_lines(path: Path, start: int, stop: int) -> int:
-    """Lines in a byte range that begins at a line's begin; the last one may lack its end."""
-    count, last = 0, b""
+    """Lines that are not empty, in a byte range that begins at a line's begin; the last one may lack its end."""
+    count, last = 0, start - 1
     with open(path, "rb") as file:
         file.seek(start)
         while start < stop:
-            data = file.read(min(4 << 20, stop - start))
-            count += int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
-            start += len(data)
-            last = data[-1:]
-    return count + (last != b"\n")
+            data = np.frombuffer(file.read(min(4 << 20, stop - start)), np.uint8)
+            ends = start + np.flatnonzero(data == ord("\n"))
+            count += int(np.count_nonzero(np.diff(ends, prepend=last) > _EMPTY))
+            start, last = start + len(data), int(ends[-1]) if len(ends) else last
+    return count + (stop - last > _EMPTY)
 
 
 # --- Rows ---------------------------------------------------------------------------------------------------------
@@ -191,7 +209,7 @@ def read_rows(table: Table, unit: Unit) -> Iterator[TableRows]:
         DataError: A cell that is no number, a row with too few or too many cells, or a ``sample_id`` that is not the
             table's prefix and a number; names the rows.
     """
-    batches = _csv_batches(table, unit) if "bytes" in unit.meta else _parquet_batches(table, unit)
+    batches = _csv_batches(table, table.form, unit) if table.form else _parquet_batches(table, unit)
     row = unit.start
     for batch in batches:
         yield _to_rows(table, batch, row)
@@ -248,48 +266,25 @@ _DIGITS = r"^(0|[1-9]\d{0,17})$"
 # --- CSV ----------------------------------------------------------------------------------------------------------
 
 
-def _csv_head(path: Path) -> tuple[list[str], str]:
-    """Column names and the first ``sample_id``."""
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        columns = [name.strip().strip('"') for name in file.readline().rstrip("\r\n").split(",")]
-        first = file.readline().rstrip("\r\n").split(",")
-    if first == [""]:
-        raise DataError(f"{path} has no rows")
-    position = columns.index(ID_COLUMN) if ID_COLUMN in columns else 0
-    return columns, first[min(position, len(first) - 1)].strip('"')
-
-
-def _csv_batches(table: Table, unit: Unit) -> Iterator[pa.RecordBatch]:
+def _csv_batches(table: Table, form: TableForm, unit: Unit) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
     from pyarrow import csv
 
-    start, stop = unit.meta["bytes"]
-    types: dict[str, Any] = dict.fromkeys(table.columns, pa.float64())
-    types[ID_COLUMN] = pa.string()
-    with open(table.path, "rb") as file:
-        file.seek(start)
-        data = file.read(stop - start)
-    try:
-        yield from csv.open_csv(
-            pa.BufferReader(data),
-            csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES, column_names=list(table.columns)),
-            csv.ParseOptions(newlines_in_values=False),
-            csv.ConvertOptions(column_types=types, null_values=["", "nan", "NaN", "NA", "null"]),
-        )
-    except pa.ArrowInvalid as error:
-        raise DataError(_csv_sentence(table, unit, str(error))) from error
-
-
-def _csv_sentence(table: Table, unit: Unit, message: str) -> str:
-    """Arrow's message with the column's name and the row of the whole file; Arrow counts in the piece it was given."""
-    column = re.search(r"In CSV column #(\d+): ?", message)
-    row = re.search(r"Row #(\d+): ?", message)
-    where = f"row {unit.start + int(row[1]) - 1}" if row else f"one of the rows {unit.start}-{unit.stop}"
-    if column:
-        where += f", column '{table.columns[int(column[1])]}'"
-    for match in (column, row):
-        message = message.replace(match[0], "") if match else message
-    return f"{table.path}, {where}: {message}"
+    options = form.arrow_options(table.columns, (ID_COLUMN,), threads=False)
+    options["read_options"].block_size = _CSV_BLOCK_BYTES
+    options["convert_options"].null_values = ["", "nan", "NaN", "NA", "null"]
+    with unpacking(table.path), form.open() as file:
+        source: Any = file
+        if "bytes" in unit.meta:
+            start, stop = unit.meta["bytes"]
+            file.seek(start)
+            source = pa.BufferReader(file.read(stop - start))
+            options["read_options"].skip_rows = 0
+        before = unit.start - 1 - options["read_options"].skip_rows  # Arrow counts from 1, what it skips too
+        try:
+            yield from csv.open_csv(source, **options)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{table.path}: {arrow_reason(error, form, table.columns, before)}") from None
 
 
 # --- Parquet ------------------------------------------------------------------------------------------------------
@@ -299,6 +294,7 @@ def _open_parquet(path: Path) -> Any:
     import pyarrow as pa
     from pyarrow import parquet
 
+    refuse_lfs_pointer(path)
     try:
         return parquet.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.errors import DataError, nearest_name
+from datamodules.files import refuse_lfs_pointer
 from datamodules.leap import cdf5
 
 Values = npt.NDArray[Any]
@@ -46,6 +47,7 @@ def _read_with_library(path: str | Path, names: Collection[str]) -> dict[str, Va
     """The same through the netCDF library, which knows the other formats (netCDF-4 on HDF5) as well."""
     import netCDF4
 
+    refuse_lfs_pointer(path)
     try:
         with netCDF4.Dataset(os.fspath(path)) as file:
             file.set_auto_maskandscale(False)

@@ -14,6 +14,7 @@ import pandas as pd
 from datamodules.errors import DataError
 from datamodules.files import atomic_path
 from datamodules.leap.schema import TARGET_NAMES, zero_weight_mask
+from datamodules.text_tables import TableForm, read_table, table_form, table_names
 
 ID_COLUMN = "sample_id"
 _CHUNK = 8192
@@ -39,12 +40,19 @@ class SubmissionForm:
             return
         if not Path(weights_file).is_file():
             raise DataError(f"{weights_file} does not exist; give the competition's sample_submission.csv")
-        with Path(weights_file).open() as file:
-            self.columns = file.readline().rstrip("\r\n").split(",")[1:]
-            first = file.readline().rstrip("\r\n").split(",")
-        _check_columns(weights_file, self.columns)
-        self.weights = np.array([float(value) for value in first[1:]])
-        self.ids = _read_ids(weights_file)
+        form = table_form(weights_file)
+        names = table_names(form, (ID_COLUMN, *TARGET_NAMES))
+        self.columns = [name for name in names if name != ID_COLUMN]
+        if unknown := sorted(set(self.columns) - set(TARGET_NAMES)):
+            raise DataError(
+                f"{weights_file} has the unknown column {unknown[0]!r} ({len(unknown)} in all); give the competition's sample_submission.csv"
+            )
+        ids = read_table(weights_file, (ID_COLUMN,), text=(ID_COLUMN,), only=(ID_COLUMN,), form=form)
+        self.ids = ids.unique_ids(ID_COLUMN)
+        if not len(ids):
+            raise DataError(f"{weights_file} has no rows; give the competition's sample_submission.csv")
+        first = dict(zip(names, form.first_row(), strict=True))
+        self.weights = np.array([_weight(form, name, first[name]) for name in self.columns])
 
     def ordered(self, physical: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Predictions ``(rows, 368)`` in target order to submission values in the file's column order."""
@@ -155,23 +163,8 @@ def submit_bank(bank: Predictions, path: Path, sample: Path | None = None) -> No
             writer.append(ids[rows].astype(str), bank.in_judge_units(rows))
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
-    for problem, names in (
-        ("misses", [name for name in TARGET_NAMES if name not in set(columns)]),
-        ("has unknown", [name for name in columns if name not in set(TARGET_NAMES)]),
-    ):
-        if names:
-            raise DataError(
-                f"{path} {problem} column {names[0]!r} ({len(names)} in all); give the competition's sample_submission.csv"
-            )
-
-
-def _read_ids(path: Path) -> npt.NDArray[Any]:
-    import pyarrow.csv
-
-    options = pyarrow.csv.ConvertOptions(include_columns=[ID_COLUMN])
-    ids = pyarrow.csv.read_csv(path, convert_options=options)[ID_COLUMN].to_numpy()
-    unique, counts = np.unique(ids.astype(str), return_counts=True)
-    if len(unique) != len(ids):
-        raise DataError(f"{path}: {ID_COLUMN} {str(unique[np.argmax(counts)])!r} stands {counts.max()} times")
-    return np.asarray(ids.astype(str))
+def _weight(form: TableForm, name: str, cell: str) -> float:
+    try:
+        return float(cell.replace(form.decimal, "."))
+    except ValueError:
+        raise DataError(f"{form.path}, row 0, column {name!r}: {cell!r} is no weight, a number") from None
