@@ -53,13 +53,13 @@ def shipped(path: Path | str) -> Path:
 
 
 def refuse_lfs_pointer(path: str | Path) -> None:
-    """Name a pointer that Git LFS left in the place of a file as what it is.
+    """Name a pointer that Git LFS left in the place of a file as what it is; what cannot be opened is left to its reader.
 
     Raises:
         DataError: It is one.
     """
     begins, what = LFS_POINTER
-    with open(path, "rb") as file:
+    with contextlib.suppress(OSError), open(path, "rb") as file:
         if file.read(len(begins)) == begins:
             raise DataError(f"{path} is {what}")
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from datamodules.errors import DataError
 from datamodules.files import atomic_path
+from datamodules.text_tables import read_table
 
 TRAIN, VALID, UNUSED = "train", "valid", "unused"
 
@@ -86,12 +87,10 @@ class FoldTable:
             DataError: The file is missing, cut or damaged.
         """
         try:
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-            frame["key"]
-        except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"{path} is not a fold table ({reason}); delete it or restore it") from None
-        return cls(frame["key"].to_numpy(dtype=str), frame.drop(columns="key").to_numpy(dtype=str))
+            table = read_table(path, ("key",))
+        except DataError as error:
+            raise DataError(f"{error}; this is a fold table: delete it or restore it") from None
+        return cls(table.text("key"), np.stack([table.text(name) for name in table.names if name != "key"], axis=1))
 
     @classmethod
     def from_assignment(cls, keys: npt.NDArray[np.str_], fold_of: npt.NDArray[np.int64]) -> FoldTable:

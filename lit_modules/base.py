@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from datamodules.errors import DataError
+from datamodules.files import refuse_lfs_pointer
 from lit_modules.optim import Plateau, build_optimizer, build_scheduler, tie_weight_decay
 from lit_modules.settings import Optim
 
@@ -304,6 +305,7 @@ def read_checkpoint(path: Any) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; give a checkpoint file or a run directory") from None
     except Exception as error:
+        refuse_lfs_pointer(path)
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(
             f"{path} cannot be read as a checkpoint ({reason}); it is damaged or not from this project: restore it, or start the "

@@ -18,9 +18,9 @@ from blend.aligned.nesting import Nesting, nested_folds
 from blend.aligned.truth import attach_truth
 from blend.aligned.view import Stack
 from datamodules.banks.bank import BankError, PredictionBank
+from datamodules.banks.groups import read_groups
 from datamodules.banks.sources import Source
 from datamodules.banks.tables import TableBank
-from datamodules.text_tables import read_table
 
 _MOST_LABELS = 2**26
 _AGREE = ("domain", "metric", "targets", "convention")
@@ -63,7 +63,7 @@ def align(
     test = sources[0].kind == "test"
     frame = _reference_rows(sources[0], test)
     if groups is not None:
-        frame["group"] = _read_groups(groups, frame["row_id"])
+        frame["group"] = read_groups(groups, frame["row_id"])
     nesting, note = nesting or Nesting(), ""
     if test:  # not scored: they stay together
         frame = frame.assign(nested=0)
@@ -164,15 +164,6 @@ def _reference_rows(source: Source, test: bool) -> pd.DataFrame:
         raise BankError(f"row {row!r} is predicted by {' and by '.join(where)}; the folds of a model must not overlap")
     columns = [name for name in ("row_id", "fold", "group") if name in frame]
     return frame[columns].reset_index(drop=True)
-
-
-def _read_groups(path: Path, row_ids: pd.Series) -> npt.NDArray[np.str_]:
-    table = read_table(path, ("row_id", "group"), only=("row_id", "group"))
-    named = pd.Series(table.text("group"), index=table.text("row_id"))
-    found = row_ids.map(named[~named.index.duplicated()])
-    if found.isna().any():
-        raise BankError(f"{path} names no group for row {row_ids[found.isna()].iloc[0]!r}")
-    return found.to_numpy(dtype=str)
 
 
 def _member(source: Source, ids: pd.Index, rows: pd.DataFrame, test: bool) -> Member:

@@ -1,14 +1,31 @@
-"""The rows that a step of post-processing is for, by their group."""
+"""Groups of rows, and the rows that a step of post-processing is for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from datamodules.errors import DataError
+from datamodules.text_tables import read_table
+
+
+def read_groups(path: Path, row_ids: pd.Series) -> npt.NDArray[np.str_]:
+    """Groups of some rows, ``(rows,)``, from a table of ``row_id`` and ``group``.
+
+    Raises:
+        DataError: it cannot be read, or names no group for a row.
+    """
+    table = read_table(path, ("row_id", "group"), only=("row_id", "group"))
+    named = pd.Series(table.text("group"), index=table.text("row_id"))
+    found = row_ids.map(named[~named.index.duplicated()])
+    if found.isna().any():
+        raise DataError(f"{path} names no group for row {row_ids[found.isna()].iloc[0]!r}")
+    return found.to_numpy(dtype=str)
 
 
 def chosen_rows(argument: Mapping[str, Any], groups: npt.NDArray[np.str_] | None) -> npt.NDArray[np.bool_]:

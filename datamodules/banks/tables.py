@@ -33,6 +33,7 @@ from datamodules.banks.roles import (
     table_suffix,
 )
 from datamodules.errors import DataError, UsageError, nearest_name
+from datamodules.files import refuse_lfs_pointer
 from datamodules.text_tables import read_table, table_form, table_names
 
 Text = npt.NDArray[np.str_]
@@ -187,6 +188,7 @@ class ParquetColumns(Columns):
         try:
             self._schema = parquet.read_schema(path)
         except (pa.ArrowInvalid, OSError) as error:
+            refuse_lfs_pointer(path)
             raise BankError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}); get it again") from None
         self._spelled = {name: "index" if name == "__index_level_0__" else name for name in self._schema.names}
         kinds = {self._spelled[field.name]: _kind(field.type) for field in self._schema}
@@ -540,6 +542,7 @@ def _load_npy(path: Path) -> Array:
     try:
         loaded = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
+        refuse_lfs_pointer(path)
         raise BankError(f"{path} cannot be read ({error}); pickled arrays are refused, save ids as text") from None
     return np.asarray(loaded)
 
@@ -558,6 +561,7 @@ def _open_arrays(path: Path, flags: TableFlags, test: bool, truth: bool = False)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        refuse_lfs_pointer(path)
         raise BankError(f"{path} cannot be read ({error}); pickled arrays are refused, save ids as text") from None
     if test:  # arrays of test rows stand beside those of the out-of-fold ones
         own = {name[5:]: value for name, value in arrays.items() if name.lower().startswith("test_")}

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile
 
 from datamodules.errors import DataError
-from datamodules.files import atomic_path
+from datamodules.files import atomic_path, refuse_lfs_pointer
 from datamodules.gwi.schema import FAMILIES
 
 
@@ -67,6 +67,7 @@ class _Member:
 
 
 def _members(archive: Path, target: Path) -> list[_Member]:
+    refuse_lfs_pointer(archive)
     try:
         with ZipFile(archive) as opened:
             return [

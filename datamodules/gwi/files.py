@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.errors import DataError
+from datamodules.files import refuse_lfs_pointer
 from datamodules.gwi.gathers import COMPACT_SAMPLES
 from datamodules.gwi.schema import N_RECEIVERS, N_SAMPLES, N_SHOTS, PLAUSIBLE, SIDE, family_name
 from datamodules.gwi.shards import GATHERS, VELOCITY, read_manifest
@@ -29,7 +30,6 @@ _CHECKED_AT_ONCE = 100
 # folder and stem of gathers, then of their maps; None = the same folder
 _LAYOUTS = (("data", "data", "model", "model"), ("seismic", "seismic", "vmodel", "vmodel"), (None, "seis", None, "vel"))
 _MAP = re.compile(r"(?:.*model|vel)(.*)")
-_LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,10 @@ def find_files(folder: Path) -> list[MapFile]:
         if not path.parent.name.startswith("shard-") and not _hidden(path, folder):
             found += _pair(path, folder)
     if not found:
+        archive = next(iter(sorted(folder.rglob("*.npz"))), None)
         raise DataError(
             f"{folder} holds no maps; looked for <Family>/model/model*.npy, <Family>/vel*.npy and <Family>/shard-*"
+            + (f"; {archive} is an archive: save its arrays with np.save" if archive else "")
         )
     named: dict[tuple[str, str], Path] = {}
     for file in found:
@@ -236,11 +238,10 @@ def open_array(path: Path) -> npt.NDArray[Any]:
         DataError: no such file, or another kind of file under that name; what it is, is said.
     """
     try:
+        refuse_lfs_pointer(path)
         with path.open("rb") as file:
-            begins = file.read(len(_LFS_POINTER))
-        if begins == _LFS_POINTER:
-            raise DataError(f"{path} is a pointer of Git LFS, not the file itself; fetch that with `git lfs pull`")
-        if begins.startswith(b"PK"):
+            archive = file.read(2) == b"PK"
+        if archive:
             raise DataError(
                 f"{path} is an .npz archive (or another zip) under the name of an .npy; save one array with np.save"
             )

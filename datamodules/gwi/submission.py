@@ -15,6 +15,7 @@ import pandas as pd
 from datamodules.errors import DataError
 from datamodules.files import atomic_path
 from datamodules.gwi.schema import PLAUSIBLE, SIDE, VMAX, VMIN
+from datamodules.text_tables import read_table
 
 HEADER = "oid_ypos," + ",".join(f"x_{column}" for column in range(1, SIDE, 2))
 _ID = "oid_ypos"
@@ -131,25 +132,31 @@ def submit_bank(bank: Predictions, path: Path, template: Path | None = None) -> 
             writer.append(oids[rows].tolist(), values.clip(VMIN, VMAX))
 
 
+def template_oids(template: Path) -> npt.NDArray[np.str_]:
+    """The oids of a sample submission, in its order.
+
+    Raises:
+        DataError: it cannot be read, or does not hold the 70 rows of each map together.
+    """
+    table = read_table(template, (_ID,), only=(_ID,))
+    first, last = (np.strings.rpartition(table.text(_ID, slice(i, None, SIDE)), "_y_") for i in (0, SIDE - 1))
+    oids: npt.NDArray[np.str_] = first[0]
+    ends = (first[2] == "0").all() and (last[2] == str(SIDE - 1)).all()
+    if len(table) % SIDE or not ends or not np.array_equal(oids, last[0]) or len(np.unique(oids)) != len(oids):
+        raise DataError(
+            f"{template} does not list maps one after the other, {SIDE} rows {_ID} = <oid>_y_<depth> each; "
+            "give the competition's sample_submission.csv"
+        )
+    return oids
+
+
 def _order(oids: npt.NDArray[np.str_], template: Path) -> npt.NDArray[np.int64]:
     """Positions of a sample submission's oids."""
-    import pyarrow.csv
-
-    options = pyarrow.csv.ConvertOptions(include_columns=[_ID], column_types={_ID: "string"})
-    found: list[str] = []
-    seen = 0
-    try:
-        with pyarrow.csv.open_csv(template, convert_options=options) as reader:
-            for batch in reader:  # the sample is as long as the submission: only one id a map is kept
-                found += batch.column(0)[-seen % SIDE :: SIDE].to_pylist()
-                seen += len(batch)
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{template} is no sample submission with the column {_ID}: {error}") from None
-    wanted = [name.rpartition("_y_")[0] for name in found]
+    wanted = template_oids(template)
     rows = pd.Index(oids).get_indexer(pd.Index(wanted))
     if (rows < 0).any():
         raise DataError(
-            f"{template} wants {wanted[int(np.argmax(rows < 0))]!r} and {int((rows < 0).sum()) - 1} others that the bank does not have; the bank is of another test folder"
+            f"{template} wants {str(wanted[int(np.argmax(rows < 0))])!r} and {int((rows < 0).sum()) - 1} others that the bank does not have; the bank is of another test folder"
         )
     if surplus := len(set(oids) - set(wanted)):
         raise DataError(f"{surplus} predictions are not in {template}; the bank is of another test folder")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.errors import DataError, nearest_name
+from datamodules.files import refuse_lfs_pointer
 from datamodules.gwi.acquisition import Acquisition
 from datamodules.gwi.files import open_array
 
@@ -84,6 +85,7 @@ def _read_segy(path: Path, acquisition: Acquisition) -> tuple[Gathers, Acquisiti
         import segyio
     except ImportError:
         raise DataError(f'{path}: SEG-Y files need segyio; pip install "podium[segy]"') from None
+    refuse_lfs_pointer(path)
     try:
         with segyio.open(str(path), ignore_geometry=True) as file:
             traces = file.trace.raw[:]

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.errors import DataError
+from datamodules.files import refuse_lfs_pointer
 
 BLOCK_BYTES = 8 << 20
 """Bytes of one checksum. CRC-32 takes half a second a gigabyte and core, less than reading it from a disk."""
@@ -82,6 +83,7 @@ def open_array(
     except FileNotFoundError:
         raise DataError(f"{path} is missing: {remedy}") from None
     except (ValueError, EOFError, OSError, BadZipFile) as error:
+        refuse_lfs_pointer(path)
         raise DataError(
             f"{path} cannot be read as a .npy array ({error or 'it is empty'}; pickled arrays are refused): {remedy}"
         ) from None
@@ -112,6 +114,7 @@ def read_arrays(path: Path, kinds: Mapping[str, str], remedy: str) -> dict[str, 
                 raise ValueError("one array, not an archive")
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, BadZipFile, zlib.error, NotImplementedError) as error:
+        refuse_lfs_pointer(path)
         raise DataError(f"{path} is not a whole .npz file ({error or 'it is empty'}): {remedy}") from None
     for name, kind in kinds.items():
         if name not in arrays:

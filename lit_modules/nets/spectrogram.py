@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.errors import DataError
+from datamodules.files import refuse_lfs_pointer
 
 # timm has changed the default weights of some backbones; these are the ones that the source trained from
 WEIGHT_TAGS = {
@@ -193,6 +194,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        refuse_lfs_pointer(path)
         raise DataError(f"{path} (--model.pretrained) cannot be read as weights: {_first_line(error)}") from None
     for holder in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(holder), dict):

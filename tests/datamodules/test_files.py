@@ -6,13 +6,22 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from datamodules.banks.roles import TableFlags
+from datamodules.banks.tables import open_table
 from datamodules.errors import DataError
 from datamodules.files import atomic_path, read_json, read_record, scratch_folder, write_json
+from datamodules.gwi.acquisition import Acquisition
+from datamodules.gwi.survey import read_survey
+from datamodules.stores.arrays import open_array, read_arrays
+from lit_modules.base import read_checkpoint
+from lit_modules.nets import spectrogram
+from tests.files.odd_tables import ODD
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -124,3 +133,26 @@ def test_what_the_file_system_refuses_is_a_sentence(tmp_path: Path, monkeypatch:
     monkeypatch.undo()
     assert json.loads((tmp_path / "y.json").read_text()) == {"old": 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "y.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("store.npy", open_array),
+        ("statistics.npz", lambda path: read_arrays(path, {}, "")),
+        ("last.ckpt", read_checkpoint),
+        ("net.safetensors", spectrogram._read_weights),
+        ("lgb.npy", lambda path: open_table(path, TableFlags(), False)),
+        ("lgb.npz", lambda path: open_table(path, TableFlags(), False)),
+        ("lgb.parquet", lambda path: open_table(path, TableFlags(), False)),
+        ("lgb.csv", lambda path: open_table(path, TableFlags(), False)),
+        ("line.sgy", lambda path: read_survey(path, Acquisition())),
+    ],
+)
+def test_pointers_of_git_lfs_are_named_whatever_they_stand_for(
+    name: str, read: Callable[[Path], object], tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(ODD["git_lfs_pointer"].make(""))
+    with pytest.raises(DataError, match=rf"{name} {ODD['git_lfs_pointer'].refused}"):
+        read(path)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from datamodules.errors import DataError
 from datamodules.folds import TRAIN, VALID, FoldTable, time_blocks
+from tests.files.odd_tables import ODD, READ, REFUSED, write_odd
 
 
 def test_a_table_survives_a_file_and_its_hash_ignores_the_order(tmp_path: Path) -> None:
@@ -54,3 +55,17 @@ def test_bad_tables_are_refused() -> None:
     table = FoldTable.from_assignment(np.array(list("ab")), np.array([0, 1]))
     with pytest.raises(DataError, match="--fold 2 does not exist: this split has folds 0 to 1"):
         table.where(2, TRAIN)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_fold_tables_that_went_through_other_hands_are_the_same(name: str, tmp_path: Path) -> None:
+    table = FoldTable.from_assignment(np.array([f"zeile-ß{i}" for i in range(6)]), np.arange(6) % 3)
+    table.write(tmp_path / "folds.csv")
+    assert FoldTable.read(write_odd(name, tmp_path / "folds.csv")).hash == table.hash
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_broken_fold_tables_are_named(name: str, tmp_path: Path) -> None:
+    FoldTable.from_assignment(np.array(["a", "b"]), np.arange(2)).write(tmp_path / "folds.csv")
+    with pytest.raises(DataError, match=rf"folds\.csv.*{ODD[name].refused}.*delete it or restore it"):
+        FoldTable.read(write_odd(name, tmp_path / "folds.csv"))

@@ -133,8 +133,8 @@ def edit(path: Path, target: Path, change: object) -> Path:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda f: f.drop(columns="ptend_u_7"), "misses column 'ptend_u_7'"),
-        (lambda f: f.rename(columns={"ptend_u_7": "ptend_w_7"}), "misses column 'ptend_u_7'"),
+        (lambda f: f.drop(columns="ptend_u_7"), "has no column 'ptend_u_7'"),
+        (lambda f: f.rename(columns={"ptend_u_7": "ptend_w_7"}), "has no column 'ptend_u_7'"),
         (lambda f: f.iloc[::-1], "must list the same ids in order"),
         (lambda f: f.iloc[:-1], "must list the same ids in order"),
         (lambda f: pd.concat([f, f.tail(1).assign(sample_id="test_999")]), "first missing 'test_999'"),

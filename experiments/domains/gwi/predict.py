@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 
 from datamodules.errors import DataError
 from datamodules.gwi.files import open_test_gathers
 from datamodules.gwi.gathers import COMPACT_SAMPLES, resize_time, zero_last_sample
-from datamodules.gwi.submission import check_oids
+from datamodules.gwi.submission import check_oids, template_oids
 from experiments.engine.inference import Trained
 from experiments.engine.prediction import PredictionInput, Text, predict_input
 from experiments.engine.request import Request
@@ -47,8 +46,7 @@ class Gathers(PredictionInput):
         if not self.paths:
             raise DataError(f"{folder} holds no .npy files; give the folder of the test gathers")
         if template:
-            named = pd.read_csv(template, usecols=["oid_ypos"])["oid_ypos"].str.rpartition("_y_")[0]
-            check_oids(list(named.unique()), folder)
+            check_oids(template_oids(template).tolist(), folder)
         self._samples = samples
         super().__init__(Path(folder).stem, len(self.paths))
 

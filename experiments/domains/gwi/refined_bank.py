@@ -16,6 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from datamodules.banks.bank import BankError, PredictionBank, write_bank
+from datamodules.banks.groups import read_groups
 from datamodules.errors import DataError
 from datamodules.files import atomic_path, read_json, write_json
 from datamodules.gwi.refinement.descent import Descent, Refined
@@ -103,19 +104,13 @@ def digest(bank: PredictionBank) -> str:
 
 
 def _families(bank: PredictionBank, groups: Path | None) -> list[str]:
-    ids = bank.index["row_id"]
     if groups is not None:
-        table = pd.read_csv(groups, dtype=str)
-        if not {"row_id", "group"} <= set(table.columns):
-            raise BankError(f"{groups} has the columns {', '.join(table.columns)}; it needs row_id and group")
-        named = ids.map(table.drop_duplicates("row_id").set_index("row_id")["group"])
-    elif "group" in bank.index:
-        named = bank.index["group"]
-    else:
+        return [family_name(str(name)) for name in read_groups(groups, bank.index["row_id"])]
+    if "group" not in bank.index or (missing := bank.index["group"].isna()).all():
         raise BankError(f"{bank.path} does not say the families of its rows, on which the prior depends; give --groups")
-    if named.isna().any():
-        raise BankError(f"{groups or bank.path} has no family for row {ids[named.isna()].iloc[0]!r}")
-    return [family_name(str(name)) for name in named]
+    if missing.any():
+        raise BankError(f"{bank.path} has no family for row {bank.index['row_id'][missing].iloc[0]!r}")
+    return [family_name(str(name)) for name in bank.index["group"]]
 
 
 def work(plan: Plan, data_dir: Path, part: int, parts: int, device: str, at_once: int) -> None:

@@ -14,6 +14,7 @@ from blend.metrics.registry import KNOWN
 from blend.problem import Problem
 from datamodules.banks.bank import BankError, Manifest, write_bank
 from datamodules.banks.sources import resolve
+from datamodules.errors import DataError
 from tests.blend.banks import write_runs, write_test_predictions
 
 
@@ -270,7 +271,7 @@ def test_groups_come_from_a_file(tmp_path):
     expected = dict(table.to_numpy())
     assert [expected[row] for row in stack.rows["row_id"]] == list(stack.rows["group"])
     table.iloc[:-1].to_csv(tmp_path / "groups.csv", index=False)
-    with pytest.raises(BankError, match="names no group for row 'row0019'"):
+    with pytest.raises(DataError, match="names no group for row 'row0019'"):
         align(resolve(runs.banks), groups=tmp_path / "groups.csv")
 
 

@@ -81,11 +81,14 @@ def test_gathers_that_do_not_belong_are_refused(tmp_path: Path, gathers: np.ndar
 def test_what_is_no_npy_is_named_as_what_it_is(tmp_path: Path) -> None:
     path = save(tmp_path / "FlatVel_A/model/model1.npy", MAPS)
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
-    with pytest.raises(DataError, match=r"model1\.npy is a pointer of Git LFS"):
+    with pytest.raises(DataError, match=r"model1\.npy is a Git-LFS pointer, not the file itself"):
         find_files(tmp_path)
     np.savez(path.with_suffix(""), maps=MAPS)
     path.with_suffix(".npz").rename(path)
     with pytest.raises(DataError, match=r"model1\.npy is an \.npz archive"):
+        find_files(tmp_path)
+    path.rename(path.with_suffix(".npz"))
+    with pytest.raises(DataError, match=r"holds no maps; .*model1\.npz is an archive: save its arrays with np\.save"):
         find_files(tmp_path)
 
 

@@ -42,7 +42,9 @@ def numbers(path: Path, unit_bytes: int) -> list[npt.NDArray[np.float64]]:
     table = open_table(path)
     assert table.id_prefix == PREFIX
     blocks = [block for unit in csv_units(table, unit_bytes) for block in read_rows(table, unit)]
-    return [np.concatenate([getattr(b, name) for b in blocks]) for name in ("numbers", "profiles", "scalars", "targets")]
+    return [
+        np.concatenate([getattr(b, name) for b in blocks]) for name in ("numbers", "profiles", "scalars", "targets")
+    ]
 
 
 @pytest.mark.parametrize("name", READ)
