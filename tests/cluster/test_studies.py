@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -54,24 +53,25 @@ def trials(storage: str, study: str) -> list[optuna.trial.FrozenTrial]:
         return optuna.load_study(study_name=study, storage=opened).trials
 
 
-def test_a_killed_worker_costs_nothing(problem: Problem, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_worker_costs_nothing(
+    problem: Problem, storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The other two and the command itself do its trials, the one in its hands too; all of them are logged."""
-    evaluate = Space.evaluate
-    monkeypatch.setattr(Space, "evaluate", lambda self, trial: time.sleep(0.2) or evaluate(self, trial))
+    evaluate, parent, once = Space.evaluate, os.getpid(), tmp_path / "killed"
+
+    def killed(self: Space, trial: optuna.Trial) -> float:
+        time.sleep(0.1)
+        if trial.number >= 3 and os.getpid() != parent:
+            with contextlib.suppress(FileExistsError):
+                once.touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+        return evaluate(self, trial)
+
+    monkeypatch.setattr(Space, "evaluate", killed)
     logged: list[int] = []
-
-    def kill_one() -> None:
-        while len(logged) < 3:
-            time.sleep(0.05)
-        victim = multiprocessing.active_children()[0]
-        os.kill(victim.pid or 0, signal.SIGKILL)
-
-    thread = threading.Thread(target=kill_one)
-    thread.start()
     options = {"trials": 20, "storage": storage, "workers": 3, "study": "killed"}
     solver = make_solver("optuna", options | {"log_trial": lambda number, *more: logged.append(number)})
     weights = solver.fit(problem)
-    thread.join()
     found = trials(storage, "killed" if "://" in storage else "blend")
     done = [trial for trial in found if trial.state == optuna.trial.TrialState.COMPLETE]
     assert len(done) == 20

@@ -108,4 +108,4 @@ def test_targets_of_weight_zero_count_one_in_run_bank_and_blend(untidy: Path, tm
     out = tmp_path / "blend"
     blend(["search", str(run.path.parents[1]), "--method", "equal", "--nested", "false", "--out", str(out)])
     scores = json.loads((out / "weights.json").read_text())["scores"]
-    assert scores["in_sample"] == pytest.approx(per_target.mean(), rel=1e-6)
+    assert scores["in_sample"] == pytest.approx(per_target.clip(-1, 1).mean(), rel=1e-6)  # as the bank says

@@ -27,7 +27,7 @@ NET = ("--model.dim", "16", "--model.blocks", "2", "--train.grad_clip", "1")
 def run(raw: Path, out: Path, *more: str) -> RunDirectory:
     """A run in processes of its own, as a user starts it."""
     command = [sys.executable, "-m", "experiments.leap_squeezeformer", *flags(raw, out, *more, net=NET)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
     assert result.returncode == 0, result.stdout + result.stderr
     (record,) = (out / "leap_squeezeformer").glob("*/seed*/fold0/run.json")
     return RunDirectory(record.parent)
@@ -80,7 +80,7 @@ def test_a_killed_run_goes_on_in_another_number_of_processes(
     """Weights and optimiser states; with as many processes it ends as a run that was never killed."""
     script = tmp_path / "stop.py"
     script.write_text(_STOP_AFTER_EPOCH.format(arguments=flags(raw_files, tmp_path, *first, net=NET)))
-    subprocess.run([sys.executable, str(script)], check=False, capture_output=True, timeout=120)
+    subprocess.run([sys.executable, str(script)], check=False, capture_output=True, timeout=400)
     resumed = run(raw_files, tmp_path, *then)
     assert len(resumed.record()["starts"]) == 2
     ours, theirs = weights(resumed.last), weights(sharded.last)
