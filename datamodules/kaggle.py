@@ -39,16 +39,16 @@ class Submit:
     wait: float = 600.0
 
 
-def data_folder(competition: str) -> Path | None:
-    """Where a Kaggle or Colab session, or this folder, keeps a competition's files.
+def data_folder(name: str) -> Path | None:
+    """Where a Kaggle or Colab session, or the working directory, keeps the files of a competition or a data set.
 
     Args:
-        competition: Last part of its address, such as ``lish-moa``.
+        name: Last part of its address, such as ``lish-moa``.
 
     Returns:
         The folder, None where there is none.
     """
-    return next((folder for place in _PLACES if (folder := Path(place, competition)).is_dir()), None)
+    return next((folder for place in _PLACES if (folder := Path(place, name)).is_dir()), None)
 
 
 class Competition:
