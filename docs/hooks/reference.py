@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -30,6 +31,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {"commands": _commands(), "experiments": _experiments(), "python": _python()}
     for name, text in pages.items():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=_notebook(path)))
     return files
 
 
@@ -51,6 +54,12 @@ def _commands() -> str:
             raise SystemExit(f"podium {' '.join(words)} --help ended with {process.returncode}")
         lines += [f"## podium {' '.join(words)}".rstrip(), "", "```text", text.rstrip(), "```", ""]
     return "\n".join(lines)
+
+
+def _notebook(path: Path) -> str:
+    cells = nbformat.read(path, as_version=4).cells
+    texts = [cell.source if cell.cell_type == "markdown" else f"```python\n{cell.source}\n```" for cell in cells]
+    return "\n\n".join([texts[0], f"This page is the notebook `notebooks/{path.name}`.", *texts[1:]]) + "\n"
 
 
 def _experiments() -> str:

@@ -27,6 +27,7 @@ from experiments.__main__ import COMMANDS
 from experiments.engine.cli import build_parser
 from experiments.engine.declare import load_experiment
 from experiments.launch import read
+from tests.datamodules.kaggle_server import Kaggle, serve
 from tests.datamodules.leap import hub_server
 from tests.datamodules.leap.test_kaggle_download import CLIENT
 from tests.datamodules.mars.files import write_data_set
@@ -195,8 +196,8 @@ def real_maps(folder: Path) -> None:
                 np.save(folder / name / family / f"vmodel{number}.npy", maps)
 
 
-def test_readme(folder: Path) -> None:
-    """From nothing to a submission."""
+def test_readme_and_kaggle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From nothing to a submission, which a stand-in for Kaggle then gets as docs/kaggle.md says."""
     leap_files(folder)
     called = run_blocks(blocks(ROOT / "README.md"), folder, call)
     assert ["pip", "install", "-e", ".[test]"] in called
@@ -209,6 +210,12 @@ def test_readme(folder: Path) -> None:
     assert np.isfinite(values).all()
     assert (values[:, zero_weight_mask()] == 0).all()
     assert "certificate" in (folder / "blends/first/report.md").read_text()
+    for name in ("sample_submission.csv", "test.csv"):
+        shutil.copy(solution.with_name(name), folder / name)
+    (folder / "runs/leap_bilstm/default").symlink_to(folder / "runs/leap_bilstm/demo")
+    with serve(Kaggle(competitions=("leap-atmospheric-physics-ai-climsim",), looks=0), monkeypatch) as kaggle:
+        run_blocks(blocks(ROOT / "docs/kaggle.md"), folder, call)
+    assert [one["submissionDescription"] for one in kaggle.submitted] == ["three nets", "submission.csv"]
 
 
 def test_distributed(folder: Path) -> None:
