@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from experiments.predict import main
 from tests.datamodules.kaggle_server import Kaggle, serve
 from tests.datamodules.leap.raw_files import write_pair
 from tests.experiments.tiny import COLUMNS, flags
+from tests.files.odd_tables import write_odd
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,20 @@ def test_only_the_checkpoint_is_needed(run_directory: Path, kaggle: Path, tmp_pa
     frame = predict(alone, kaggle, tmp_path / "c.csv")
     reference = predict(run_directory, kaggle, tmp_path / "d.csv")
     pd.testing.assert_frame_equal(frame, reference)
+
+
+def test_packed_and_odd_tables_are_predicted_as_the_plain_ones(
+    run_directory: Path, kaggle: Path, tmp_path: Path
+) -> None:
+    weights = ("--weights", str(kaggle / "sample_submission.csv"))
+    reference = predict(run_directory, kaggle, tmp_path / "a.csv", *weights)
+    odd = Path(shutil.copytree(kaggle, tmp_path / "odd"))
+    table = write_odd("zip_of_one_table", odd / "test.csv")
+    form = write_odd("semicolons_and_decimal_commas", odd / "sample_submission.csv")
+    given = {"run": run_directory, "input": table, "weights": form, "submission": tmp_path / "b.csv"}
+    main([f"--{name}={path}" for name, path in given.items()] + ["--accelerator", "cpu"])
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "b.csv", float_precision="round_trip"), reference)
+    assert (run_directory / "predictions" / "test" / "manifest.json").is_file()
 
 
 def test_raw_files_can_be_predicted(run_directory: Path, tmp_path: Path) -> None:

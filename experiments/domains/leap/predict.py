@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from datamodules.banks.bank import PredictionBank
+from datamodules.banks.roles import table_stem
 from datamodules.errors import DataError
 from datamodules.leap.convert import KaggleSource, join_more, open_source, raw_row_names
 from datamodules.leap.grid import grid_coordinates
@@ -109,4 +110,4 @@ class Rows(PredictionInput):
 
 def _name_of(path: Path) -> str:
     """What predictions of an input are called: its name without what stands for other names in a pattern."""
-    return re.sub(r"[*?\[\]]+", "", path.stem).strip("._-") or path.parent.name or "files"
+    return re.sub(r"[*?\[\]]+", "", table_stem(path)).strip("._-") or path.parent.name or "files"
