@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 ID_COLUMN = "sample_id"
 _BATCH_ROWS = 1024
 _CSV_BLOCK_BYTES = 8 << 20  # about 450 rows of train.csv
+_LARGE = 1 << 30
 _EMPTY = 2  # bytes of an empty line at most, its ends \r\n included
 _SPELLED = {name.lower(): name for name in (ID_COLUMN, *MODEL_INPUT_NAMES, *TARGET_NAMES)}
 _SAMPLE_ID = re.compile(r"(.*?)(0|[1-9]\d*)")
@@ -86,6 +88,12 @@ def open_table(path: str | Path) -> Table:
     else:
         form = table_form(path)
         say_form(form)
+        if not form.byte_lines and path.stat().st_size > _LARGE:
+            print(
+                f"note: {path} can only be read from its beginning, in one go and by one process; as an unpacked UTF-8 file it is "
+                "read by all cores, and conversion goes on where it was broken off",
+                file=sys.stderr,
+            )
         columns = table_names(form, canonical=lambda name: _SPELLED.get(name.lower(), name))
         cells = form.first_row()
         if not cells:

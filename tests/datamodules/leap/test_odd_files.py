@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from datamodules.errors import DataError
+from datamodules.leap import kaggle
 from datamodules.leap.convert import KaggleSource, convert, row_names
 from datamodules.leap.kaggle import csv_units, open_table, read_rows
 from datamodules.leap.netcdf import read_variables
@@ -86,6 +87,16 @@ def test_a_folder_with_an_odd_table_is_converted_to_the_same_store(name: str, pl
     assert store.rows == ROWS
     assert store.hash == expected.hash
     assert row_names(store, slice(0, 2)).tolist() == [f"{PREFIX}0", f"{PREFIX}1"]
+
+
+def test_large_tables_that_cannot_be_shared_are_announced(
+    plain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(kaggle, "_LARGE", 0)
+    open_table(plain)
+    assert "one process" not in capsys.readouterr().err
+    open_table(write_odd("utf_16", plain))
+    assert "train.csv can only be read from its beginning, in one go and by one process" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["tabs", "gzip_under_a_csv_name", "utf_16", "old_mac_line_ends", "empty_lines_around"])
