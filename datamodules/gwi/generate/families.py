@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.errors import DataError
-from datamodules.gwi.generate.faults import draw, faults_a, faults_b
+from datamodules.gwi.generate.faults import Fault, draw, faults_a, faults_b
 from datamodules.gwi.generate.layers import (
     CURVE_KNOTS,
     Array,
-    Ground,
     Rng,
     both_halves,
     curved,
@@ -29,9 +28,6 @@ from datamodules.gwi.generate.style import style_a, style_b
 from datamodules.gwi.schema import SIDE, family_name
 
 Maps = npt.NDArray[np.float32]
-_FAULT_BLUR = (
-    0.37  # cells, as weights of two rows of real interfaces show; a fifth of the cells is no whole number then
-)
 _FLAT = np.zeros(SIDE)
 
 
@@ -87,23 +83,19 @@ def _velocities(rng: Rng, n: int, ordered: bool) -> Array:
     return np.sort(velocities) if ordered else velocities
 
 
+def _fault(rng: Rng, layers: int, velocities: Array, curve: Array, faults: Callable[[Rng], tuple[Fault, ...]]) -> Array:
+    interfaces = stick_breaking(rng, layers)[:, None] + curve
+    return draw(fill(interfaces, velocities), faults(rng), rng)
+
+
 def _fault_a(rng: Rng, curve: Callable[[Rng], Array], layers: int | None) -> Array:
     layers = layers or int(rng.integers(2, 5))
-    ground = Ground(
-        stick_breaking(rng, layers) + rng.uniform(-0.5, 0.5), both_halves(rng, layers), curve(rng), _FAULT_BLUR
-    )
-    return draw(ground, faults_a(rng, ground), rng)
+    return _fault(rng, layers, both_halves(rng, layers), curve(rng), faults_a)
 
 
 def _fault_b(rng: Rng, curve: Callable[[Rng], Array], layers: int | None) -> Array:
     layers = layers or int(rng.integers(6, 9))
-    ground = Ground(
-        stick_breaking(rng, layers) + rng.uniform(-0.5, 0.5),
-        np.sort(distinct_integers(rng, layers)),
-        curve(rng),
-        _FAULT_BLUR,
-    )
-    return draw(ground, faults_b(rng), rng)
+    return _fault(rng, layers, np.sort(distinct_integers(rng, layers)), curve(rng), faults_b)
 
 
 _FAULTED: dict[str, Callable[..., Array]] = {
