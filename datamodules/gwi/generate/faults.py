@@ -22,9 +22,14 @@ FINE = 2 * SIDE - 1
 _LEAN = 0.105  # rad; real walls and depths agree to four digits
 _BLUR = 0.5  # fine cells
 _HANGING = 25.0  # fine cells
-_TRACE, _TRACES = 0.02, 1.0  # median and log spread of the share of a far layer along a fault
-_RUN, _TRACED = 5, 0.85  # fine cells with one such share, and how many of such runs show anything
+_UP = 0.474  # share of 925 real faults
+# shares of a far layer in cells beside a fault: their medians, and the spread of their logarithms
+_TRACE = {-7: 2e-6, -6: 4e-6, -5: 1e-5, -4: 1e-4, -3: 0.001, -2: 0.006, -1: 0.025, 0: 0.025, 1: 0.004, 2: 1e-4, 3: 5e-6}
+_TRACES = 0.95
+_FRINGE = 0.6  # of the cells further aside
+_RUN = 8  # fine rows that show one end of the fault
 _SPOTS, _SPOT_SHARES = (0.0, 0.06, 0.13, 0.28), (0.35, 0.25, 0.2, 0.2)  # the same beside walls
+_FAINT = 6e-5  # beside all of a wall, in even columns
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,7 @@ def _break(ground: Array, fault: Fault, rng: Rng | None) -> Array:
     if fault.throw > 0:  # the top layer of a block that sank is seen through beside the fault
         sunk = moved & (line - x <= _HANGING) & (points == ground.min())
         points = np.where(sunk, (points + ground) / 2, points)
+    _bridge(points, line[:, 0], fault.shift)
     lean = _lean()
     around = (points[lean.rows + i, lean.columns + j] for i in (0, 1) for j in (0, 1))
     leant = sum(weight * value for weight, value in zip(lean.weights, around, strict=True))
@@ -126,48 +132,77 @@ def _break(ground: Array, fault: Fault, rng: Rng | None) -> Array:
     return broken
 
 
+def _bridge(points: Array, line: Array, shift: int) -> None:
+    """Cells between the last point below the fault and the first one above lie on a line between both: only every second cell is a point."""
+    right = np.ceil(line / 2).astype(np.int64) * 2
+    left = np.ceil((line - shift) / 2).astype(np.int64) * 2 - 2 + shift
+    rows = np.flatnonzero((left >= 0) & (right < FINE))
+    left, right = left[rows], right[rows]
+    ends = points[rows, left], points[rows, right]
+    for step in range(1, 5):
+        at = left + step
+        share = step / np.maximum(right - left, 1)
+        between = (at < right) & ~np.isnan(ends[0]) & ~np.isnan(ends[1])
+        points[rows[between], at[between]] = ((1.0 - share) * ends[0] + share * ends[1])[between]
+
+
 def _trace_fault(broken: Array, fault: Fault, rng: Rng) -> None:
     """Layers at the ends of the fault show faintly along it, where triangles between far points were long and thin."""
     rows = np.arange(FINE)
     depth = rows / math.cos(_LEAN)
     column = fault.column + fault.slope * (depth - (FINE - 1) / 2) - depth * math.sin(_LEAN)
-    for beside in (-1, 0):
+    on = (column >= 0) & (column < FINE - 1) & (rows >= fault.throw) & (rows < FINE + fault.throw)
+    if not on.any():
+        return
+    rows, column = rows[on], column[on]
+    ends = broken[rows[[0, -1]], np.floor(column[[0, -1]]).astype(np.int64)]
+    run = np.cumsum(rng.random(len(rows)) < 1.0 / _RUN)
+    end = ends[rng.integers(0, 2, run[-1] + 1)][run]
+    strength = np.exp(_TRACES * rng.normal(size=run[-1] + 1))[run]
+    for beside, share in _TRACE.items():
         columns = np.floor(column).astype(np.int64) + beside
-        on = (columns >= 0) & (columns < FINE) & (rows >= fault.throw) & (rows < FINE + fault.throw)
-        if not on.any():
-            return
-        y, x = rows[on], columns[on]
-        run = np.cumsum(rng.random(len(y)) < 1.0 / _RUN)
-        weights = np.minimum(_TRACE * np.exp(_TRACES * rng.normal(size=run[-1] + 1)), 0.9)
-        weights *= rng.random(len(weights)) < _TRACED
-        ends = broken[y[[0, -1]], x[[0, -1]]][rng.integers(0, 2, len(weights))]
-        broken[y, x] += weights[run] * (ends[run] - broken[y, x])
+        here = (columns >= 0) & (columns < FINE)
+        if share < 0.01:
+            here &= rng.random(len(rows)) < _FRINGE
+        y, x = rows[here], columns[here]
+        broken[y, x] += np.minimum(share * strength[here], 0.9) * (end[here] - broken[y, x])
 
 
 def _trace_walls(broken: Array, left_over: Array, rng: Rng) -> None:
-    """Cells just outside a wall show the top layer, at both ends of their run of the digital line."""
+    """Cells just outside a wall show the top layer, in odd columns at both ends of their run of the digital line."""
     beside = np.zeros_like(left_over)
     beside[:, 1:] |= left_over[:, 1:] & ~left_over[:, :-1]
     beside[:, :-1] |= left_over[:, :-1] & ~left_over[:, 1:]
-    beside[:, ::2] = False
-    first, last = beside.copy(), beside.copy()
+    odd = np.arange(FINE) % 2 == 1
+    first, last = beside & odd, beside & odd
     first[2:] &= ~beside[:-2] & beside[1:-1]
     last[:-1] &= ~beside[1:]
     y, x = np.nonzero(first[:-1] | last[:-1])
     weights = rng.choice(_SPOTS, len(y), p=_SPOT_SHARES)
     broken[y, x] += weights * (broken[0, x] - broken[y, x])
+    y, x = np.nonzero(beside & (rng.random(beside.shape) < _FRINGE * 0.75))
+    x -= x % 2
+    weights = _FAINT * np.exp(0.5 * rng.normal(size=len(y)))
+    broken[y, x] += weights * (broken[0, x] - broken[y, x])
 
 
 def faults_a(rng: Rng) -> tuple[Fault, ...]:
     """FlatFault_A and CurveFault_A: one fault with a throw of 5 to 10 cells, as 54 real maps of FlatFault_A have it."""
-    throw = int(rng.integers(10, 20))
-    angle = float(np.clip(rng.normal(0.62, 0.36), 0.2 if (up := rng.random() < 0.5) else -0.3, 1.42))
-    return (Fault(rng.uniform(10, 130), math.tan(angle), -throw - 1 if up else throw, bool(rng.random() < 0.5)),)
+    throw, mirrored = int(rng.integers(10, 20)), bool(rng.random() < 0.5)
+    if rng.random() < _UP:
+        angle, column = np.clip(rng.normal(0.67, 0.2), 0.2, 1.2), rng.uniform(30, 130)
+        return (Fault(column, math.tan(angle), -throw - 1, mirrored),)
+    return (Fault(12.0 + 118.0 * rng.random() ** 1.6, math.tan(rng.uniform(-0.3, 1.35)), throw, mirrored),)
 
 
 def faults_b(rng: Rng) -> tuple[Fault, ...]:
     """FlatFault_B and CurveFault_B: two or three steep faults that may cross, throws of 5 to 20 cells."""
     return tuple(
-        Fault(rng.uniform(20, 120), math.tan(np.clip(rng.normal(0.35, 0.25), 0.0, 1.0)), int(rng.choice([-1, 1]) * rng.integers(10, 41)), bool(rng.random() < 0.5))
+        Fault(
+            rng.uniform(20, 120),
+            math.tan(np.clip(rng.normal(0.35, 0.25), 0.0, 1.0)),
+            int(rng.choice([-1, 1]) * rng.integers(10, 41)),
+            bool(rng.random() < 0.5),
+        )
         for _ in range(int(rng.integers(2, 4)))
     )

@@ -7,13 +7,11 @@ FlatFault_A; OpenFWI's own paper describes the maps only roughly.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import BSpline
-from scipy.special import ndtr
 
 from datamodules.gwi.schema import SIDE, VMAX, VMIN
 
@@ -28,38 +26,6 @@ _BREAKS = (20.0, 30.0, 40.0, 50.0, 60.0)
 _KNOTS = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 77.0)
 CURVE_KNOTS = len(_KNOTS)
 """Depths that make a curved interface."""
-
-
-@dataclass(frozen=True)
-class Ground:
-    """Layers, each with its own velocity, between interfaces that are parallel to one curve.
-
-    Args:
-        interfaces: Depths in cells, ascending, ``(layers - 1,)``.
-        velocities: m/s, ``(layers,)``.
-        curve: Depth of an interface below its nominal one at every column, ``(70,)``.
-        blur: Standard deviation in cells of the normal distribution by which a velocity changes into the next; 0 = from one cell to the next.
-    """
-
-    interfaces: Array
-    velocities: Array
-    curve: Array
-    blur: float = 0.0
-
-    def at(self, x: Array, y: Array) -> Array:
-        """Velocity at cells (column, depth), fractional ones and ones beyond the edge too."""
-        depth = y - np.interp(x, np.arange(SIDE), self.curve)
-        value = np.full(np.broadcast_shapes(x.shape, y.shape), self.velocities[0])
-        for interface, jump in zip(self.interfaces, np.diff(self.velocities), strict=True):
-            below = depth - interface
-            value += jump * (ndtr(below / self.blur) if self.blur > 0 else below >= 0)
-        return value
-
-
-def grid() -> tuple[Array, Array]:
-    """Columns ``(1, 70)`` and depths ``(70, 1)`` of the cells."""
-    cells = np.arange(SIDE, dtype=np.float64)
-    return cells[None, :], cells[:, None]
 
 
 def evenly_spaced(rng: Rng, n: int, places: int = 1) -> Array:

@@ -7,11 +7,9 @@ from scipy.ndimage import gaussian_filter
 from datamodules.errors import DataError
 from datamodules.gwi.generate.families import generate_map, generate_maps
 from datamodules.gwi.generate.faults import Fault, draw
-from datamodules.gwi.generate.layers import Ground, both_halves, stick_breaking, vel_curve
+from datamodules.gwi.generate.layers import both_halves, stick_breaking, vel_curve
 from datamodules.gwi.generate.statistics import map_statistics
 from datamodules.gwi.schema import FAMILIES
-
-FLAT = np.zeros(70)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -76,20 +74,33 @@ def test_fault_a_velocities_fall_on_both_sides_of_3000(layers: int) -> None:
             assert velocities[1] < 3000 <= velocities[2]
 
 
-def test_a_vertical_fault_moves_one_side_by_its_throw() -> None:
-    ground = Ground(np.array([30.0]), np.array([2000.0, 4000.0]), FLAT)
-    faulted = draw(ground, (Fault(column=34.5, dip=0.0, throw=8.0, side=1, tip=-70.0),))
-    np.testing.assert_allclose(faulted[:30, :32], 2000, atol=0.1)
-    np.testing.assert_allclose(faulted[30:, :32], 4000, atol=0.1)
-    np.testing.assert_allclose(faulted[:38, 38:], 2000, atol=0.1)
-    np.testing.assert_allclose(faulted[38:, 38:], 4000, atol=0.1)
+def test_a_block_sinks_by_its_throw_and_leaves_ground_where_no_part_of_it_lies() -> None:
+    """Two layers, the right one of a line that falls to the right stays; columns lean by 0.105 rad, so depths shrink by its cosine."""
+    ground = np.where(np.arange(70)[:, None] < 30, 2000.0, 4000.0).repeat(70, axis=1)
+    made = draw(ground, (Fault(column=70, slope=1.0, throw=16),))
+
+    def depth(column: int) -> float:
+        return float((4000.0 - made[:, column]).sum() / 2000.0) - 0.5
+
+    lean = np.cos(0.105)
+    assert depth(10) == pytest.approx((29.5 + 8) * lean, abs=0.02)
+    assert depth(50) == pytest.approx(29.5 * lean, abs=0.02)
+    assert depth(69) == pytest.approx(29.5, abs=0.02)  # beyond the leant edge
+    assert depth(0) == pytest.approx(29.5, abs=0.02)  # the block slid away to the right
 
 
-def test_nothing_moves_above_the_tip() -> None:
-    ground = Ground(np.array([10.0, 40.0]), np.array([2000.0, 3000.0, 4000.0]), FLAT)
-    faulted = draw(ground, (Fault(35.0, 0.0, 8.0, 1, tip=20.0),))
-    np.testing.assert_allclose(faulted[:18], draw(ground, ())[:18], atol=0.1)
-    assert not np.array_equal(faulted[40:], draw(ground, ())[40:])
+def test_an_interface_is_blurred_as_real_ones_are() -> None:
+    ground = np.where(np.arange(70)[:, None] < 30, 0.0, 1.0).repeat(70, axis=1)
+    np.testing.assert_allclose(draw(ground, ())[28:32, 5], [0, 0.05349, 0.94651, 1], atol=2e-4)
+
+
+def test_the_top_layer_of_a_sunk_block_is_seen_through_beside_the_fault() -> None:
+    ground = np.where(np.arange(70)[:, None] < 20, 2000.0, 3000.0).repeat(70, axis=1)
+    sunk = draw(ground, (Fault(column=80, slope=0.5, throw=16),))
+    risen = draw(ground, (Fault(column=80, slope=0.5, throw=-16),))
+    assert (np.abs(sunk - 2500) < 0.01).sum() > 40
+    assert (np.abs(risen - 2500) < 0.01).sum() == 0
+    np.testing.assert_allclose(draw(ground, (Fault(80, 0.5, 16, mirrored=True),)), sunk[:, ::-1], rtol=1e-12)
 
 
 def test_b_faults_have_more_layers_than_a() -> None:
