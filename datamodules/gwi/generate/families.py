@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.errors import DataError
-from datamodules.gwi.generate.faults import Fault, draw, faults_a, faults_b
+from datamodules.gwi.generate.faults import draw, faults_a, faults_b, slip
 from datamodules.gwi.generate.layers import (
     CURVE_KNOTS,
     Array,
@@ -83,19 +83,16 @@ def _velocities(rng: Rng, n: int, ordered: bool) -> Array:
     return np.sort(velocities) if ordered else velocities
 
 
-def _fault(rng: Rng, layers: int, velocities: Array, curve: Array, faults: Callable[[Rng], tuple[Fault, ...]]) -> Array:
-    interfaces = stick_breaking(rng, layers)[:, None] + curve
-    return draw(fill(interfaces, velocities), faults(rng), rng)
-
-
 def _fault_a(rng: Rng, curve: Callable[[Rng], Array], layers: int | None) -> Array:
     layers = layers or int(rng.integers(2, 5))
-    return _fault(rng, layers, both_halves(rng, layers), curve(rng), faults_a)
+    interfaces = stick_breaking(rng, layers)[:, None] + curve(rng)
+    return draw(fill(interfaces, both_halves(rng, layers)), faults_a(rng), rng)
 
 
 def _fault_b(rng: Rng, curve: Callable[[Rng], Array], layers: int | None) -> Array:
     layers = layers or int(rng.integers(6, 9))
-    return _fault(rng, layers, np.sort(distinct_integers(rng, layers)), curve(rng), faults_b)
+    interfaces = stick_breaking(rng, layers)[:, None] + curve(rng)
+    return slip(fill(interfaces, np.sort(distinct_integers(rng, layers))), faults_b(rng))
 
 
 _FAULTED: dict[str, Callable[..., Array]] = {

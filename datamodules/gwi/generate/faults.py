@@ -22,6 +22,7 @@ FINE = 2 * SIDE - 1
 _LEAN = 0.105  # rad; real walls and depths agree to four digits
 _BLUR = 0.5  # fine cells
 _HANGING = 25.0  # fine cells
+_MARGIN, _BAND = 40, 6  # cells of the map: beyond its edges, and beside a fault of a B family
 _UP = 0.474  # share of 925 real faults
 # shares of a far layer in cells beside a fault: their medians, and the spread of their logarithms
 _TRACE = {-7: 2e-6, -6: 4e-6, -5: 1e-5, -4: 1e-4, -3: 0.001, -2: 0.006, -1: 0.025, 0: 0.025, 1: 0.004, 2: 1e-4, 3: 5e-6}
@@ -195,13 +196,34 @@ def faults_a(rng: Rng) -> tuple[Fault, ...]:
     return (Fault(12.0 + 118.0 * rng.random() ** 1.6, math.tan(rng.uniform(-0.3, 1.35)), throw, mirrored),)
 
 
+def slip(ground: Array, faults: tuple[Fault, ...]) -> Array:
+    """The map ``(70, 70)`` of the B families: sharp edges, nothing left over, and beside each fault a band that shows the mean of both sides.
+
+    Only two maps that were inverted from real gathers say what these families look like.
+
+    Args:
+        ground: Layers before they broke, ``(70, 70)``; its edges go on outwards.
+        faults: In cells of the map, in the order in which they happened.
+    """
+    tall = np.pad(ground, _MARGIN, mode="edge")
+    y, x = np.mgrid[: len(tall), : len(tall)] - _MARGIN
+    for fault in faults:
+        tall = tall[:, ::-1] if fault.mirrored else tall
+        line = fault.column + fault.slope * (y - SIDE / 2)
+        rows, columns = (np.clip(at + _MARGIN, 0, len(tall) - 1) for at in (y - fault.throw, x - fault.shift))
+        below = np.where(x < line - _BAND, tall[rows, columns], (tall[rows, columns] + tall) / 2)
+        tall = np.where(x < line, below, tall)
+        tall = tall[:, ::-1] if fault.mirrored else tall
+    return tall[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+
+
 def faults_b(rng: Rng) -> tuple[Fault, ...]:
-    """FlatFault_B and CurveFault_B: two or three steep faults that may cross, throws of 5 to 20 cells."""
+    """FlatFault_B and CurveFault_B: two or three steep faults that may cross, throws of 5 to 15 cells."""
     return tuple(
         Fault(
-            rng.uniform(20, 120),
-            math.tan(np.clip(rng.normal(0.35, 0.25), 0.0, 1.0)),
-            int(rng.choice([-1, 1]) * rng.integers(10, 41)),
+            rng.uniform(8, 62),
+            math.tan(abs(rng.normal(0.35, 0.25))),
+            int(rng.choice([-1, 1]) * rng.integers(5, 16)),
             bool(rng.random() < 0.5),
         )
         for _ in range(int(rng.integers(2, 4)))
