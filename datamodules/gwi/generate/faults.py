@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from datamodules.gwi.generate.layers import Array, Rng
 from datamodules.gwi.schema import SIDE
+
+Whole = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 FINE = 2 * SIDE - 1
 """Cells of the fine grid in each direction; the even ones are the map's."""
@@ -65,10 +69,10 @@ class _Lean:
         inside: Whether there are points around.
     """
 
-    rows: Array
-    columns: Array
+    rows: Whole
+    columns: Whole
     weights: Array
-    inside: Array
+    inside: Mask
 
 
 @lru_cache(maxsize=1)
@@ -124,7 +128,7 @@ def _break(ground: Array, fault: Fault, rng: Rng | None) -> Array:
     _bridge(points, line[:, 0], fault.shift)
     lean = _lean()
     around = (points[lean.rows + i, lean.columns + j] for i in (0, 1) for j in (0, 1))
-    leant = sum(weight * value for weight, value in zip(lean.weights, around, strict=True))
+    leant = np.sum([weight * value for weight, value in zip(lean.weights, around, strict=True)], axis=0)
     left_over = ~lean.inside | np.isnan(leant)
     broken = np.where(left_over, ground, leant)
     if rng is not None:
@@ -169,7 +173,7 @@ def _trace_fault(broken: Array, fault: Fault, rng: Rng) -> None:
         broken[y, x] += np.minimum(share * strength[here], 0.9) * (end[here] - broken[y, x])
 
 
-def _trace_walls(broken: Array, left_over: Array, rng: Rng) -> None:
+def _trace_walls(broken: Array, left_over: Mask, rng: Rng) -> None:
     """Cells just outside a wall show the top layer, in odd columns at both ends of their run of the digital line."""
     beside = np.zeros_like(left_over)
     beside[:, 1:] |= left_over[:, 1:] & ~left_over[:, :-1]

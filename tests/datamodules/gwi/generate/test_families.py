@@ -117,9 +117,9 @@ def test_layers_can_be_chosen_for_faults_only() -> None:
 
 def test_style_a_is_style_b_blurred_and_neither_is_whole() -> None:
     a, b = generate_map("Style_A", 0, 5), generate_map("Style_B", 0, 5)
-    assert np.corrcoef(a.ravel(), gaussian_filter(b, 2.5).ravel())[0, 1] > 0.98
+    assert np.corrcoef(a.ravel(), gaussian_filter(b, 1.4).ravel())[0, 1] > 0.999
     assert (a == np.round(a)).mean() < 0.1
-    assert np.abs(np.diff(a)).mean() < 0.5 * np.abs(np.diff(b)).mean()
+    assert np.abs(np.diff(a)).mean() < 0.8 * np.abs(np.diff(b)).mean()
 
 
 def test_an_unknown_family_is_refused_with_a_hint() -> None:
