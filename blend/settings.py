@@ -137,7 +137,10 @@ class Output:
             only earlier blocks choose the weights of a later one.
         figures: Draw the report's figures.
         wandb: Log trials, scores and the report to Weights & Biases; offline needs no key.
-        project: W&B project.
+        project: W&B project; default: WANDB_PROJECT of the environment, else podium.
+        wandb_entity: W&B user or team; default: WANDB_ENTITY, else your account's own.
+        wandb_group: W&B group; default: WANDB_RUN_GROUP, else none.
+        wandb_tags: W&B tags, such as paper,small, beside those of WANDB_TAGS.
         name: W&B run name.
     """
 
@@ -145,5 +148,8 @@ class Output:
     nested: bool | Literal["time"] = True
     figures: bool = True
     wandb: Literal["online", "offline", "disabled"] = "disabled"
-    project: str = "podium"
+    project: str = ""
+    wandb_entity: str = ""
+    wandb_group: str = ""
+    wandb_tags: str = ""
     name: str | None = None

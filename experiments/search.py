@@ -338,6 +338,7 @@ class Search:
         """Watch the job of a trial, which may be one of an earlier start of this command."""
         import optuna
 
+        from datamodules.tracking import group_name
         from experiments.engine.launch.job import Job
         from experiments.engine.launch.table import Watched
 
@@ -347,7 +348,7 @@ class Search:
         run = self._run_directory(number)
         words = [*self._flags, *values, "--variant", variant]
         command = (*self._experiment.command, *words)
-        env = ("env", f"WANDB_RUN_GROUP={self._experiment.name}-{self._request.study}")
+        env = ("env", f"WANDB_RUN_GROUP={group_name(self._experiment.name, self._request.study)}")
         daily = self._settings.daily
         devices = daily.devices if isinstance(daily.devices, int) else 1
         key = "/".join(run.parts[-4:])
@@ -452,7 +453,7 @@ def _write_sweep(request: Request, experiment: Experiment, space: Sequence[Dimen
         "name": f"{experiment.name}-{request.study}",
         "method": "bayes" if request.sampler == "tpe" else "random",
         "run_cap": request.trials,
-        "metric": {"name": task.monitor, "goal": "maximize" if task.mode == "max" else "minimize"},
+        "metric": {"name": "best_score", "goal": "maximize" if task.mode == "max" else "minimize"},
         "parameters": {one.flag: one.sweep() for one in space},
         "early_terminate": {"type": "hyperband", "min_iter": max(1, request.warmup_epochs)},
         "program": f"experiments/{experiment.name}.py",

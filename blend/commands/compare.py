@@ -58,7 +58,9 @@ def compare(banks: list[str], methods: list[str] | None, inputs: Inputs, options
     sources = open_sources(banks, inputs)
     problem = open_problem(sources, inputs, wants_row_groups(sources, inputs, options.by), output.nested == "time")
     folder = output.out or Path("blends") / "compare"
-    tracker = Tracker(output, {"methods": methods or "all", "models": problem.names, **asdict(options)}, folder)
+    tracker = Tracker(
+        output, {"methods": methods or "all", "models": problem.names, **asdict(options)}, folder, sources
+    )
     try:
         solvers = solvers_for(problem, methods, options)
         say_long(problem, list(solvers.values()), bool(output.nested))

@@ -54,7 +54,7 @@ def search(banks: list[str], method: str, recipe: Path | None, inputs: Inputs, o
     problem = open_problem(
         sources, inputs, by_group and wants_row_groups(sources, inputs, options.by), output.nested == "time"
     )
-    tracker = Tracker(output, {"method": method, "models": problem.names, **asdict(options)}, folder)
+    tracker = Tracker(output, {"method": method, "models": problem.names, **asdict(options)}, folder, sources)
     try:
         solver, nested_solver = _solvers(method, plan, options, folder, output.name, tracker)
         solver.check(problem)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from blend.settings import Output
+from datamodules.banks.sources import Source
 from datamodules.errors import UsageError
+from datamodules.tracking import WandbPlace, bank_artifact, kept_run, use
 
 
 class Tracker:
@@ -17,9 +19,10 @@ class Tracker:
         output: Flags; ``wandb`` decides.
         config: Recorded settings.
         folder: Where an offline run is kept.
+        sources: What is blended; banks that their runs keep as artifacts are joined to the blend.
     """
 
-    def __init__(self, output: Output, config: dict[str, Any], folder: Path) -> None:
+    def __init__(self, output: Output, config: dict[str, Any], folder: Path, sources: Sequence[Source] = ()) -> None:
         self._run: Any = None
         if output.wandb == "disabled":
             return
@@ -29,14 +32,13 @@ class Tracker:
             raise UsageError("--wandb needs Weights & Biases: pip install wandb") from None
 
         folder.mkdir(parents=True, exist_ok=True)
+        place = WandbPlace(output.project, output.wandb_entity, output.wandb_group, output.wandb_tags)
         self._run = wandb.init(
-            project=output.project,
-            name=output.name,
-            config=config,
-            dir=str(folder),
-            mode=output.wandb,
-            job_type="blend",
+            name=output.name, config=config, dir=str(folder), mode=output.wandb, job_type="blend", **place.options()
         )
+        for bank in (bank for source in sources for bank in source.banks):
+            if "bank" in kept_run(bank.path.parent).get("artifacts", ()):
+                use(self._run, bank_artifact(bank))
 
     @property
     def active(self) -> bool:

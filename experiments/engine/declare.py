@@ -53,6 +53,7 @@ class Domain:
         task: What its nets predict from what, a sentence of the card of a shared model.
         data_licence: Whose data they are trained on and under which licence, for the same card.
         intended_use: What they are good for and not good for, for the same card.
+        pictures: Names of the figures that its runs draw, for a dashboard.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Domain:
     submission: str = "blend.commands.submission:write_csv"
     export: str | None = None
     evaluate: str | None = None
+    pictures: tuple[str, ...] = ()
     task: str = "See the declaration."
     data_licence: str = "those of whoever gave the data."
     intended_use: str = "comparison with other nets on the same data."

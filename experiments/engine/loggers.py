@@ -6,7 +6,6 @@ import csv
 import os
 import shutil
 from argparse import Namespace
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,9 +13,15 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from datamodules.banks.bank import PredictionBank
 from datamodules.errors import DataError
-from datamodules.files import atomic_path, read_json, write_json
+from datamodules.files import atomic_path, write_json
+from datamodules.signals import PARENT
+from datamodules.tracking import KEPT, bank_artifact, folder_artifact, kept_run, run_name, use
 from experiments.engine.processes import is_first_process
+from experiments.engine.run_directory import RunDirectory
+
+_PLACE = ("project", "entity", "group", "tags")
 
 
 class MetricsCsv(Logger):
@@ -94,26 +99,34 @@ class MetricsCsv(Logger):
 class OneWandbRun(WandbLogger):
     """One W&B run with one history, however often its training is broken off.
 
-    Its id is kept in ``wandb.json`` in the run directory. Online, W&B joins the starts by it. Offline, every start would leave
-    a file of its own that begins at step 0; so a start takes the history before it from ``metrics.csv``, and the files of the
-    starts before go. Steps are optimiser steps.
+    Its id and its place are kept in ``wandb.json`` in the run directory, and win over flags and environment of later starts.
+    Online, W&B joins the starts by the id. Offline, every start would leave a file of its own that begins at step 0; so a start
+    takes the history before it from ``metrics.csv``, and the files of the starts before go. Steps are optimiser steps.
+
+    Beside the scores it logs ``best_score``, the best so far of the score that chooses checkpoints: one number for sweeps.
 
     Args:
         folder: Run directory.
         history: The run's CSV log.
         offline: Keep the run on disk, without a key.
-        options: Project, name, group, tags and config of :class:`WandbLogger`.
+        monitor: Score that chooses checkpoints.
+        mode: ``max`` or ``min``, which is better.
+        options: Name, config and the options of :class:`datamodules.tracking.WandbPlace`.
     """
 
-    def __init__(self, folder: Path, history: MetricsCsv, offline: bool, **options: Any) -> None:
+    def __init__(
+        self, folder: Path, history: MetricsCsv, offline: bool, monitor: str, mode: str, **options: Any
+    ) -> None:
         import wandb
         from wandb.sdk.lib.runid import generate_id
 
-        self._folder, self._history = folder, history
-        self._id_file = folder / "wandb.json"
-        saved = read_json(self._id_file) if self._id_file.is_file() else {"id": generate_id()}
-        if not isinstance(saved, dict) or not isinstance(saved.get("id"), str):
-            raise DataError(f'{self._id_file} does not hold the W&B run\'s "id"; delete it, and a new W&B run begins')
+        self._folder, self._history, self._monitor = folder, history, monitor
+        self._better = max if mode == "max" else min
+        self._best: float | None = None
+        saved = kept_run(folder) or {"id": _sweep_id() or generate_id()}
+        for name in _PLACE:
+            options[name] = saved.get(name, options.get(name))
+        self._kept = {**saved, **{name: options[name] for name in _PLACE}}
         super().__init__(
             id=saved["id"], save_dir=folder, offline=offline, resume=None if offline else "allow",
             settings=wandb.Settings(silent=True), mode="offline" if offline else "online", **options,
@@ -124,17 +137,26 @@ class OneWandbRun(WandbLogger):
     def _begun(self) -> bool:
         """Whether the run was begun by this start; the first look begins it."""
         for before in (self._folder / "wandb").glob("offline-run-*") if self._offline else ():
-            shutil.rmtree(before, ignore_errors=True)  # metrics.csv holds what they hold
+            shutil.rmtree(before, ignore_errors=True)  # metrics.csv and the figures' folder hold what they hold
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_json(self._id_file, {"id": self._id})
+        write_json(self._folder / KEPT, self._kept)
         run = WandbLogger.experiment.fget(self)  # type: ignore[attr-defined]
-        run.define_metric("*", summary="min,max,last")
-        if self._offline:
-            for row in self._history.rows():
-                step = int(row.pop("step"))
-                scores = {name: float(value) for name, value in row.items()}
+        for name in ("val_*", "train_*"):
+            run.define_metric(name, summary="min,max,last")
+        run.define_metric(self._monitor, summary=f"{self._better.__name__},last")
+        for row in self._history.rows():
+            step = int(row.pop("step"))
+            scores = self._with_best({name: float(value) for name, value in row.items()})
+            if self._offline:
                 run.log({**scores, "trainer/global_step": step}, step=step)
         return True
+
+    def _with_best(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        if self._monitor not in metrics:
+            return metrics
+        score = float(metrics[self._monitor])
+        self._best = score if self._best is None else self._better(self._best, score)
+        return {**metrics, "best_score": self._best}
 
     @property
     def experiment(self) -> Any:
@@ -147,38 +169,41 @@ class OneWandbRun(WandbLogger):
         """Log scores at an optimiser step."""
         if is_first_process():
             axis = {} if step is None else {"trainer/global_step": step}
-            self.experiment.log({**metrics, **axis}, step=step)
+            self.experiment.log({**self._with_best(dict(metrics)), **axis}, step=step)
+
+    def keep(self, directory: RunDirectory, which: str) -> None:
+        """Log what a finished run made as artifacts, joined to what it was made of.
+
+        Args:
+            directory: The run.
+            which: ``none``, ``bank`` (its out-of-fold predictions) or ``all``: the checkpoint too, with its settings and folds.
+        """
+        if which == "none" or not is_first_process():
+            return
+        record, run = directory.record(), self.experiment
+        for entry in record.get("previous") or []:
+            before = PredictionBank(Path(os.path.normpath(directory.path / entry["run"])) / "bank")
+            use(run, bank_artifact(before))
+        kept = []
+        if directory.bank.is_dir():
+            run.log_artifact(bank_artifact(PredictionBank(directory.bank)))
+            kept.append("bank")
+        if which == "all":
+            name = run_name(*(record[key] for key in ("experiment", "variant", "seed", "fold")))
+            files = (directory.inference_checkpoint(), directory.config, directory.path / "folds.csv")
+            run.log_artifact(folder_artifact("model", name, *files))
+            kept.append("model")
+        write_json(self._folder / KEPT, {**self._kept, "artifacts": kept})
 
 
-@dataclass(frozen=True)
-class WandbPlace:
-    """Where a W&B run lies; what is empty comes from the environment that W&B's users know.
-
-    Args:
-        project: W&B project.
-        entity: User or team.
-        group: Group of runs that belong together.
-        tags: Tags with commas between them.
-    """
-
-    project: str = ""
-    entity: str = ""
-    group: str = ""
-    tags: str = ""
-
-    def options(self, group: str) -> dict[str, Any]:
-        """Options of :class:`WandbLogger`; ``group`` is that of a run to which nobody gave one (a search does)."""
-        tags = [tag.strip() for text in (self.tags, os.environ.get("WANDB_TAGS", "")) for tag in text.split(",")]
-        return {
-            "project": self.project or os.environ.get("WANDB_PROJECT") or "podium",
-            "entity": self.entity or os.environ.get("WANDB_ENTITY") or None,
-            "group": self.group or os.environ.get("WANDB_RUN_GROUP") or group,
-            "tags": [*dict.fromkeys(tag for tag in tags if tag)],
-        }
+def _sweep_id() -> str | None:
+    """The id that a sweep's agent gave this run; the runs that it starts in turn take others."""
+    given = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+    return None if PARENT in os.environ else given
 
 
 def wandb_logger(
-    mode: str, folder: Path, history: MetricsCsv, name: str, place: dict[str, Any], config: dict[str, Any]
+    mode: str, folder: Path, history: MetricsCsv, monitor: tuple[str, str], **options: Any
 ) -> OneWandbRun | None:
     """A W&B run that a resumed training continues, or None when disabled.
 
@@ -186,13 +211,12 @@ def wandb_logger(
         mode: ``online``, ``offline`` or ``disabled``.
         folder: Run directory.
         history: The run's CSV log.
-        name: Name of the run.
-        place: Options of :class:`WandbPlace`.
-        config: Plain settings, logged as its config.
+        monitor: Score that chooses checkpoints, and ``max`` or ``min``.
+        options: Name, config and the options of :class:`datamodules.tracking.WandbPlace`.
     """
     if mode == "disabled" or not is_first_process():
         return None
-    return OneWandbRun(folder, history, mode == "offline", name=name, config=config, **place)
+    return OneWandbRun(folder, history, mode == "offline", *monitor, **options)
 
 
 def tensorboard_logger(folder: Path, config: dict[str, Any]) -> Logger:

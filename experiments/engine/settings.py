@@ -38,6 +38,8 @@ class Daily(Checked):
         wandb_entity: W&B user or team; default: WANDB_ENTITY, else your account's own.
         wandb_group: Group of W&B runs; default: WANDB_RUN_GROUP, else experiment and variant, which holds all folds and seeds.
         wandb_tags: Tags of the W&B run, such as paper,small, beside those of WANDB_TAGS.
+        wandb_artifacts: bank keeps the out-of-fold predictions as a W&B artifact, all the checkpoint too; with --wandb online they
+            are uploaded.
         logger: tensorboard writes scores, settings and figures for TensorBoard too, into the run directory (extra tensorboard);
             csv: metrics.csv alone, which is always written.
         variant: Name of these settings in the run directory; default: demo or default, plus a short hash of the
@@ -63,6 +65,7 @@ class Daily(Checked):
     wandb_entity: str = setting("", names_run=False)
     wandb_group: str = setting("", names_run=False)
     wandb_tags: str = setting("", names_run=False)
+    wandb_artifacts: Literal["none", "bank", "all"] = setting("none", names_run=False)
     logger: Literal["csv", "tensorboard"] = setting("csv", names_run=False)
     variant: str | None = setting(None, names_run=False)
     out: Path = setting(Path("runs"), names_run=False)

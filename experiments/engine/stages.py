@@ -32,6 +32,7 @@ _HANDED_ON = (
     "wandb_project",
     "wandb_entity",
     "wandb_tags",
+    "wandb_artifacts",
     "logger",
     "out",
 )

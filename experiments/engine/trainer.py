@@ -17,6 +17,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Str
 
 from datamodules.errors import DataError
 from datamodules.signals import as_parent
+from datamodules.tracking import WandbPlace, group_name, run_name
 from experiments.engine.callbacks import (
     BestCheckpoint,
     FigureWriter,
@@ -26,7 +27,7 @@ from experiments.engine.callbacks import (
     ValidationLines,
 )
 from experiments.engine.cli import Settings
-from experiments.engine.loggers import MetricsCsv, WandbPlace, tensorboard_logger, wandb_logger
+from experiments.engine.loggers import MetricsCsv, tensorboard_logger, wandb_logger
 from experiments.engine.processes import check_launch, is_first_process, launcher
 from experiments.engine.run_directory import RunDirectory
 from lit_modules.base import BaseTask
@@ -56,10 +57,12 @@ def build_trainer(
         os.environ.update(as_parent())  # the processes that Lightning starts end with this one
     csv = MetricsCsv(directory.path / "metrics.csv")
     loggers: list[Logger] = [csv]
-    run_name = f"{settings.experiment.name}-{settings.variant}-s{daily.seed}-f{daily.fold}"
     place = WandbPlace(daily.wandb_project, daily.wandb_entity, daily.wandb_group, daily.wandb_tags)
-    options = place.options(f"{settings.experiment.name}-{settings.variant}")
-    if wandb := wandb_logger(daily.wandb, directory.path, csv, run_name, options, settings.plain()):
+    name, variant = settings.experiment.name, settings.variant
+    if wandb := wandb_logger(
+        daily.wandb, directory.path, csv, (task.monitor, task.mode), config=settings.plain(), job_type="train",
+        name=run_name(name, variant, daily.seed, daily.fold), **place.options(group_name(name, variant)),
+    ):  # fmt: skip
         loggers.append(wandb)
     if daily.logger == "tensorboard" and is_first_process():
         loggers.append(tensorboard_logger(directory.path, settings.plain()))

@@ -31,6 +31,7 @@ from experiments.engine.data import prepare_data
 from experiments.engine.declare import load, trust
 from experiments.engine.identity import RunIdentity
 from experiments.engine.lineage import previous_checkpoints
+from experiments.engine.loggers import OneWandbRun
 from experiments.engine.oof import predict_out_of_fold
 from experiments.engine.processes import decide, is_first_process
 from experiments.engine.run_directory import FINISHED, RunDirectory, provenance
@@ -278,6 +279,9 @@ def _fit_and_predict(
         with _announced("scores, baselines and figures of the report"):
             report = settings.experiment.domain.part("report")
             report(FinishedRun(settings, directory, data, task, bank, trainer.loggers))
+        for logger in trainer.loggers:
+            if isinstance(logger, OneWandbRun):
+                logger.keep(directory, settings.daily.wandb_artifacts)
         directory.update_record(status=FINISHED)
         print(f"run directory: {directory.path}")
         if settings.daily.wandb == "offline":

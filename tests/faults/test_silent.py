@@ -25,6 +25,7 @@ from experiments.engine.training import train
 from experiments.leap_bilstm import EXPERIMENT
 from experiments.predict import main as predict
 from tests.experiments.tiny import COLUMNS, flags
+from tests.experiments.wandb_file import records
 
 ROOT = Path(__file__).parents[2]
 
@@ -174,28 +175,6 @@ def test_a_run_of_other_settings_says_which(finished: RunDirectory, raw: Path) -
         train(parse(EXPERIMENT, arguments))
 
 
-def history_steps(path: Path) -> list[int]:
-    """Steps of the history in a ``.wandb`` file, which is a LevelDB log of protocol buffers behind seven bytes."""
-    from wandb.proto import wandb_internal_pb2
-
-    content, at, record, steps = path.read_bytes(), 7, b"", []
-    while at + 7 <= len(content):
-        room = 32_768 - at % 32_768
-        if room < 7:
-            at += room
-            continue
-        length, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
-        record += content[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or the last piece
-            parsed = wandb_internal_pb2.Record()
-            parsed.ParseFromString(record)
-            if parsed.WhichOneof("record_type") == "history":
-                steps.append(int(parsed.history.step.num))
-            record = b""
-    return steps
-
-
 def test_offline_w_and_b_is_one_run_with_one_history(raw: Path, tmp_path: Path) -> None:
     """In processes of their own: W&B keeps what a process once was told about its mode."""
     arguments = flags(
@@ -207,9 +186,7 @@ def test_offline_w_and_b_is_one_run_with_one_history(raw: Path, tmp_path: Path) 
         command = [sys.executable, "-m", "experiments.leap_bilstm", *arguments]
         subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
         write_json(run.path / "run.json", {**run.record(), "status": "stopped"})  # as if it broke off before its report
-    files = list((run.path / "wandb").glob("offline-run-*/run-*.wandb"))
-    assert len(files) == 1
-    steps = history_steps(files[0])
+    steps = [int(one.step.num) for kind, one in records(run.path) if kind == "history"]
     logged = [int(row["step"]) for row in MetricsCsv(run.path / "metrics.csv").rows()]
     assert steps == sorted(set(steps))
     assert set(logged) <= set(steps)

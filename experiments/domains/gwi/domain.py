@@ -15,6 +15,7 @@ GWI = Domain(
     predict="experiments.domains.gwi.predict:predict",
     submission="datamodules.gwi.submission:submit_bank",
     metric="mae",
+    pictures=("maps", "out_of_fold_maps", "risk_coverage"),
     demo_announcement=(
         "no --data_dir, so maps of three families are generated and shot (minutes, once) and {net} is trained; "
         "the scores say nothing about the competition's"

@@ -19,6 +19,7 @@ LEAP = Domain(
     export="experiments.domains.leap.export:export",
     evaluate="experiments.domains.leap.evaluate:evaluate",
     metric="r2",
+    pictures=("r2_by_level", "predicted_against_true"),
     demo_announcement=(
         "no --data_dir, so synthetic ClimSim files are generated and {net} is trained; "
         "the scores say nothing about the competition's"

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from datamodules.figures import DIVERGING, SEQUENTIAL, colorbar, subplots
 from datamodules.leap.schema import FLUXES, LEVELS, TARGET_GROUPS, TENDENCIES, UNITS
+from datamodules.tracking import WandbPlace, group_name, kept_run, run_name
 from experiments.domains.leap.places import Grid, reference_levels
 from experiments.engine.run_directory import RunDirectory
 
@@ -162,17 +163,24 @@ def unique_labels(names: list[str]) -> list[str]:
 
 def log_figures(run: Path, drawn: dict[str, Figure], mode: str) -> None:
     """Add figures to the W&B run of a run directory, where it has one."""
-    from experiments.engine.loggers import MetricsCsv, WandbPlace, wandb_logger
-
-    if not (run / "wandb.json").is_file():
+    if not kept_run(run):
         print(f"{run} was trained without W&B; its figures are in the output folder alone")
         return
-    record = RunDirectory(run).record()
     import wandb
 
-    group = f"{record['experiment']}/{record['variant']}"
-    name = f"{group}/seed{record['seed']}/fold{record['fold']}"
-    logger = wandb_logger(mode, run, MetricsCsv(run / "metrics.csv"), name, WandbPlace().options(group), {})
+    from experiments.engine.loggers import MetricsCsv, wandb_logger
+
+    directory = RunDirectory(run)
+    record = directory.record()
+    of = [record[name] for name in ("experiment", "variant", "seed", "fold")]
+    monitor = record["best"]["metric"], "max"
+    logger = wandb_logger(
+        mode, run, MetricsCsv(run / "metrics.csv"), monitor, config=directory.settings(), job_type="train",
+        name=run_name(*of), **WandbPlace().options(group_name(*of[:2])),
+    )  # fmt: skip
     if logger is not None:
-        logger.experiment.log({f"evaluation/{name}": wandb.Image(figure) for name, figure in drawn.items()})
+        before = {path.stem: wandb.Image(str(path)) for path in sorted(directory.figures.glob("*.png"))}
+        added = {f"evaluation/{name}": wandb.Image(figure) for name, figure in drawn.items()}
+        logger.experiment.log({**before, **added})
+        logger.keep(directory, directory.settings().get("wandb_artifacts", "none"))
         logger.experiment.finish()

@@ -12,6 +12,7 @@ MARS = Domain(
     predict="experiments.domains.mars.predict:predict",
     submission="datamodules.mars.submission:submit_bank",
     metric="column_log_loss",
+    pictures=("log_loss_by_class", "reliability", "spectrogram"),
     demo_announcement=(
         "no --data_dir, so synthetic GC-MS runs are generated and {net} is trained; "
         "the scores say nothing about the competition's"

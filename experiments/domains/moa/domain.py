@@ -22,6 +22,7 @@ MOA = Domain(
     predict="experiments.domains.moa.predict:predict",
     submission="datamodules.moa.submission:submit_bank",
     metric="column_log_loss",
+    pictures=("feature_map",),
     demo_announcement=(
         "no --data_dir, so synthetic lish-moa files are generated and {net} is trained; "
         "the scores say nothing about the competition's"
