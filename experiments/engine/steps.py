@@ -48,8 +48,9 @@ def announce_steps(settings: Settings, data: BaseDataModule, trained: bool) -> N
     batches = len(data.train_order(data.rows(TRAIN), 0, 1))
     steps = -(-batches // accumulate) * epochs
     size = data.micro_batch * accumulate
+    passes = "1 epoch" if epochs == 1 else f"{epochs} epochs"
     print(
-        f"{steps:,} optimiser steps: {epochs} epochs of {len(data.rows(TRAIN)):,} rows in batches of {size:,}",
+        f"{steps:,} optimiser steps: {passes} of {len(data.rows(TRAIN)):,} rows in batches of {size:,}",
         flush=True,
     )
     if steps < FEWEST_STEPS and settings.daily.init_from in (None, "none"):
