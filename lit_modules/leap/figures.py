@@ -63,6 +63,9 @@ def predicted_against_true(
         axis.hexbin(x, y, gridsize=50, bins="log", extent=(low, high, low, high), mincnt=1, cmap=SEQUENTIAL)
         axis.plot((low, high), (low, high), color=SECOND, linewidth=0.8)
         unit = UNITS[name] if name in UNITS else UNITS[name.rsplit("_", 1)[0]]
-        axis.set(xlim=(low, high), ylim=(low, high), title=f"{name}  R2 {per_target[column]:.3f}")
+        axis.set(xlim=(low, high), ylim=(low, high))
+        axis.set_title(f"{name}  R2 {per_target[column]:.3f}", loc="right")  # the left has the power of ten
         axis.set(xlabel=f"true [{unit}]", ylabel=f"predicted [{unit}]")
+        ticks = [tick for tick in axis.get_xticks() if low <= tick <= high]  # both axes alike, power of ten included
+        axis.set(xticks=ticks, yticks=ticks)
     return figure

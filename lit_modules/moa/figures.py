@@ -38,9 +38,9 @@ def feature_map(
     axes[0].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(kinds))
     for axis, channel, name in zip(axes[1:], image, CHANNELS, strict=True):
         shown = axis.imshow(channel, cmap=SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest")
-        axis.set_title(f"{row_id}: {name} of a pixel's features")
+        axis.set_title(f"{row_id}: {name}")
     for axis in axes:
         axis.set_xlabel("column [pixels]")
     axes[0].set_ylabel("line [pixels]")
-    colorbar(shown, axes[1:], "scaled value (0 = no feature)", shrink=0.8)
+    colorbar(shown, axes[1:], "scaled value of a pixel's features (0 = none)", shrink=0.8)
     return figure

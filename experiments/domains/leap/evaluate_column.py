@@ -234,7 +234,7 @@ def draw(results: dict[str, Any]) -> Figure:
             axis.plot(
                 np.arange(len(shown)) * STEP_SECONDS / 86_400, np.where(np.isfinite(shown), shown, np.nan), label=label
             )
-        axis.set(title=title, xlabel="days")
+        axis.set(ylabel=title, xlabel="time [days]")
         if "drift" in title and any((np.asarray(values(r)) > 0).any() for r in results.values()):
             axis.set_yscale("symlog", linthresh=1.0)
     axes[0][0].legend(fontsize="small")

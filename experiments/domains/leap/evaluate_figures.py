@@ -96,7 +96,7 @@ def r2_by_pressure(panels: dict[str, Floats]) -> Figure:
             axis.plot(_profile(values, i).clip(0, 1), levels, label=label)
         axis.set(title=name.removeprefix("ptend_"), xlabel="R2", xlim=(0, 1), ylim=(1000, 0))
     axes[0][0].set_ylabel("hybrid pressure [hPa]")
-    axes[0][0].legend(fontsize="small")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize="small")
     bars = axes[0][-1]
     thickness = 0.8 / len(panels)
     places = np.linspace(50, 950, len(FLUXES))
