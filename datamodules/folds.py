@@ -90,7 +90,10 @@ class FoldTable:
             table = read_table(path, ("key",))
         except DataError as error:
             raise DataError(f"{error}; this is a fold table: delete it or restore it") from None
-        return cls(table.text("key"), np.stack([table.text(name) for name in table.names if name != "key"], axis=1))
+        folds = [table.text(name) for name in table.names if name != "key"]
+        if not folds:
+            raise DataError(f"{path} has no column of roles beside its keys; delete it or restore it")
+        return cls(table.text("key"), np.stack(folds, axis=1))
 
     @classmethod
     def from_assignment(cls, keys: npt.NDArray[np.str_], fold_of: npt.NDArray[np.int64]) -> FoldTable:

@@ -106,7 +106,10 @@ class TableForm:
         if self.packing == "gzip":
             return cast(IO[bytes], gzip.open(raw))
         if self.packing:
-            return zipfile.ZipFile(raw).open(self.packing)
+            try:
+                return zipfile.ZipFile(raw).open(self.packing)
+            except (ValueError, OSError):
+                raise zipfile.BadZipFile("its directory leads out of the file") from None
         return open(raw, "rb") if content is None else raw
 
     @contextmanager
@@ -341,8 +344,15 @@ def unpacking(path: Path) -> Iterator[None]:
         raise DataError(
             f"{path} ends in the middle of its compressed data (a broken download?); get it again"
         ) from None
+    except UnicodeDecodeError as error:
+        name = _ENCODINGS.get(error.encoding, error.encoding)
+        raise DataError(f"{path} is damaged or cut (not {name} throughout: {error.reason}); get it again") from None
     except (gzip.BadGzipFile, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is damaged ({error}); get it again") from None
+    except (RuntimeError, NotImplementedError) as error:  # zip archives with a password or of a rare method
+        raise DataError(f"{path} cannot be unpacked ({error}); unpack it by hand") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def _packing(path: Path, magic: bytes, file: IO[bytes]) -> str:

@@ -74,6 +74,12 @@ def _zipped(text: str) -> bytes:
     return out.getvalue()
 
 
+def _lost(archive: bytes) -> bytes:
+    """A zip archive whose directory is said to begin far behind its end."""
+    end = archive.rindex(b"PK\5\6")
+    return archive[: end + 16] + b"\xff\xff\xff\x7f" + archive[end + 20 :]
+
+
 ODD: dict[str, Odd] = {
     "byte_order_mark": Odd(lambda t: t.encode("utf-8-sig")),
     "semicolons": Odd(lambda t: _rewritten(t, delimiter=";").encode()),
@@ -97,6 +103,8 @@ ODD: dict[str, Odd] = {
     "delimiter_at_line_ends": Odd(lambda t: t.replace("\n", ",\n").encode()),
     "cut_gzip": Odd(lambda t: gzip.compress(t.encode())[:-12], "ends in the middle of its compressed data"),
     "cut_zip": Odd(lambda t: _zipped(t)[:-30], "is a damaged or cut zip archive"),
+    "zip_with_a_damaged_directory": Odd(lambda t: _lost(_zipped(t)), "is damaged"),
+    "cut_utf_16": Odd(lambda t: t.encode("utf-16")[:-1], r"is damaged or cut \(not UTF-16 throughout"),
     "git_lfs_pointer": Odd(
         lambda t: f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize {len(t)}\n".encode(),
         r"is a Git-LFS pointer, not the file itself; fetch it with git lfs pull",
