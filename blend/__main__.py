@@ -179,7 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with refusals_as_sentences(f"the same command goes on from {again}"):
             try:
-                groups = {kind: _group(kind, flags) for kind in (Inputs, Method, Output) if "metric" in flags}
+                kinds = (Inputs, Method, Output) if "metric" in flags else (Submit,) if "submit" in flags else ()
+                groups = {kind: _group(kind, flags) for kind in kinds}
             except ValueError as error:
                 raise UsageError(str(error)) from None
             return _run(parsed.command, flags, groups)
@@ -216,7 +217,7 @@ def _run(command: str, flags: Any, groups: dict[type[Any], Any]) -> int:
             TableFlags(
                 id=flags.id, prediction=(flags.prediction,) if flags.prediction else (), ids=flags.ids, rows=flags.rows
             ),
-            _group(Submit, flags),
+            groups[Submit],
         )
     elif command == "verify":
         from datamodules.verify import report

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from datamodules.errors import DataError, UsageError, nearest_name
 
@@ -37,6 +38,10 @@ class Submit:
     submit: str | None = None
     message: str | None = None
     wait: float = 600.0
+
+    def __post_init__(self) -> None:
+        if self.wait < 0:
+            raise ValueError(f"--wait is a time in seconds, got {self.wait:g}")
 
 
 def data_folder(name: str) -> Path | None:
@@ -128,7 +133,7 @@ class Competition:
         status = getattr(getattr(error, "response", None), "status_code", None)
         page = f"https://www.kaggle.com/competitions/{self.name}"
         if status is None:
-            return f"Kaggle cannot be reached ({str(error).splitlines()[0][:200]}); nothing was submitted"
+            return _unreachable(error)
         if status == 401:
             return "Kaggle refuses these credentials; make a new API token in your account's settings"
         if status == 404:
@@ -162,6 +167,8 @@ def open_competition(settings: Submit, template: Path | None) -> Competition | N
         return None
     if template is None:
         raise UsageError(f"--submit {settings.submit} wants the judge's sample submission, to compare with: --template")
+    if not template.is_file():
+        raise DataError(f"{template} does not exist; --template is the judge's sample submission")
     return Competition(settings)
 
 
@@ -177,11 +184,14 @@ def _signed_in() -> Any:
         raise DataError(f'Kaggle\'s client is not installed ({error}): pip install "podium[kaggle]"') from None
     except (OSError, SystemExit) as error:
         if getattr(error, "request", None) is not None:  # it asked, and got no answer
-            raise DataError(
-                f"Kaggle cannot be reached ({str(error).splitlines()[0][:200]}); nothing was submitted"
-            ) from None
+            raise DataError(_unreachable(error)) from None
         raise DataError(
             "Kaggle's client has no credentials: make an API token in your Kaggle account's settings and set KAGGLE_API_TOKEN "
             "to it, or run `kaggle auth login`"
         ) from None
     return api
+
+
+def _unreachable(error: BaseException) -> str:
+    host = urlsplit(getattr(getattr(error, "request", None), "url", None) or "https://api.kaggle.com").hostname
+    return f"Kaggle cannot be reached at {host} ({type(error).__name__}); is the session's internet on? Nothing was submitted"

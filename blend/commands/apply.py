@@ -61,6 +61,9 @@ def apply(
         BankError: these are not the fitted models, or their rows differ.
         DataError: Kaggle cannot be asked, or refuses.
     """
+    competition = open_competition(submit, template)
+    if competition is not None:
+        submission = submission or Path("submission.csv")
     weights, fitted = read_weights(weights_file)
     for step in fitted["post_processing"]:
         if "call" in step and step["call"] not in allow_call:
@@ -68,9 +71,6 @@ def apply(
                 f"{weights_file} has a step that calls {step['call']}; give --allow_call [{step['call']}] if you trust it"
             )
     folder = weights_file if weights_file.is_dir() else weights_file.parent
-    competition = open_competition(submit, template)
-    if competition is not None:
-        submission = submission or Path("submission.csv")
     part = OUT_OF_FOLD if predictions == "oof" else f"predictions/{predictions}"
     form = None if fitted.get("tables") is None else TableForm(**fitted["tables"])
     flags = replace(tables, prefer=form.identity) if form else tables

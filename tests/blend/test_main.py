@@ -335,6 +335,7 @@ def test_a_blend_is_sent_to_kaggle(runs, tmp_path, capsys, monkeypatch):
         assert kaggle.files == [(tmp_path / "submission.csv").read_bytes()]
         assert kaggle.submitted[0]["submissionDescription"] == "convex"
         (tmp_path / "submission.csv").unlink()
+        assert main([*send, "--wait", "-3"]) == 2
         assert main(send) == 2  # without a sample submission
         assert main([*send[:3], "lish-mao", "--template", "sample.csv"]) == 1  # before anything is blended
         assert "did you mean lish-moa?" in capsys.readouterr().err

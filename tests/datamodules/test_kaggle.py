@@ -91,7 +91,7 @@ def test_a_machine_without_kaggle_is_told_so(
 ) -> None:
     sign_in(monkeypatch)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody listens
-    with pytest.raises(DataError, match="Kaggle cannot be reached"):
+    with pytest.raises(DataError, match=r"cannot be reached at localhost .* is the session's internet on"):
         send(sample)
     for variable in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(variable)
@@ -111,6 +111,10 @@ def test_flags_that_do_not_go_together(sample: Path) -> None:
     assert open_competition(Submit(), sample) is None
     with pytest.raises(UsageError, match="--submit lish-moa wants the judge's sample submission"):
         open_competition(Submit(submit="lish-moa"), None)
+    with pytest.raises(DataError, match=r"nothing.csv does not exist; --template"):
+        open_competition(Submit(submit="lish-moa"), sample.with_name("nothing.csv"))
+    with pytest.raises(ValueError, match="--wait is a time in seconds"):
+        Submit(wait=-3)
     with pytest.raises(UsageError, match="give --submit COMPETITION too"):
         open_competition(Submit(message="a"), sample)
 
