@@ -115,7 +115,7 @@ def by_rolls(velocity: Tensor) -> Tensor:
     simulator = Simulator(a)
     padded = F.pad(velocity[:, None], [a.sponge] * 4, mode="replicate")
     alpha = (padded * (a.interval / a.spacing)).square()
-    kappa = simulator._sponge(velocity, velocity.flatten(1).amin(1))[:, None]
+    kappa = simulator.sponge_of(velocity, velocity.flatten(1).amin(1))[:, None]
     of_newer, of_older = 2 - 5 * alpha - kappa, 1 - kappa
     sources = torch.tensor(a.source_columns, device=velocity.device) + a.sponge
     row, shots = a.sponge + a.row, torch.arange(len(sources), device=velocity.device)

@@ -83,6 +83,13 @@ class Acquisition:
         ricker = (1.0 - 2.0 * phase**2) * np.exp(-(phase**2))
         return np.pad(ricker, (0, max(0, self.samples - len(ricker))))[: self.samples]
 
+    def peak_frequency(self) -> float:
+        """Frequency in Hz at which the wavelet is strongest: that of the Ricker wavelet, or of the wavelet of one's own."""
+        if self.source_samples is None:
+            return self.frequency
+        spectrum = np.abs(np.fft.rfft(self.wavelet(), 4 * self.samples))
+        return max(float(np.argmax(spectrum)), 1.0) / (4 * self.samples * self.interval)
+
     def damping(self, cells: int) -> Array:
         """Shape of the sponge along one axis, ``(cells + 2 * sponge,)``: times 3 vmin ln(1e7) / 2 it is a rate in 1/s.
 

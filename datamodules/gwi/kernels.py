@@ -159,6 +159,57 @@ def record_shot(
 
 
 @njit(nogil=True, cache=True)
+def snapshot_shot(
+    alpha: Any,
+    side: Any,
+    inner: Any,
+    levels: Any,
+    width: int,
+    amplitude: float,
+    wavelet: Any,
+    row: int,
+    column: int,
+    c: Any,
+    p: Any,
+    every: int,
+    first: int,
+    shown: Any,
+) -> None:
+    """Keep one shot's wavefield at every ``every``-th sample.
+
+    Args:
+        alpha: As of :func:`record_shot`, like those that follow up to ``p``.
+        side: Sponge of the side columns.
+        inner: 1 for the model's columns.
+        levels: Sponge of the rows.
+        width: Width of the padded grid.
+        amplitude: Factor of the source.
+        wavelet: ``(samples,)``.
+        row: Padded row of the source.
+        column: Padded column of the source.
+        c: Stencil constants.
+        p: The two wavefields; they need not be zero.
+        every: Samples from one snapshot to the next.
+        first: Padded row and column of the first cell that is kept.
+        shown: Output ``(snapshots, rows, columns)``.
+    """
+    height = levels.size
+    p[:] = 0
+    old, new = 0, 1
+    for n in range(wavelet.size):
+        start, stop = row - 2 * n - 2, row + 2 * n + 3  # so far has the wave come
+        if stop - start >= height:
+            start, stop = 0, height
+        _step(p, old, new, alpha, side, inner, levels, width, c, start, stop, None)
+        p[old, row, MARGIN + column] += amplitude * wavelet[n]
+        if n % every == 0:
+            for i in range(shown.shape[1]):
+                for j in range(shown.shape[2]):
+                    shown[n // every, i, j] = p[old, first + i, MARGIN + first + j]
+        old, new = new, old
+
+
+@njit(nogil=True, cache=True)
 def gradient_shot(
     alpha: Any,
     side: Any,

@@ -8,7 +8,7 @@ times ``a`` obeys the same equation backwards in time with the residuals as sour
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -422,3 +422,33 @@ def _gradient_numba(
     of_amplitude = torch.tensor([value for _, value in results], dtype=alpha.dtype).view(len(grids), n_shots)
     both = torch.from_numpy(fields)
     return both[:, 0], both[:, 1], of_amplitude
+
+
+def snapshots(
+    alpha: Tensor, kappa: Tensor, amplitudes: np.ndarray, wavelet: np.ndarray, shots: Shots, margin: int, every: int
+) -> Iterator[np.ndarray]:
+    """Wavefields of one map's shots by the compiled kernels, one shot after the other.
+
+    Args:
+        alpha: Squared Courant numbers on the padded grid, ``(1, height, width)``.
+        kappa: Sponge rates times the time step, the same shape.
+        amplitudes: Source factor of each shot.
+        wavelet: ``(samples,)``.
+        shots: Geometry; receivers do not matter.
+        margin: Cells around the model that are kept too.
+        every: Samples from one snapshot to the next.
+
+    Yields:
+        ``(snapshots, depth + 2 margin, columns + 2 margin)``, the same memory for every shot.
+    """
+    from datamodules.gwi.kernels import snapshot_shot
+
+    kernel: Callable[..., None] = snapshot_shot
+    grid = _grids(alpha, kappa, shots)[0]
+    p = _aligned(_field_shape(grid), grid.alpha.dtype)
+    shape = (-(-len(wavelet) // every), shots.depth + 2 * margin, shots.width + 2 * margin)
+    shown = np.empty(shape, grid.alpha.dtype)
+    first = (len(grid.levels) - shots.depth) // 2 - margin
+    for source, amplitude in zip(shots.sources, amplitudes, strict=True):
+        kernel(*grid.arguments, amplitude, wavelet, *source, _constants(shown.dtype), p, every, first, shown)
+        yield shown

@@ -83,14 +83,14 @@ class Simulator(nn.Module):
             backend=self._backend(velocity.device),
         )
         wavelet = self.wavelet.to(velocity.device, velocity.dtype)
-        return propagate(padded, self._sponge(velocity, slowest), amplitude, wavelet, geometry)
+        return propagate(padded, self.sponge_of(velocity, slowest), amplitude, wavelet, geometry)
 
     def _backend(self, device: torch.device) -> Backend:
         backend = resolve_backend(self.backend, device)
         # the compiled kernels repeat the model's edge outwards, where a free surface has nothing
         return "torch" if backend == "numba" and self.acquisition.free_surface else backend
 
-    def _sponge(self, velocity: Tensor, slowest: Tensor) -> Tensor:
+    def sponge_of(self, velocity: Tensor, slowest: Tensor) -> Tensor:
         """Rate times time step on the padded grid; in the corners the columns' value holds, not the rows'."""
         a = self.acquisition
         rows, columns = (torch.from_numpy(a.damping(cells)).to(velocity) for cells in velocity.shape[1:])

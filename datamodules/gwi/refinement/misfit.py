@@ -15,6 +15,7 @@ from datamodules.gwi.gathers import resize_time, zero_last_sample
 from datamodules.gwi.simulator import Simulator
 
 Array = npt.NDArray[np.float64]
+_ABOVE = 4.5  # peak frequencies, from which on a Ricker wavelet has nothing
 _ALMOST_ZERO = 1e-10  # keeps the slope of an envelope finite where nothing arrives
 
 
@@ -61,6 +62,7 @@ class Misfit:
         recorded: ``(shots, samples, receivers)``, all samples or compact ones; the last sample is left out.
         simulator: Simulator of these shots.
         highest: Frequency in Hz up to which both are compared: what is low skips no cycle (Bunks et al. 1995).
+        lowest: Frequency in Hz below which nothing was recorded, so that nothing is compared.
         envelope: Compare envelopes, which forgive a skipped cycle and lows that nobody recorded (Wu, Luo and Wu 2014).
     """
 
@@ -70,8 +72,9 @@ class Misfit:
         simulator: Simulator,
         highest: float | None = None,
         envelope: bool = False,
+        lowest: float | None = None,
     ) -> None:
-        self.simulator, self.envelope = simulator, envelope
+        self.simulator, self.envelope, self.lowest = simulator, envelope, lowest
         device = simulator.wavelet.device
         a = simulator.acquisition
         self._full = recorded.shape[1] == a.samples
@@ -80,11 +83,15 @@ class Misfit:
         self._there = None if bool(there.all()) else there
         everything = everything.where(there, torch.zeros_like(everything))
         self._recorded = zero_last_sample(everything) if self._full else everything
+        samples = recorded.shape[1]
+        hertz = torch.fft.rfftfreq(samples, a.interval * a.samples / samples, device=device)
+        self.noise = _noise(self._recorded, hertz > _ABOVE * a.peak_frequency())
         self._band: Tensor | None = None
-        if highest is not None:
-            samples = recorded.shape[1]
-            hertz = torch.fft.rfftfreq(samples, a.interval * a.samples / samples, device=device) / highest
-            self._band = (0.5 + 0.5 * torch.cos(math.pi * ((hertz - 0.8) / 0.4).clamp(0, 1)))[:, None]
+        for edge, falls in ((highest, True), (lowest, False)):
+            if edge is not None:
+                share = ((hertz / edge - (0.8 if falls else 1.0)) / (0.4 if falls else 0.3)).clamp(0, 1)
+                taper = 0.5 + (0.5 if falls else -0.5) * torch.cos(math.pi * share)[:, None]
+                self._band = taper if self._band is None else self._band * taper
         self._recorded = self._seen(self._recorded)
         self.norm = float(self._recorded.square().sum(dtype=torch.float64))
 
@@ -92,14 +99,23 @@ class Misfit:
         """Fit and gradient of one map."""
         return evaluate([self], [Trial(velocity, slowest)])[0]
 
+    @property
+    def recorded(self) -> Tensor:
+        """What is seen of the recorded gathers."""
+        return self._recorded
+
     def residual(self, shot: Tensor) -> Tensor:
         """What is seen of simulated gathers ``(shots, samples, receivers)`` less the same of the recorded ones."""
+        return self.seen(shot) - self._recorded
+
+    def seen(self, shot: Tensor) -> Tensor:
+        """What is seen of simulated gathers, with the samples of the recorded ones."""
         shot = zero_last_sample(shot)
         if not self._full:
             shot = resize_time(shot[None], self._recorded.shape[1])[0]
         if self._there is not None:
             shot = shot * self._there
-        return self._seen(shot) - self._recorded
+        return self._seen(shot)
 
     def _seen(self, gathers: Tensor) -> Tensor:
         if self._band is None and not self.envelope:
@@ -113,6 +129,16 @@ class Misfit:
             return traces
         quarter: Tensor = torch.fft.irfft(spectrum * -1j, samples, dim=1)  # the Hilbert transform
         return (traces.square() + quarter.square() + _ALMOST_ZERO).sqrt()
+
+
+def _noise(traces: Tensor, empty: Tensor) -> float:
+    """Standard deviation of white noise, from frequencies where the wavelet has nothing; 0 where there are none such."""
+    if not bool(empty.any()):
+        return 0.0
+    window = torch.hann_window(traces.shape[1], device=traces.device)[:, None]  # a record's end is no noise
+    power = torch.fft.rfft(traces * window, dim=1).abs().square()[:, empty]
+    alive = power.sum(1) > 0
+    return float((power.mean(1)[alive].mean() / window.square().sum()).sqrt()) if bool(alive.any()) else 0.0
 
 
 def evaluate(misfits: Sequence[Misfit], trials: Sequence[Trial]) -> list[Fit]:

@@ -58,17 +58,18 @@ class Edges:
     Args:
         power: Power of the jumps; 5th place of the competition used one below 1 as well.
         jump: m/s a cell below which a slope counts as flat.
+        by_depth: Whether rows count less with their depth.
     """
 
-    def __init__(self, power: float = 0.1, jump: float = 5.0) -> None:
-        self.power, self.jump = power, jump
+    def __init__(self, power: float = 0.1, jump: float = 5.0, by_depth: bool = True) -> None:
+        self.power, self.jump, self.by_depth = power, jump, by_depth
         self.weight, self.late_weight = 0.3, 30.0
 
     def __call__(self, velocity: Array) -> Penalty:
         """Of a map, with its derivatives."""
         down, right = _slopes(velocity)
         squares = down**2 + right**2 + self.jump**2
-        rows = depth_scale(len(velocity)) ** -2.0
+        rows = depth_scale(len(velocity)) ** (-2.0 if self.by_depth else 0.0)
         rows /= rows.mean()
         weight = rows * self.power * squares ** (self.power / 2 - 1)
 
