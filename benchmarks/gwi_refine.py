@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path = [str(Path(__file__).resolve().parents[1]), *sys.path[1:]]  # blend.py beside this file is not the package
@@ -34,7 +35,7 @@ from datamodules.banks.bank import Manifest, write_bank
 from datamodules.gwi.acquisition import OPENFWI, Acquisition
 from datamodules.gwi.files import find_files
 from datamodules.gwi.refinement.descent import Descent
-from datamodules.gwi.refinement.inversion import invert, parse_start
+from datamodules.gwi.refinement.inversion import Plan, estimate_wavelet, invert, parse_start
 from datamodules.gwi.refinement.misfit import Misfit
 from datamodules.gwi.refinement.priors import Edges, prior_of
 from datamodules.gwi.schema import SIDE, VMAX, VMIN
@@ -63,23 +64,53 @@ def main() -> None:
 
 
 def from_start(args: argparse.Namespace) -> None:
-    """Invert the first maps of each family's last file from one start."""
+    """Invert the first maps of each family's last file from one start, families in turn, and say what a family's maps have in common."""
     print(f"{'map':<28}{'MAE before':>12}{'after':>8}{'residual before':>17}{'after':>10}{'CPU s':>8}")
-    for file in {file.family: file for file in find_files(args.maps)}.values():
-        for index in range(args.per_family):
+    files = {file.family: file for file in find_files(args.maps)}
+    errors: dict[str, list[tuple[float, float, float]]] = {family: [] for family in files}
+    plan = Plan(
+        Descent(max_iterations=args.max_iterations),
+        numbers(args.frequencies, "--frequencies"),
+        args.envelope,
+        args.lowest,
+        args.method,
+    )
+    for index in range(args.per_family):
+        for family, file in files.items():
             velocity = np.array(file.maps()[index], dtype=np.float64)
-            recorded = shoot(velocity, OPENFWI)
+            recorded, survey = spoilt(shoot(velocity, OPENFWI), args, index)
             start, began = parse_start(args.start, velocity.shape), time.process_time()
-            settings = Descent(max_iterations=args.max_iterations)
-            found = invert(
-                recorded, start, OPENFWI, prior_of(file.family), settings, numbers(args.frequencies, "--frequencies")
-            )
-            before, after = (np.abs(guess - velocity).mean() for guess in (start, found.velocity))
-            name = f"{file.family}/{file.name}/{index}"
+            if args.estimate:
+                survey = estimate_wavelet(recorded, start, survey)
+            found = invert(recorded, start, survey, prior_of(family), plan)
+            seconds = time.process_time() - began
+            before, after = (float(np.abs(guess - velocity).mean()) for guess in (start, found.velocity))
+            errors[family].append((before, after, seconds))
+            name = f"{family}/{file.name}/{index}"
             print(
-                f"{name:<28}{before:>12.1f}{after:>8.1f}{found.before:>17.4f}{found.after:>10.4f}{time.process_time() - began:>8.1f}",
+                f"{name:<28}{before:>12.1f}{after:>8.1f}{found.before:>17.4f}{found.after:>10.4f}{seconds:>8.1f}",
                 flush=True,
             )
+    for family, of_family in errors.items():
+        before, after, seconds = np.mean(of_family, axis=0)
+        print(f"{family:<28}{before:>12.1f}{after:>8.1f}{'mean of ' + str(len(of_family)):>27}{seconds:>8.1f}")
+
+
+def spoilt(
+    recorded: npt.NDArray[np.float32], args: argparse.Namespace, seed: int
+) -> tuple[npt.NDArray[np.float32], Acquisition]:
+    """Gathers as they are in the field, and the acquisition that is believed: noise, missing traces, no lows, another wavelet."""
+    rng = np.random.default_rng(seed)
+    traces = recorded.astype(np.float64)
+    if args.lowest is not None:
+        hertz = np.fft.rfftfreq(traces.shape[1], OPENFWI.interval)
+        traces = np.fft.irfft(np.fft.rfft(traces, axis=1) * (hertz >= args.lowest)[:, None], traces.shape[1], axis=1)
+    if args.noise is not None:
+        level = np.sqrt((traces**2).mean()) * 10 ** (-args.noise / 20)
+        traces += level * rng.standard_normal(traces.shape)
+    if args.missing:
+        traces.transpose(0, 2, 1)[rng.random((traces.shape[0], traces.shape[2])) < args.missing] = np.nan
+    return traces.astype(np.float32), replace(OPENFWI, frequency=args.believed or OPENFWI.frequency)
 
 
 def side_by_side(args: argparse.Namespace) -> None:
@@ -102,7 +133,7 @@ def side_by_side(args: argparse.Namespace) -> None:
         f"{args.model}: {velocity.shape[0]} x {velocity.shape[1]} cells, {args.shots} shots, start {np.abs(start - velocity).mean():.1f} m/s off"
     )
     recorded, began = shoot(velocity, survey), time.process_time()
-    found = invert(recorded, start, survey, Edges(), bounds, frequencies)
+    found = invert(recorded, start, survey, Edges(), Plan(bounds, frequencies))
     seconds = time.process_time() - began
     print(f"{'ours':<20}{np.abs(found.velocity - velocity).mean():>8.1f} m/s {seconds:>8.1f} CPU s", flush=True)
     guess, used, steps = by_deepwave(velocity, start, survey, frequencies, bounds, seconds)
@@ -207,6 +238,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--frequencies", default="", help="highest frequency of each stage before the last in Hz, such as 5,9"
     )
+    parser.add_argument("--envelope", action="store_true", help="compare envelopes first")
+    parser.add_argument("--method", default="auto", choices=["auto", "gauss_newton", "quasi_newton"], help="of --start")
+    parser.add_argument("--lowest", type=float, help="frequency in Hz below which --start's gathers hold nothing")
+    parser.add_argument(
+        "--noise", type=float, help="signal to noise ratio of --start's gathers in dB, over all samples"
+    )
+    parser.add_argument("--missing", type=float, default=0.0, help="share of --start's traces that are missing (0)")
+    parser.add_argument("--believed", type=float, help="peak frequency in Hz of the wavelet that --start believes in")
+    parser.add_argument("--estimate", action="store_true", help="estimate the wavelet over the start")
     parser.add_argument("--model", type=Path, help=".npy of one velocity model in m/s, depth by columns")
     parser.add_argument("--every", type=int, default=1, help="take every so many cells of the model")
     parser.add_argument("--spacing", type=float, default=20.0, help="of the model's cells in m (20)")

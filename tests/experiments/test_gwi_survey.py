@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import yaml
 
 from datamodules.errors import DataError
 from datamodules.gwi.acquisition import Acquisition
+from datamodules.gwi.refinement import inversion
 from datamodules.gwi.refinement.inversion import estimate_wavelet, parse_start
 from datamodules.gwi.refinement.misfit import Misfit
 from datamodules.gwi.simulator import Simulator
@@ -21,7 +23,7 @@ from experiments.domains.gwi.survey import calibration
 from experiments.gwi_refine import main
 
 SURVEY = Acquisition(
-    samples=220, sponge=10, source_columns=(2, 15, 27), source_rows=(2, 2, 3), receiver_columns=tuple(range(1, 30, 2)),
+    samples=300, sponge=25, source_columns=(2, 15, 27), source_rows=(2, 2, 3), receiver_columns=tuple(range(1, 30, 2)),
     receiver_rows=(1,) * 15, frequency=20.0, interval=1e-3,
 )  # fmt: skip
 DEPTH, COLUMNS = 24, 30
@@ -73,6 +75,68 @@ def test_an_inversion_from_a_gradient_by_stages(folder: Path, capsys: pytest.Cap
     assert np.load(folder / "out" / "velocity.npy").shape == (DEPTH, COLUMNS)
     assert (folder / "out" / "inversion.png").stat().st_size > 10_000
     assert "mean absolute error: " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broken_off", [2, 8])
+def test_an_inversion_that_was_broken_off_ends_with_the_same_bits(
+    folder: Path, broken_off: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = (
+        "--max_iterations",
+        "4",
+        "--ensemble",
+        "2",
+        "--frequencies",
+        "12",
+        "--start",
+        "smooth:3:" + str(folder / "truth.npy"),
+    )
+    main(arguments(folder, *flags, "--out", str(folder / "whole")))
+    write, written = inversion._State.write, []
+
+    def killed(self: inversion._State, path: Path | None) -> None:
+        write(self, path)
+        written.append(path)
+        if len(written) == broken_off:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(inversion._State, "write", killed)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        main(arguments(folder, *flags))
+    monkeypatch.undo()
+    with pytest.raises(SystemExit):
+        main(arguments(folder, *flags, "--spread", "50"))
+    assert "of other gathers or flags" in capsys.readouterr().err
+    main(arguments(folder, *flags))
+    for name in ("velocity.npy", "deviation.npy", "report.json"):
+        assert (folder / "out" / name).read_bytes() == (folder / "whole" / name).read_bytes()
+    assert not (folder / ".out.parts").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "flags", "share"),
+    [
+        (lambda g: g + 0.05 * g.std() * np.random.default_rng(0).standard_normal(g.shape), (), 0.7),
+        (lambda g: without_lows(g, 6.0), ("--lowest", "6"), 0.8),
+        (lambda g: np.where(np.random.default_rng(1).random((g.shape[0], 1, g.shape[2])) < 0.3, np.nan, g), (), 0.6),
+        (lambda g: g, ("--wavelet", "estimate"), 0.8),
+    ],
+    ids=["noise", "no lows", "missing traces", "estimated wavelet"],
+)
+def test_gathers_as_they_are_in_the_field(
+    folder: Path, spoil: Callable[[np.ndarray], np.ndarray], flags: tuple[str, ...], share: float
+) -> None:
+    np.save(folder / "gathers.npy", spoil(np.load(folder / "gathers.npy").astype(np.float64)).astype(np.float32))
+    main(arguments(folder, "--max_iterations", "20", *flags))
+    report = json.loads((folder / "out" / "report.json").read_text())
+    assert report["mae_after"] < share * report["mae_before"]
+    assert report["residual_after"] < report["residual_before"]
+
+
+def without_lows(gathers: np.ndarray, lowest: float) -> np.ndarray:
+    hertz = np.fft.rfftfreq(gathers.shape[1], SURVEY.interval)
+    return np.fft.irfft(np.fft.rfft(gathers, axis=1) * (hertz >= lowest)[:, None], gathers.shape[1], axis=1)
 
 
 def test_missing_traces_do_not_count_and_an_ensemble_doubts_what_is_not_lit(folder: Path) -> None:
@@ -130,7 +194,7 @@ def test_segy_files_say_where_they_were_shot(folder: Path) -> None:
                     segyio.TraceField.ReceiverGroupElevation: -receiver_row * 10, segyio.TraceField.TRACE_SAMPLE_INTERVAL: 1000,
                 }  # fmt: skip
                 file.trace[trace] = recorded[shot, :, k]
-    gathers, found = read_survey(folder / "line.sgy", Acquisition(sponge=10, frequency=20.0))
+    gathers, found = read_survey(folder / "line.sgy", Acquisition(sponge=25, frequency=20.0))
     np.testing.assert_array_equal(gathers, recorded)
     assert found == SURVEY
     (folder / "cut.sgy").write_bytes((folder / "line.sgy").read_bytes()[:4000])
@@ -146,6 +210,7 @@ def test_segy_files_say_where_they_were_shot(folder: Path) -> None:
         (["--family", "flatvale"], "did you mean FlatVel_"),
         (["--frequencies", "8,x"], "--frequencies takes numbers above 0"),
         (["--bank", "b"], "give either --bank"),
+        (["--lowest", "-3"], "--lowest is a frequency above 0 Hz"),
     ],
 )
 def test_what_cannot_be_inverted_is_said(
@@ -165,7 +230,7 @@ def test_surveys_that_are_wrong_are_named(folder: Path) -> None:
     path.write_text("spacing: -1")
     with pytest.raises(DataError, match="spacing must be above 0"):
         read_acquisition(path)
-    with pytest.raises(DataError, match=r"has the shape \(3, 220, 15\); a survey of 5 sources"):
+    with pytest.raises(DataError, match=r"has the shape \(3, 300, 15\); a survey of 5 sources"):
         read_survey(folder / "gathers.npy", Acquisition())
     np.save(folder / "wavelet.npy", np.array([0.0, 1.0]))
     path.write_text("source_samples: wavelet.npy")

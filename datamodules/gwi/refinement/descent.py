@@ -21,6 +21,7 @@ from datamodules.gwi.refinement.quasi_newton import SecantHessian, solve
 from datamodules.gwi.schema import VMAX, VMIN
 
 Array = npt.NDArray[np.float64]
+_LEAST = 0.05  # share of a misfit that is taken as more than noise at least
 _ARMIJO, _SHRINK, _TRIES = 1e-4, 0.35, 6
 
 
@@ -42,6 +43,7 @@ class Descent:
         first_step: m/s that the first step moves a cell at most.
         memory: Steps from which the misfit's Hessian is estimated.
         slowest, fastest: Bounds of velocities in m/s.
+        noise: Root mean square of noise in the gathers, whose misfit gives the prior no weight.
     """
 
     max_iterations: int = 60
@@ -57,6 +59,7 @@ class Descent:
     memory: int = 100
     slowest: float = VMIN
     fastest: float = VMAX
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("max_iterations", "round_iterations", "memory"):
@@ -67,6 +70,10 @@ class Descent:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 < self.fade <= 1:
             raise ValueError(f"fade must be above 0 and at most 1, got {self.fade}")
+
+    def explainable(self, fit: Fit) -> float:
+        """Misfit less what noise leaves."""
+        return fit.value * max(_LEAST, 1.0 - (self.noise / max(fit.rms, 1e-30)) ** 2)
 
     def weight(self, prior: Prior, late_rounds: int | None) -> float:
         """Of the prior against the misfit, so many rounds after it became heavy; None: before."""
@@ -164,7 +171,7 @@ def descend(velocity: npt.NDArray[np.floating], prior: Prior, settings: Descent)
             late, weight = 0, np.inf
         share, penalty = settings.weight(prior, late), point.penalty.value
         # never heavier again: a misfit that the prior has made worse must not make the prior heavier
-        weight = min(weight, share * point.fit.value / penalty if penalty > 0 else 0.0)
+        weight = min(weight, share * settings.explainable(point.fit) / penalty if penalty > 0 else 0.0)
         objective.weight = weight
         point, made = yield from _round(point, objective, hessian, settings.first_step, many)
         best, done = point.velocity, done + made

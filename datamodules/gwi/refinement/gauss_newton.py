@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import eigsh
 
 from datamodules.gwi.acquisition import Acquisition
+from datamodules.gwi.propagation import has_numba
 from datamodules.gwi.refinement.misfit import Misfit, depth_scale
 from datamodules.gwi.refinement.priors import Edges, Penalty
 from datamodules.gwi.refinement.quasi_newton import solve
@@ -31,9 +33,11 @@ _MOST_CELLS, _MOST_SOURCES = 12_000, 40
 _DEVIATION = 400.0  # m/s of a cosine
 _LEVEL = 0.02  # traces below this share of the mean count less than the others
 _TRIES = 4
+_SURE = 1.5  # times what noise leaves on average, above which a misfit is more than noise
+_WORSE = 1.5  # times the least residual of a stage, above which its steps are thrown away
 _ROUNDING = 3e-9  # misfit that float32 leaves
 _POWER, _JUMP = 0.3, 20.0  # of the prior that sharpens
-_NOISY = 0.5  # weight of the prior against what noise leaves of the misfit
+_SHARE = 0.1  # its least weight against the misfit
 _MULTIPLICATIONS = 300
 _LENGTHS = (1.0, 0.4, 0.15)
 
@@ -43,7 +47,7 @@ class Data:
     """What of the gathers is compared.
 
     Args:
-        damping: Of the traces, over the whole record: 8 leaves exp(-8) at its end.
+        damping: Of the traces, over the time that waves take to the map's bottom and back: 4 leaves exp(-4) of what comes from there.
         frequencies: Shares of the wavelet's peak frequency.
         traces: Share of the receivers.
     """
@@ -97,28 +101,27 @@ class Sharpening:
     iterations: int = 8
 
 
-_LOW = Data(8, (0.07, 0.13, 0.2, 0.27, 0.4))
-_HIGH = Data(6, (0.2, 0.4, 0.6, 0.8, 1.0, 1.2))
+_LOW = Data(4, (0.07, 0.13, 0.2, 0.27, 0.4))
+_HIGH = Data(3, (0.2, 0.4, 0.6, 0.8, 1.0, 1.2))
 PROFILE = (
-    Stage(Data(8, (0.07, 0.13, 0.2, 0.27), 0.17), 0.17, 0.0, 6.0, 1e-2, 1e-6, 200.0, 16, 1.25),
-    Stage(Data(6, (0.07, 0.13, 0.2, 0.27, 0.4, 0.54), 0.17), 0.57, 0.0, 2.0, 1e-3, 1e-9, 100.0, 12, 1.4),
+    Stage(Data(4, (0.07, 0.13, 0.2, 0.27), 0.17), 0.17, 0.0, 6.0, 1e-2, 1e-6, 200.0, 16, 1.25),
+    Stage(Data(3, (0.07, 0.13, 0.2, 0.27, 0.4, 0.54), 0.17), 0.57, 0.0, 2.0, 1e-3, 1e-9, 100.0, 12, 1.4),
 )
 """For starts without structure; where the ground is no profile they end at once."""
 FINER = (
     Stage(_LOW, 0.3, 0.12, 4.0, 1e-3, 1e-6),
-    Stage(Data(6, (0.07, 0.13, 0.27, 0.4, 0.54)), 0.43, 0.23, 2.0, 1e-4),
-    Stage(Data(6, (0.13, 0.27, 0.4, 0.54, 0.67, 0.8)), 1.0, 1.0, 1.5, 1e-5),
-    Stage(_HIGH, 1.0, 1.0, 1.0, 1e-5),
+    Stage(Data(3, (0.07, 0.13, 0.27, 0.4, 0.54)), 0.43, 0.23, 2.0, 1e-4),
+    Stage(Data(3, (0.13, 0.27, 0.4, 0.54, 0.67, 0.8)), 1.0, 1.0, 1.5, 1e-5),
 )
 """For any start whose cycles may skip."""
-SHARPENING = Sharpening(_HIGH)
+SHARPENING = (Sharpening(_HIGH), Sharpening(_HIGH, 3e-7, 3e-8))
 """For layered ground."""
 
 
 def suits(acquisition: Acquisition, shape: tuple[int, int]) -> bool:
     """Whether the sensitivities of all cells fit into memory and time, and the compiled kernels know the survey."""
     small = shape[0] * shape[1] <= _MOST_CELLS and len(acquisition.source_columns) <= _MOST_SOURCES
-    return small and not acquisition.free_surface
+    return small and not acquisition.free_surface and has_numba()
 
 
 class GaussNewton:
@@ -141,22 +144,27 @@ class GaussNewton:
     def __call__(self, velocity: npt.NDArray[np.floating], stage: Stage | Sharpening) -> Array:
         """Move a map through a stage."""
         found: Array = np.clip(velocity, *self._bounds).astype(np.float64)
-        comparison = _Comparison(self._misfit, self._simulator, self._sensitivities, stage.data)
+        comparison = _Comparison(self._misfit, self._simulator, self._sensitivities, stage.data, found)
         return (
             self._run(found, stage, comparison) if isinstance(stage, Stage) else self._sharpen(found, stage, comparison)
         )
 
-    def _tell(self, rms: float) -> None:
+    def _moved(self, trail: list[tuple[float, Array]], velocity: Array, rms: float) -> bool:
+        """Whether a map that steps led to explains the traces themselves still about as well as those before it."""
+        trail.append((rms, velocity))
         if self._watch is not None:
             self._watch(rms)
+        return rms <= _WORSE * min(one for one, _ in trail)
 
     def _run(self, velocity: Array, stage: Stage, comparison: _Comparison) -> Array:
         """Levenberg-Marquardt steps in cosines, until they no longer pay or what is left is noise."""
         cosines, deviation = _cosines((velocity.shape[0], velocity.shape[1]), stage)
         damping = stage.first
+        trail: list[tuple[float, Array]] = []
         for _ in range(stage.iterations):
             slowest = float(velocity.min())
-            residual, _rms = comparison.residual(velocity, slowest)
+            residual, rms = comparison.residual(velocity, slowest)
+            trail = trail or [(rms, velocity)]
             value = _square(residual)
             if value <= comparison.expected:
                 break
@@ -178,8 +186,9 @@ class GaussNewton:
                 damping *= 10.0
             else:
                 break
+            if not self._moved(trail, tried, rms):
+                return min(trail, key=itemgetter(0))[1]
             velocity = tried
-            self._tell(rms)
             damping = max(damping / (4.0 if reached < value / 1.5 else 2.0), stage.least)
             if reached > value / stage.gain:
                 break
@@ -190,17 +199,18 @@ class GaussNewton:
         scale = np.broadcast_to(depth_scale(len(velocity)), velocity.shape)
         prior = Edges(_POWER, _JUMP, by_depth=False)
         weight, fade = stage.first, (stage.last / stage.first) ** (1.0 / max(1, stage.iterations - 1))
+        trail: list[tuple[float, Array]] = []
         for _ in range(stage.iterations):
             slowest = float(velocity.min())
-            residual, _rms = comparison.residual(velocity, slowest)
+            residual, rms = comparison.residual(velocity, slowest)
+            trail = trail or [(rms, velocity)]
+            if _square(residual) <= comparison.expected:
+                break
             rows = _real((comparison.changes(velocity, slowest) * scale).reshape(-1, velocity.size)).astype(np.float32)
             penalty = prior(velocity)
-            # noise must not be explained
-            share = (
-                2.0
-                * max(weight, _NOISY * comparison.expected * velocity.size / max(penalty.value, 1e-9))
-                / velocity.size
-            )
+            # noise must not be explained, nor a misfit that is still large by edges of any kind
+            least = _SHARE * _square(residual) / max(penalty.value, 1e-9)
+            share = 2.0 * max(weight / velocity.size, least)
             gradient = (rows.T @ _real(residual)).reshape(velocity.shape) + 0.5 * share * scale * penalty.gradient
 
             def bend(
@@ -218,8 +228,9 @@ class GaussNewton:
                     break
             else:
                 break
+            if not self._moved(trail, tried, rms):
+                return min(trail, key=itemgetter(0))[1]
             velocity = tried
-            self._tell(rms)
             weight *= fade
         return velocity
 
@@ -227,7 +238,9 @@ class GaussNewton:
 class _Comparison:
     """Recorded and simulated gathers of some maps, in the Laplace domain, every trace by its own size."""
 
-    def __init__(self, misfit: Misfit, simulator: Simulator, sensitivities: Sensitivities, data: Data) -> None:
+    def __init__(
+        self, misfit: Misfit, simulator: Simulator, sensitivities: Sensitivities, data: Data, velocity: Array
+    ) -> None:
         a = simulator.acquisition
         self._misfit, self._simulator, self._sensitivities = misfit, simulator, sensitivities
         self._recorded = misfit.recorded.double().cpu().numpy()
@@ -238,7 +251,8 @@ class _Comparison:
         peak = a.peak_frequency()
         lowest = 1.3 * (misfit.lowest or 0.0) / peak
         shares = {max(share, lowest) for share in data.frequencies} | ({1.3 * lowest} if lowest else set())
-        self._s = data.damping / (a.interval * a.samples) + 2j * np.pi * peak * np.array(sorted(shares))
+        both_ways = 2.0 * a.spacing * len(velocity) * float((1.0 / velocity).mean())
+        self._s = data.damping / min(both_ways, a.interval * a.samples) + 2j * np.pi * peak * np.array(sorted(shares))
         self._observed = self._transform(self._recorded)
         size = np.abs(self._observed)
         energy = float(np.exp(-2.0 * self._s[0].real * np.arange(samples) * self._interval).sum())
@@ -246,7 +260,7 @@ class _Comparison:
         weights = 1.0 / np.sqrt(size**2 + (_LEVEL * size.mean((1, 2), keepdims=True)) ** 2 + noise**2)
         weights[:, (self._recorded[:, :, self._chosen] == 0).all(1)] = 0.0  # missing traces
         self._weights = weights / math.sqrt(weights.size)
-        self.expected = max(_ROUNDING, float((self._weights**2).sum() * noise**2))
+        self.expected = max(_ROUNDING, _SURE * float((self._weights**2).sum() * noise**2))
         """Misfit that noise alone leaves."""
 
     def _transform(self, gathers: Array) -> npt.NDArray[np.complex128]:
@@ -288,7 +302,8 @@ class _Damped:
         self._rows, self._residual = rows, residual
         self._dual = rows.shape[0] < rows.shape[1]
         self._normal = rows @ rows.T if self._dual else rows.T @ rows
-        self._largest = float(eigsh(self._normal, k=1, return_eigenvectors=False)[0])
+        first = np.random.default_rng(0).standard_normal(len(self._normal))  # else each run would end in other bits
+        self._largest = float(eigsh(self._normal, k=1, v0=first, return_eigenvectors=False)[0])
 
     def __call__(self, damping: float) -> Array:
         """Step with a damping that is a share of the largest eigenvalue."""

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.ndimage import gaussian_filter
+from tqdm import tqdm
 
 from datamodules.errors import DataError
+from datamodules.files import atomic_path
 from datamodules.gwi.acquisition import Acquisition
 from datamodules.gwi.files import open_array
-from datamodules.gwi.refinement.descent import Descent, Refined
+from datamodules.gwi.refinement.descent import Descent
+from datamodules.gwi.refinement.gauss_newton import FINER, PROFILE, SHARPENING, GaussNewton, Sharpening, Stage, suits
 from datamodules.gwi.refinement.misfit import Misfit
-from datamodules.gwi.refinement.priors import Prior
+from datamodules.gwi.refinement.priors import Edges, Prior
 from datamodules.gwi.refinement.side_by_side import Job, refine_maps
 from datamodules.gwi.simulator import Simulator
 
 Array = npt.NDArray[np.float64]
 _CORRELATED = 6.0  # cells over which starts of an ensemble differ
 _DAMPING = 1e-3  # of the strongest frequency, where a wavelet is estimated
+
+
+Method = Literal["auto", "gauss_newton", "quasi_newton"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ class Inverted:
         deviation: Standard deviation over an ensemble of starts, or None of one start.
         members: Every member's map, ``(members, depth, columns)``.
         before, after: Root mean square of the residuals, all frequencies, over the start and over the members' results.
+        history: Step number and root mean square of the residual after each iteration of the first member.
     """
 
     velocity: Array
@@ -40,6 +48,52 @@ class Inverted:
     members: Array
     before: float
     after: float
+    history: Array
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one survey is inverted.
+
+    Args:
+        settings: Settings of the descents, whose iterations are shared evenly by the frequencies.
+        frequencies: Highest frequency of each descent in Hz, ascending; one with all of them follows.
+        envelope: The first descent compares envelopes.
+        lowest: Frequency in Hz below which nothing was recorded.
+        method: ``gauss_newton`` steps come before the descents, or the descents alone; ``auto``: where
+            sensitivities fit into memory and the gathers are without noise, which hides the low frequencies that the steps begin with.
+        members: Starts of an ensemble, the first as given, the others with smooth errors.
+        spread: Standard deviation of these errors in m/s.
+        seed: Seed of the errors.
+    """
+
+    settings: Descent
+    frequencies: tuple[float, ...] = ()
+    envelope: bool = False
+    lowest: float | None = None
+    method: Method = "auto"
+    members: int = 1
+    spread: float = 100.0
+    seed: int = 0
+
+
+@dataclass
+class _State:
+    """Where an inversion stands; written after every step, so that one that was broken off ends with the same bits."""
+
+    maps: Array
+    history: list[tuple[float, float]]
+    step: int = 0
+
+    def write(self, path: Path | None) -> None:
+        if path is not None:
+            with atomic_path(path) as part, part.open("wb") as file:
+                np.savez(file, maps=self.maps, history=np.array(self.history).reshape(-1, 2), step=np.array(self.step))
+
+    @classmethod
+    def read(cls, path: Path) -> _State:
+        with np.load(path, allow_pickle=False) as held:
+            return cls(held["maps"], [(float(k), float(v)) for k, v in held["history"]], int(held["step"]))
 
 
 def parse_start(text: str, shape: tuple[int, int]) -> Array:
@@ -98,60 +152,110 @@ def invert(
     start: npt.NDArray[np.floating],
     acquisition: Acquisition,
     prior: Prior,
-    settings: Descent,
-    frequencies: tuple[float, ...] = (),
-    envelope: bool = False,
-    members: int = 1,
-    spread: float = 100.0,
+    plan: Plan,
     device: str = "cpu",
     at_once: int = 1,
-    seed: int = 0,
+    state: Path | None = None,
 ) -> Inverted:
-    """Invert gathers; iterations are shared evenly by the stages.
+    """Invert gathers.
 
     Args:
         recorded: ``(shots, samples, receivers)``; missing traces are NaN or zero.
         start: ``(depth, columns)`` in m/s.
         acquisition: How they were shot.
         prior: What the ground looks like.
-        settings: Settings of the descents.
-        frequencies: Highest frequency of each stage in Hz, ascending; a stage with all of them follows.
-        envelope: The first stage compares envelopes.
-        members: Starts of an ensemble, the first as given, the others with smooth errors.
-        spread: Standard deviation of these errors in m/s.
-        device: Device of the simulator.
+        plan: How they are inverted.
+        device: Device of the descents' simulator.
         at_once: Members side by side.
-        seed: Seed of the errors.
+        state: File of the steps that are done, from which an inversion that was broken off goes on.
+
+    Raises:
+        DataError: Gauss-Newton steps are asked for where they cannot be made.
     """
     simulator = Simulator(acquisition).to(device)
-    finite = np.where(np.isfinite(recorded), recorded, 0.0)
-    level = float(np.sqrt(np.mean(np.square(finite, dtype=np.float64))))
-    stages: list[tuple[float | None, bool]] = [(highest, False) for highest in frequencies] + [(None, False)]
-    if envelope:
-        stages.insert(0, (frequencies[0] if frequencies else None, True))
-    each = replace(
-        settings,
-        max_iterations=max(1, settings.max_iterations // len(stages)),
-        settled=settings.settled // len(stages),
-        # OpenFWI's thresholds as shares of its level
-        enough=settings.enough * level / _OPENFWI_LEVEL,
-        fitted=settings.fitted * level / _OPENFWI_LEVEL,
+    plain = Misfit(recorded, simulator, lowest=plan.lowest)
+    shape = (start.shape[0], start.shape[1])
+    if plan.method == "gauss_newton" and not suits(acquisition, shape):
+        raise DataError(
+            "Gauss-Newton steps need a map of at most 12,000 cells, at most 40 shots, numba and no free surface; use --method quasi_newton"
+        )
+    wanted = plan.method == "gauss_newton" or (plan.method == "auto" and not _noisy(plain))
+    opening = stages_for(start, prior) if wanted and suits(acquisition, shape) else ()
+    descents: list[tuple[float | None, bool]] = [(highest, False) for highest in plan.frequencies] + [(None, False)]
+    if plan.envelope:
+        descents.insert(0, (plan.frequencies[0] if plan.frequencies else None, True))
+    now = _State.read(state) if state is not None and state.is_file() else _State(_starts(start, plan), [])
+    before = plain(np.asarray(start, dtype=np.float64)).rms
+    with tqdm(total=len(opening) + len(descents), initial=now.step, unit=" steps", desc="inverting") as bar:
+
+        def watch(rms: float) -> None:
+            now.history.append((float(now.step), rms))
+            bar.set_postfix_str(f"residual {rms:.4g}")
+
+        for number in range(now.step, len(opening) + len(descents)):
+            if number < len(opening):
+                bounds = plan.settings.slowest, plan.settings.fastest
+                of_first = GaussNewton(plain, *bounds, watch)
+                of_others = GaussNewton(plain, *bounds)
+                moved = [(of_others if k else of_first)(one, opening[number]) for k, one in enumerate(now.maps)]
+                now.maps = np.stack(moved)
+            else:
+                highest, by_envelope = descents[number - len(opening)]
+                misfit = Misfit(recorded, simulator, highest, by_envelope, plan.lowest)
+                jobs = [Job(row, one, misfit, prior) for row, one in enumerate(now.maps)]
+                settings = _shared(plan.settings, len(descents), plain)
+                results = dict(
+                    refine_maps(jobs, settings, at_once, lambda row, fit: watch(fit.rms) if row == 0 else None)
+                )
+                now.maps = np.stack([results[row].velocity for row in range(len(jobs))])
+            now.step = number + 1
+            now.write(state)
+            bar.update()
+    after = float(np.mean([plain(one).rms for one in now.maps]))
+    deviation = now.maps.std(0, ddof=1) if len(now.maps) > 1 else None
+    return Inverted(now.maps.mean(0), deviation, now.maps, before, after, np.array(now.history).reshape(-1, 2))
+
+
+def stages_for(start: npt.NDArray[np.floating], prior: Prior) -> tuple[Stage | Sharpening, ...]:
+    """Gauss-Newton steps that a start needs: its profile first unless it has structure, edges last where the prior has some."""
+    return (
+        *(PROFILE if not np.ptp(start, axis=1).any() else ()),
+        *FINER,
+        *(SHARPENING if isinstance(prior, Edges) else ()),
     )
-    rng = np.random.default_rng(seed)
+
+
+def _starts(start: npt.NDArray[np.floating], plan: Plan) -> Array:
+    rng = np.random.default_rng(plan.seed)
     maps = [np.asarray(start, dtype=np.float64)]
-    for _ in range(members - 1):
+    for _ in range(plan.members - 1):
         noise = gaussian_filter(rng.standard_normal(start.shape), _CORRELATED, mode="nearest")
-        maps.append(np.clip(maps[0] + spread * noise / noise.std(), settings.slowest, settings.fastest))
-    results: dict[int, Refined] = {}
-    before = Misfit(recorded, simulator)(maps[0]).rms
-    for highest, by_envelope in stages:
-        misfit = Misfit(recorded, simulator, highest, by_envelope)
-        jobs = (Job(row, velocity, misfit, prior) for row, velocity in enumerate(maps))
-        results = dict(refine_maps(jobs, each, at_once))
-        maps = [results[row].velocity for row in range(members)]
-    every = np.stack(maps)
-    after = float(np.mean([results[row].after for row in range(members)]))
-    return Inverted(every.mean(0), every.std(0, ddof=1) if members > 1 else None, every, before, after)
+        disturbed = maps[0] + plan.spread * noise / noise.std()
+        maps.append(np.clip(disturbed, plan.settings.slowest, plan.settings.fastest))
+    return np.stack(maps)
 
 
+def _shared(settings: Descent, descents: int, misfit: Misfit) -> Descent:
+    """Settings of each descent; OpenFWI's thresholds are shares of its level, and noise is not explained."""
+    level = _level(misfit) / _OPENFWI_LEVEL
+    return replace(
+        settings,
+        max_iterations=max(1, settings.max_iterations // descents),
+        settled=settings.settled // descents,
+        enough=max(settings.enough * level, misfit.noise),
+        fitted=max(settings.fitted * level, 1.2 * misfit.noise),
+        noise=misfit.noise if _noisy(misfit) else 0.0,
+    )
+
+
+def _level(misfit: Misfit) -> float:
+    """Root mean square of the recorded gathers."""
+    return float(misfit.recorded.square().mean(dtype=torch.float64).sqrt())
+
+
+def _noisy(misfit: Misfit) -> bool:
+    return misfit.noise > _ROUNDING * _level(misfit)
+
+
+_ROUNDING = 1e-3  # share of the gathers' level below which noise is none
 _OPENFWI_LEVEL = 1.6  # root mean square of its gathers

@@ -5,7 +5,7 @@ One map has five shots, which leave most cores and nearly all of a GPU idle.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -56,13 +56,16 @@ class _Running:
             self.result = end.value
 
 
-def refine_maps(jobs: Iterable[Job], settings: Descent, at_once: int) -> Iterator[tuple[int, Refined]]:
+def refine_maps(
+    jobs: Iterable[Job], settings: Descent, at_once: int, watch: Callable[[int, Fit], None] | None = None
+) -> Iterator[tuple[int, Refined]]:
     """Refine maps, several at once; each comes out as it would alone.
 
     Args:
         jobs: Taken one by one, as others end.
         settings: Settings of every descent.
         at_once: Descents side by side.
+        watch: Is told the row of a job and how what it tried fits.
 
     Yields:
         The row of a job and its result, in the order in which they end.
@@ -75,6 +78,9 @@ def refine_maps(jobs: Iterable[Job], settings: Descent, at_once: int) -> Iterato
             if not running:
                 return
             fits = evaluate([one.job.misfit for one in running], [one.wants for one in running])
+            if watch is not None:
+                for one, fit in zip(running, fits, strict=True):
+                    watch(one.job.row, fit)
             list(pool.map(_Running.go_on, running, fits))
             yield from ((one.job.row, one.result) for one in running if one.result is not None)
             running = [one for one in running if one.result is None]

@@ -22,6 +22,8 @@ class Request:
         family: Family of OpenFWI whose prior holds for --gathers; default: layers with few edges.
         frequencies: Highest frequency in Hz of each stage before the last, such as 5,8,12, which has all; empty: one stage.
         misfit: l2 compares traces; envelope begins with their envelopes, which forgive skipped cycles.
+        lowest: Frequency in Hz below which nothing was recorded and nothing is compared; default: all of them count.
+        method: gauss_newton solves for all cells at once, first for a profile, low frequencies and early arrivals, then under the prior (at most 12,000 cells, CPU), and quasi_newton descends from there, or alone; auto: gauss_newton where it fits and the gathers hold no noise.
         wavelet: given by the acquisition, or estimate it over the start.
         ensemble: Starts, smoothly disturbed, whose results give mean and standard deviation.
         spread: Standard deviation of these disturbances in m/s.
@@ -52,6 +54,8 @@ class Request:
     family: str | None = None
     frequencies: str = ""
     misfit: Literal["l2", "envelope"] = "l2"
+    lowest: float | None = None
+    method: Literal["auto", "gauss_newton", "quasi_newton"] = "auto"
     wavelet: Literal["given", "estimate"] = "given"
     ensemble: int = 1
     spread: float = 100.0
@@ -78,6 +82,8 @@ class Request:
             raise ValueError(f"--ensemble must be at least 1, got {self.ensemble}")
         if not 0 < self.slowest < self.fastest:
             raise ValueError(f"--slowest and --fastest are bounds above 0, got {self.slowest} and {self.fastest}")
+        if self.lowest is not None and not self.lowest > 0:
+            raise ValueError(f"--lowest is a frequency above 0 Hz, got {self.lowest}")
         numbers(self.frequencies, "--frequencies")
         if len(numbers(self.shape, "--shape")) != 2:
             raise ValueError(f"--shape is written as depth,columns, such as 150,460, got {self.shape!r}")

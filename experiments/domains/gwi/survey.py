@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,11 @@ import numpy.typing as npt
 
 from datamodules.errors import DataError
 from datamodules.figures import DENSITY, SEQUENTIAL, colorbar, save, subplots
-from datamodules.files import atomic_path, write_json
-from datamodules.gwi.acquisition import OPENFWI
+from datamodules.files import atomic_path, read_json, write_json
+from datamodules.gwi.acquisition import OPENFWI, Acquisition
 from datamodules.gwi.files import open_array
 from datamodules.gwi.refinement.descent import Descent
-from datamodules.gwi.refinement.inversion import Inverted, estimate_wavelet, invert, parse_start
+from datamodules.gwi.refinement.inversion import Inverted, Plan, estimate_wavelet, invert, parse_start
 from datamodules.gwi.refinement.priors import Edges, prior_of
 from datamodules.gwi.schema import family_name
 from datamodules.gwi.survey import read_acquisition, read_survey
@@ -43,11 +45,23 @@ def invert_survey(request: Request, settings: Descent, device: str, at_once: int
     print(
         f"{request.gathers}: {recorded.shape[0]} shots, {recorded.shape[1]} samples, {recorded.shape[2]} receivers; {depth} x {columns} cells"
     )
-    found = invert(
-        recorded, start, acquisition, Edges() if family is None else prior_of(family), settings, numbers(request.frequencies, "--frequencies"),
-        request.misfit == "envelope", request.ensemble, request.spread, device, at_once,
+    plan = Plan(
+        settings, numbers(request.frequencies, "--frequencies"), request.misfit == "envelope", request.lowest, request.method, request.ensemble,
+        request.spread,
     )  # fmt: skip
     out = request.out or Path("inversion")
+    parts = out.with_name(f".{out.name}.parts")
+    _claim(parts, recorded, start, acquisition, family, plan)
+    found = invert(
+        recorded,
+        start,
+        acquisition,
+        Edges() if family is None else prior_of(family),
+        plan,
+        device,
+        at_once,
+        parts / "state.npz",
+    )
     report = _report(found, start, truth)
     arrays = {"velocity": found.velocity, "deviation": found.deviation}
     for name, array in arrays.items():
@@ -56,6 +70,7 @@ def invert_survey(request: Request, settings: Descent, device: str, at_once: int
                 np.save(file, array.astype(np.float32))
     write_json(out / "report.json", {"gathers": str(request.gathers), "start": request.start, **report})
     _draw(out / "inversion.png", found, start, truth)
+    shutil.rmtree(parts, ignore_errors=True)
     print(f"{out}: residual {found.before:.4g} to {found.after:.4g}")
     if truth is not None:
         print(f"mean absolute error: {report['mae_before']:.1f} to {report['mae_after']:.1f} m/s")
@@ -63,6 +78,25 @@ def invert_survey(request: Request, settings: Descent, device: str, at_once: int
         print(
             "true velocity within 1, 2, 3 standard deviations: "
             + ", ".join(f"{share:.0%}" for share in report["within"])
+        )
+
+
+def _claim(
+    parts: Path,
+    recorded: npt.NDArray[np.float32],
+    start: Array,
+    acquisition: Acquisition,
+    family: str | None,
+    plan: Plan,
+) -> None:
+    """Steps that are done must be of the same inversion."""
+    told = hashlib.sha256(recorded.tobytes() + start.tobytes() + repr((acquisition, family, plan)).encode()).hexdigest()
+    path = parts / "inversion.json"
+    if not path.is_file():
+        write_json(path, {"inversion": told})
+    elif read_json(path) != {"inversion": told}:
+        raise DataError(
+            f"{parts} holds the steps of an inversion of other gathers or flags; remove it or give another --out"
         )
 
 
@@ -93,19 +127,39 @@ def calibration(deviation: Array, error: Array, bins: int = 10) -> list[list[flo
 
 def _draw(path: Path, found: Inverted, start: Array, truth: Array | None) -> None:
     shown = {"start": start, "result": found.velocity} | ({} if truth is None else {"truth": truth})
-    panels = len(shown) + (found.deviation is not None)
+    deviation = found.deviation
+    calibrated = deviation is not None and truth is not None
+    panels = len(shown) + (deviation is not None) + calibrated + 1
     figure, axes = subplots(1, panels, (4.2 * panels, 3.6), squeeze=False)
-    axes = axes[0]
+    axes = list(axes[0])
     low, high = (float(bound(list(map(bound, shown.values())))) for bound in (np.min, np.max))
     for axis, (name, velocity) in zip(axes, shown.items(), strict=False):
         image = axis.imshow(velocity, cmap=SEQUENTIAL, vmin=low, vmax=high, aspect="auto")
-        axis.set_title(name)
-    colorbar(image, axes[: len(shown)], "velocity [m/s]")
-    if found.deviation is not None:
-        image = axes[-1].imshow(found.deviation, cmap=DENSITY, aspect="auto")
-        axes[-1].set_title("spread of the ensemble")
-        colorbar(image, axes[-1], "standard deviation [m/s]")
-    for axis in axes:
-        axis.set_xlabel("distance [cells]")
+        axis.set(title=name, xlabel="distance [cells]")
     axes[0].set_ylabel("depth [cells]")
+    colorbar(image, axes[: len(shown)], "velocity [m/s]")
+    left = axes[len(shown) :]
+    if deviation is not None:
+        axis = left.pop(0)
+        image = axis.imshow(deviation, cmap=DENSITY, aspect="auto")
+        axis.set(title="spread of the ensemble", xlabel="distance [cells]")
+        colorbar(image, axis, "standard deviation [m/s]")
+    if deviation is not None and truth is not None:
+        axis = left.pop(0)
+        groups = np.array(calibration(deviation, np.abs(found.velocity - truth)))
+        axis.plot(*groups.T, marker="o")
+        axis.plot([0, groups.max()], [0, groups.max() * _MEAN_ERROR], linestyle="--", color="0.5")
+        axis.set(
+            title="calibration (dashed: normal errors)",
+            xlabel="standard deviation [m/s]",
+            ylabel="mean absolute error [m/s]",
+        )
+    axis = left.pop(0)
+    for step in np.unique(found.history[:, 0]):
+        of_step = found.history[:, 0] == step
+        axis.plot(np.flatnonzero(of_step), found.history[of_step, 1], marker=".")
+    axis.set(title="residual, a colour for each step", xlabel="iteration", ylabel="root mean square", yscale="log")
     save(figure, path)
+
+
+_MEAN_ERROR = float(np.sqrt(2 / np.pi))  # mean absolute value of a normal error of deviation 1
