@@ -75,7 +75,7 @@ def from_start(args: argparse.Namespace) -> None:
         args.lowest,
         args.method,
     )
-    for index in range(args.per_family):
+    for index in range(args.skip, args.skip + args.per_family):
         for family, file in files.items():
             velocity = np.array(file.maps()[index], dtype=np.float64)
             recorded, survey = spoilt(shoot(velocity, OPENFWI), args, index)
@@ -229,6 +229,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--maps", type=Path, help="folder of real maps, a sub-folder for each family")
     parser.add_argument("--per_family", type=int, default=2, help="maps of each family (2)")
+    parser.add_argument(
+        "--skip", type=int, default=0, help="with --start: first maps of each family that are left out (0)"
+    )
     parser.add_argument("--out", type=Path, default=Path("refined"), help="where banks and finished maps are kept")
     parser.add_argument("--max_iterations", type=int, default=60, help="for each map (60)")
     parser.add_argument("--threads", type=int, default=0, help="of the simulator; 0 = all cores")
