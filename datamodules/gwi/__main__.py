@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,7 +57,7 @@ def compare(
     Half of the maps train a random forest on interpretable statistics and a small convolutional net on the maps; the others are judged.
 
     Args:
-        real: Folder of real maps, a sub-folder for each family.
+        real: Folder of real maps, a sub-folder for each family; also as --real FOLDER, together with --family NAME.
         family: Family, such as curvevel_a.
         samples: Real maps, and made ones, at most; drawn from all files.
         names: Which files of real maps, as a pattern of their names such as "vmodel[6-9]", so that settings are not judged on what they were fitted to.
@@ -144,7 +146,19 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 def main(args: list[str] | None = None) -> None:
     """Run a command; what it refuses is one sentence."""
-    run_commands("python -m datamodules.gwi", __doc__, COMMANDS, args)
+    given = sys.argv[1:] if args is None else args
+    run_commands("python -m datamodules.gwi", __doc__, COMMANDS, _unnamed(given))
+
+
+def _unnamed(args: list[str]) -> list[str]:
+    """``compare --real FOLDER --family NAME`` as ``compare FOLDER NAME``."""
+    if args[:1] != ["compare"]:
+        return args
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--real")
+    parser.add_argument("--family")
+    named, rest = parser.parse_known_args(args)
+    return args if named.real is None or named.family is None else [*rest, named.real, named.family]
 
 
 if __name__ == "__main__":

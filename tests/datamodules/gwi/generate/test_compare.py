@@ -48,7 +48,7 @@ def test_the_command_judges_the_files_that_are_named(tmp_path: Path, capsys: pyt
     assert "random forest" in printed
     assert (tmp_path / "sheet.png").stat().st_size > 20_000
     with pytest.raises(SystemExit, match="1"):
-        command.main(["compare", str(tmp_path), "flatvel_a", "--names", "nothing"])
+        command.main(["compare", "--real", str(tmp_path), "--family", "flatvel_a", "--names", "nothing"])
     assert "has 0 maps of FlatVel_A in files named nothing" in capsys.readouterr().err
 
 
