@@ -1,4 +1,4 @@
-"""Faulted ground as OpenFWI drew it, found on 500 real maps of FlatFault_A.
+"""Faulted ground as OpenFWI drew it, found on 1,000 real maps of FlatFault_A.
 
 Layers are drawn on a grid of twice the resolution. What lies below a fault slips along it by whole cells of that grid. The columns of all
 that are then leant by 0.105 rad towards the fault's foot, triangles between the leant points give the cells of the grid again, and where
@@ -207,7 +207,7 @@ def _trace_walls(broken: Array, left_over: Mask, rng: Rng) -> None:
 
 
 def faults_a(rng: Rng) -> tuple[Fault, ...]:
-    """FlatFault_A and CurveFault_A: one fault with a throw of 5 to 10 cells, as 54 real maps of FlatFault_A have it."""
+    """FlatFault_A and CurveFault_A: one fault with a throw of 5 to 10 cells, as 54 fitted maps of FlatFault_A have it."""
     throw, mirrored = int(rng.integers(10, 20)), bool(rng.random() < 0.5)
     if rng.random() < _UP:
         angle, column = np.clip(rng.normal(0.67, 0.2), 0.2, 1.2), rng.uniform(22, 126)
