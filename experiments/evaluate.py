@@ -66,6 +66,7 @@ def one_list(argv: Sequence[str] | None) -> list[str]:
 
 def evaluate(request: Request) -> None:
     """Hand over to the domain of the runs."""
+    from datamodules.commands import announced
     from datamodules.errors import DataError
     from experiments.engine.declare import load_experiment
     from experiments.engine.run_directory import RunDirectory, must_exist
@@ -84,7 +85,8 @@ def evaluate(request: Request) -> None:
         raise DataError(f"the runs are of several domains: {', '.join(sorted({d.name for d in domains.values()}))}")
     if domain.evaluate is None:
         raise DataError(f"the domain {domain.name!r} declares no evaluation; python -m blend report compares its runs")
-    domain.part("evaluate")(request)
+    with announced("reading the held-out predictions and their truth"):
+        domain.part("evaluate")(request)
 
 
 if __name__ == "__main__":

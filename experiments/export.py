@@ -49,10 +49,16 @@ def export(request: Request) -> None:
     Raises:
         DataError: no usable checkpoint, a domain or a net that cannot be exported, or an output that cannot be written.
     """
+    from datamodules.commands import announced
     from datamodules.errors import DataError
-    from experiments.engine.run_directory import must_exist
+    from experiments.__main__ import names
+    from experiments.engine.declare import load_experiment
+    from experiments.engine.run_directory import RunDirectory, must_exist
 
-    must_exist(request.run)  # before torch is imported
+    must_exist(request.run)  # before torch is imported, and so is what the run itself tells
+    name = str(RunDirectory(request.run).record().get("experiment", ""))
+    if name in names() and (domain := load_experiment(name).domain).export is None:
+        raise DataError(f"{name} cannot be exported: the domain {domain.name!r} declares no export function")
     import torch
 
     from experiments.engine.export import origin_of, write
@@ -68,8 +74,9 @@ def export(request: Request) -> None:
         raise DataError(f"{trained.checkpoint} cannot be exported: {trained.task.cannot_predict}")
     if request.device == "cuda" and not torch.cuda.is_available():
         raise DataError("--device cuda needs a CUDA GPU here: the file is checked on the device that it is written for")
-    deployable = domain.part("export")(trained.task, request.layout)
-    write(deployable, request.output, request.format, origin_of(trained), request.device)
+    with announced("exporting, and checking the file against the net's own predictions"):
+        deployable = domain.part("export")(trained.task, request.layout)
+        write(deployable, request.output, request.format, origin_of(trained), request.device)
     print(f"{request.output}: {name}, checked against its own predictions on {deployable.rows} example rows")
 
 

@@ -42,6 +42,7 @@ def share(request: Request) -> None:
     """
     import tempfile
 
+    from datamodules.commands import announced
     from datamodules.errors import DataError
     from datamodules.files import atomic_path
     from experiments.engine.pretrained import HubName
@@ -62,11 +63,13 @@ def share(request: Request) -> None:
     if name is None:
         with atomic_path(folder) as temporary:
             temporary.mkdir()
-            write_shared(trained, temporary, folder.name)
+            with announced("exporting, and writing the model card"):
+                write_shared(trained, temporary, folder.name)
         print(f"{folder}: {len(trained)} models of {trained[0].experiment.name}")
         return
     with tempfile.TemporaryDirectory(prefix="podium-") as place:
-        write_shared(trained, Path(place), f"hf://{name.name}")
+        with announced("exporting, and writing the model card"):
+            write_shared(trained, Path(place), f"hf://{name.name}")
         print(f"{upload(Path(place), name)}: {len(trained)} models of {trained[0].experiment.name}")
 
 

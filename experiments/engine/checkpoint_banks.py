@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 from filelock import FileLock
@@ -96,7 +97,7 @@ def _predict(
         devices=1,
         precision=precision,  # type: ignore[arg-type]
         logger=False,
-        enable_progress_bar=settings.train.progress,
+        enable_progress_bar=settings.train.progress and sys.stderr.isatty(),
         enable_model_summary=False,
         enable_checkpointing=False,
         use_distributed_sampler=False,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from datamodules.commands import as_typed
+from datamodules.commands import announced, as_typed
 from datamodules.errors import DataError
 from experiments.engine.board.collect import COLUMNS, cell, find_blends, find_runs, table
 
@@ -33,7 +33,8 @@ def board(
 
     while True:
         found = find_runs(runs, pattern)
-        page = write_board(found, find_blends([*runs, *blends]), out, refresh=watch)
+        with announced(f"a board of {len(found)} runs"):
+            page = write_board(found, find_blends([*runs, *blends]), out, refresh=watch)
         print(f"{page}: {len(found)} runs", flush=True)
         if not watch:
             return
