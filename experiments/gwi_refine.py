@@ -51,7 +51,9 @@ def refine(request: Request) -> None:
         return
     assert request.bank is not None
     assert request.data_dir is not None
-    plan = Plan.of(request.bank, request.out, request.groups, request.most_per_family, settings)
+    plan = Plan.of(
+        request.bank, request.out, request.groups, request.most_per_family, settings, request.method == "gauss_newton"
+    )
     work(plan, request.data_dir, part, parts, device, at_once)
     if missing := plan.missing():
         print(f"part {part} of {parts} is done; {missing:,} maps are left to the other parts")

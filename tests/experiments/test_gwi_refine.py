@@ -74,6 +74,22 @@ def test_parts_of_several_machines_join_and_finished_maps_are_skipped(
     assert len(PredictionBank(world / "bank_refined").index) == 4
 
 
+def test_gauss_newton_steps_may_come_first(
+    world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A map that they explain no better is left as it was, and what was refined without them is not taken for theirs."""
+    monkeypatch.setattr(refined_bank, "Simulator", functools.partial(Simulator, Acquisition(samples=250, sponge=10)))
+    first = ("--most_per_family", "1")
+    main(arguments(world, *first, "--method", "gauss_newton"))
+    bank, plain = PredictionBank(world / "bank_refined"), world / "plain"
+    assert (bank.extra("misfit_after") <= bank.extra("misfit_before")).all()
+    main(arguments(world, *first, "--out", str(plain)))
+    assert not np.array_equal(PredictionBank(plain).predictions, bank.predictions)
+    with pytest.raises(SystemExit):
+        main(arguments(world, *first))
+    assert "with other flags" in capsys.readouterr().err
+
+
 def test_only_the_first_of_each_family(world: Path) -> None:
     main(arguments(world, "--most_per_family", "1", "--out", str(world / "few")))
     assert list(PredictionBank(world / "few").index["row_id"]) == ["FlatVel_A/model1/0", "Style_B/model1/0"]

@@ -142,13 +142,16 @@ class _Objective:
         return solve(both, gradient)
 
 
-def descend(velocity: npt.NDArray[np.floating], prior: Prior, settings: Descent) -> Generator[Trial, Fit, Refined]:
+def descend(
+    velocity: npt.NDArray[np.floating], prior: Prior, settings: Descent, begin: npt.NDArray[np.floating] | None = None
+) -> Generator[Trial, Fit, Refined]:
     """Move one map until it explains its gathers; the map as it came if that was not for the better.
 
     Args:
-        velocity: Where to begin, ``(depth, columns)`` in m/s; velocities out of bounds are clipped first.
+        velocity: The map as it came, ``(depth, columns)`` in m/s; velocities out of bounds are clipped first.
         prior: Prior of its family.
         settings: Settings of the descent.
+        begin: Where to begin, if other steps have moved the map already.
 
     Yields:
         Maps to be tried; how they fit must be sent.
@@ -156,7 +159,9 @@ def descend(velocity: npt.NDArray[np.floating], prior: Prior, settings: Descent)
     start: Array = np.asarray(velocity, dtype=np.float64)
     before = (yield Trial(start)).rms
     scale = np.broadcast_to(depth_scale(len(start)), start.shape)
-    best: Array = np.clip(start, settings.slowest, settings.fastest)
+    best: Array = np.clip(
+        start if begin is None else np.asarray(begin, dtype=np.float64), settings.slowest, settings.fastest
+    )
     hessian = SecantHessian(settings.memory)  # that of the misfit, which outlives a round
     done, reached, reason = 0, np.inf, "iterations"
     late: int | None = None

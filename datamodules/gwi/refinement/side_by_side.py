@@ -24,15 +24,17 @@ class Job:
 
     Attributes:
         row: Row of the caller.
-        velocity: Where to begin, ``(depth, columns)`` in m/s.
+        velocity: The map as it came, ``(depth, columns)`` in m/s.
         misfit: Misfit of its gathers.
         prior: Prior of its family.
+        begin: Where to begin, if other steps have moved it already.
     """
 
     row: int
     velocity: npt.NDArray[np.floating]
     misfit: Misfit
     prior: Prior
+    begin: npt.NDArray[np.floating] | None = None
 
 
 @dataclass
@@ -46,7 +48,7 @@ class _Running:
 
     @classmethod
     def start(cls, job: Job, settings: Descent) -> _Running:
-        descent = descend(job.velocity, job.prior, settings)
+        descent = descend(job.velocity, job.prior, settings, job.begin)
         return cls(job, descent, next(descent))
 
     def go_on(self, fit: Fit) -> None:

@@ -23,7 +23,7 @@ class Request:
         frequencies: Highest frequency in Hz of each stage before the last, such as 5,8,12, which has all; empty: one stage.
         misfit: l2 compares traces; envelope begins with their envelopes, which forgive skipped cycles.
         lowest: Frequency in Hz below which nothing was recorded and nothing is compared; default: all of them count.
-        method: gauss_newton solves for all cells at once, first for a profile, low frequencies and early arrivals, then under the prior (at most 12,000 cells, CPU), and quasi_newton descends from there, or alone; auto: gauss_newton where it fits and the gathers hold no noise.
+        method: gauss_newton solves for all cells at once, first for a profile, low frequencies and early arrivals, then under the prior (at most 12,000 cells, CPU), and quasi_newton descends from there, or alone; auto: gauss_newton for --gathers where it fits and no noise is in them, quasi_newton for --bank.
         wavelet: given by the acquisition, or estimate it over the start.
         ensemble: Starts, smoothly disturbed, whose results give mean and standard deviation.
         spread: Standard deviation of these disturbances in m/s.

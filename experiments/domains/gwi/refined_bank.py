@@ -20,6 +20,8 @@ from datamodules.banks.groups import read_groups
 from datamodules.errors import DataError
 from datamodules.files import atomic_path, read_json, write_json
 from datamodules.gwi.refinement.descent import Descent, Refined
+from datamodules.gwi.refinement.gauss_newton import GaussNewton
+from datamodules.gwi.refinement.inversion import stages_for
 from datamodules.gwi.refinement.misfit import Misfit
 from datamodules.gwi.refinement.priors import prior_of
 from datamodules.gwi.refinement.recorded import Recorded
@@ -40,6 +42,7 @@ class Plan:
         index: Rows of the new bank; ``group`` is the family.
         positions: Positions of these rows in the old bank.
         settings: Settings of the descent.
+        gauss_newton: Whether Gauss-Newton steps come before it.
     """
 
     bank: PredictionBank
@@ -47,6 +50,7 @@ class Plan:
     index: pd.DataFrame
     positions: npt.NDArray[np.int64]
     settings: Descent
+    gauss_newton: bool = False
 
     @classmethod
     def of(
@@ -56,6 +60,7 @@ class Plan:
         groups: Path | None,
         most_per_family: int | None,
         settings: Descent,
+        gauss_newton: bool = False,
     ) -> Plan:
         """Open a bank and choose its rows.
 
@@ -72,7 +77,7 @@ class Plan:
             index = index[index.groupby("group").cumcount() < most_per_family]
         positions = index.index.to_numpy(dtype=np.int64)
         target = out or folder.with_name(f"{folder.name}_refined")
-        return cls(bank, target, index.reset_index(drop=True), positions, settings)
+        return cls(bank, target, index.reset_index(drop=True), positions, settings, gauss_newton)
 
     @property
     def parts(self) -> Path:
@@ -92,7 +97,10 @@ class Plan:
 
     def identity(self) -> dict[str, Any]:
         """What the parts must have in common."""
-        return {"bank": digest(self.bank), "rows": len(self.index), "settings": asdict(self.settings)}
+        settings = asdict(self.settings)
+        del settings["noise"]  # of one survey only, and not in what was written before
+        method = {"method": "gauss_newton"} if self.gauss_newton else {}
+        return {"bank": digest(self.bank), "rows": len(self.index), "settings": settings, **method}
 
 
 def digest(bank: PredictionBank) -> str:
@@ -158,7 +166,16 @@ def _claim(plan: Plan) -> None:
 def _job(plan: Plan, row: int, recorded: Recorded, simulator: Simulator) -> Job:
     row_id, family = str(plan.index["row_id"][row]), str(plan.index["group"][row])
     start = plan.bank.in_judge_units(plan.positions[row : row + 1])[0]
-    return Job(row, start, Misfit(recorded.gathers(row_id), simulator), prior_of(family))
+    misfit, prior = Misfit(recorded.gathers(row_id), simulator), prior_of(family)
+    if not plan.gauss_newton:
+        return Job(row, start, misfit, prior)
+    steps, begin = (
+        GaussNewton(misfit, plan.settings.slowest, plan.settings.fastest),
+        np.asarray(start, dtype=np.float64),
+    )
+    for stage in stages_for(start, prior):
+        begin = steps(begin, stage)
+    return Job(row, start, misfit, prior, begin)
 
 
 def _keep(plan: Plan, row: int, result: Refined) -> None:
