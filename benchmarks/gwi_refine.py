@@ -9,7 +9,8 @@ CPU seconds.
 
     python -m datamodules.gwi unpack ARCHIVES maps --pattern "*model11-12.zip"
     python benchmarks/gwi_refine.py --maps maps --per_family 2 --out refined
-    python benchmarks/gwi_refine.py --maps maps --per_family 2 --start gradient:1600:4200 --frequencies 5,9
+    python benchmarks/gwi_refine.py --maps maps --per_family 2 --start gradient:1600:4200
+    python benchmarks/gwi_refine.py --maps maps --per_family 2 --start gradient:1600:4200 --noise 10 --missing 0.2 --lowest 4
     python benchmarks/gwi_refine.py --model marmousi_20m.npy --spacing 20 --interval 0.002 --samples 1500 --frequency 7 --frequencies 3,5 --start smooth:12
 """
 
@@ -133,7 +134,7 @@ def side_by_side(args: argparse.Namespace) -> None:
         f"{args.model}: {velocity.shape[0]} x {velocity.shape[1]} cells, {args.shots} shots, start {np.abs(start - velocity).mean():.1f} m/s off"
     )
     recorded, began = shoot(velocity, survey), time.process_time()
-    found = invert(recorded, start, survey, Edges(), Plan(bounds, frequencies))
+    found = invert(recorded, start, survey, Edges(), Plan(bounds, frequencies, method=args.method))
     seconds = time.process_time() - began
     print(f"{'ours':<20}{np.abs(found.velocity - velocity).mean():>8.1f} m/s {seconds:>8.1f} CPU s", flush=True)
     guess, used, steps = by_deepwave(velocity, start, survey, frequencies, bounds, seconds)
@@ -242,7 +243,9 @@ def parse_arguments() -> argparse.Namespace:
         "--frequencies", default="", help="highest frequency of each stage before the last in Hz, such as 5,9"
     )
     parser.add_argument("--envelope", action="store_true", help="compare envelopes first")
-    parser.add_argument("--method", default="auto", choices=["auto", "gauss_newton", "quasi_newton"], help="of --start")
+    parser.add_argument(
+        "--method", default="auto", choices=["auto", "gauss_newton", "quasi_newton"], help="of --start and --model"
+    )
     parser.add_argument("--lowest", type=float, help="frequency in Hz below which --start's gathers hold nothing")
     parser.add_argument(
         "--noise", type=float, help="signal to noise ratio of --start's gathers in dB, over all samples"

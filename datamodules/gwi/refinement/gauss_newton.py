@@ -29,7 +29,8 @@ from datamodules.gwi.refinement.sensitivity import Sensitivities, laplace
 from datamodules.gwi.simulator import Simulator
 
 Array = npt.NDArray[np.float64]
-_MOST_CELLS, _MOST_SOURCES = 12_000, 40
+_MOST_CELLS, _MOST_PRODUCTS = 12_000, 150_000  # cells, and cells times sources: about 1 GB of sensitivities
+_MOST_TRACES = 70  # of a shot, of which a share is compared
 _DEVIATION = 400.0  # m/s of a cosine
 _LEVEL = 0.02  # traces below this share of the mean count less than the others
 _TRIES = 4
@@ -49,7 +50,7 @@ class Data:
     Args:
         damping: Of the traces, over the time that waves take to the map's bottom and back: 4 leaves exp(-4) of what comes from there.
         frequencies: Shares of the wavelet's peak frequency.
-        traces: Share of the receivers.
+        traces: Share of the receivers, of the first 70 evenly spread ones where there are more.
     """
 
     damping: float
@@ -120,7 +121,8 @@ SHARPENING = (Sharpening(_HIGH), Sharpening(_HIGH, 3e-7, 3e-8))
 
 def suits(acquisition: Acquisition, shape: tuple[int, int]) -> bool:
     """Whether the sensitivities of all cells fit into memory and time, and the compiled kernels know the survey."""
-    small = shape[0] * shape[1] <= _MOST_CELLS and len(acquisition.source_columns) <= _MOST_SOURCES
+    cells = shape[0] * shape[1]
+    small = cells <= _MOST_CELLS and cells * len(acquisition.source_columns) <= _MOST_PRODUCTS
     return small and not acquisition.free_surface and has_numba()
 
 
@@ -246,7 +248,7 @@ class _Comparison:
         self._recorded = misfit.recorded.double().cpu().numpy()
         samples, receivers = self._recorded.shape[1:]
         self._interval = a.interval * a.samples / samples  # compact gathers have fewer samples
-        many = min(receivers, max(2, round(data.traces * receivers)))
+        many = min(receivers, max(2, round(data.traces * min(receivers, _MOST_TRACES))))
         self._chosen = np.unique(np.linspace(0, receivers - 1, many).round().astype(np.int64))
         peak = a.peak_frequency()
         lowest = 1.3 * (misfit.lowest or 0.0) / peak

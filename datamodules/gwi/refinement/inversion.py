@@ -177,7 +177,7 @@ def invert(
     shape = (start.shape[0], start.shape[1])
     if plan.method == "gauss_newton" and not suits(acquisition, shape):
         raise DataError(
-            "Gauss-Newton steps need a map of at most 12,000 cells, at most 40 shots, numba and no free surface; use --method quasi_newton"
+            "Gauss-Newton steps need a map of at most 12,000 cells, at most 150,000 cells times shots, numba and no free surface; use --method quasi_newton"
         )
     wanted = plan.method == "gauss_newton" or (plan.method == "auto" and not _noisy(plain))
     opening = stages_for(start, prior) if wanted and suits(acquisition, shape) else ()
