@@ -267,7 +267,10 @@ class _Comparison:
 
     def _transform(self, gathers: Array) -> npt.NDArray[np.complex128]:
         """Laplace transforms ``(frequencies, shots, receivers)``."""
-        return laplace(gathers[:, :, self._chosen].transpose(1, 0, 2), self._interval, self._s)
+        found = laplace(gathers[:, :, self._chosen].transpose(1, 0, 2), self._interval, self._s)
+        # a compact sample is the mean around its middle, later than its first
+        middle = (self._interval - self._simulator.acquisition.interval) / 2.0
+        return found * np.exp(-self._s * middle)[:, None, None]
 
     def residual(self, velocity: Array, slowest: float) -> tuple[npt.NDArray[np.complex128], float]:
         """Weighted residual of a map, and the plain root mean square of its traces'."""

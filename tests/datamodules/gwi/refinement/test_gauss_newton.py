@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from datamodules.errors import DataError
 from datamodules.gwi.acquisition import Acquisition
+from datamodules.gwi.gathers import resize_time
 from datamodules.gwi.refinement.descent import Descent
 from datamodules.gwi.refinement.gauss_newton import (
     FINER,
@@ -97,6 +98,16 @@ def test_edges_are_sharpened() -> None:
     for stage in (*FINER[1:], SHARPENING[0]):
         found = steps(found, stage)
     assert np.abs(found - truth).mean() < 0.4 * np.abs(start - truth).mean()
+
+
+def test_compact_gathers_lead_to_nearly_the_same_map() -> None:
+    truth, start = ground(), gaussian_filter(ground(), 2.0, mode="nearest")
+    whole = shoot(truth)
+    short = resize_time(torch.from_numpy(whole)[None], 200)[0].numpy()
+    ends = [GaussNewton(Misfit(g, Simulator(SURVEY)), 1500, 4500)(start, FINER[1]) for g in (whole, short)]
+    moved = np.abs(ends[0] - start).mean()
+    assert moved > 5
+    assert np.abs(ends[0] - ends[1]).mean() < 0.5 * moved
 
 
 @pytest.mark.parametrize("stage", [*FINER, *SHARPENING])
