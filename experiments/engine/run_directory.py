@@ -77,6 +77,9 @@ class RunDirectory:
         for path in (self.best, self.last):
             if path.is_file():
                 return path
+        inside = sorted(path.parents[1] for path in self.path.glob("**/checkpoints/last.ckpt"))
+        if inside:
+            raise DataError(f"{self.path} is a folder of runs; give one of them, such as {inside[0]}")
         raise DataError(f"{self.path} has no checkpoint yet; train it first")
 
     @property

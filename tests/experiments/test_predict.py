@@ -195,6 +195,10 @@ def test_bad_inputs_are_refused(
 
     assert "does not exist" in refused(tmp_path / "norun", kaggle / "test.csv")
     assert "no checkpoint yet" in refused(tmp_path, kaggle / "test.csv")
+    several = run_directory.parents[2]
+    assert f"{several} is a folder of runs; give one of them, such as {run_directory}" in refused(
+        several, kaggle / "test.csv"
+    )
     assert "does not exist" in refused(run_directory, tmp_path / "none.csv")
     missing = edit(kaggle / "test.csv", tmp_path / "m.csv", lambda f: f.drop(columns="state_t_5"))
     assert "state_t_5" in refused(run_directory, missing)
