@@ -27,25 +27,23 @@ _LEAN = 0.105  # rad; real walls and depths agree to four digits
 _BLUR = 0.5  # fine cells
 _HANGING = 25.0  # fine cells
 _MARGIN, _BAND = 40, 6  # cells of the map: beyond its edges, and beside a fault of a B family
-_UP = 0.46  # share of real faults
+_UP = 0.45  # share of real faults
 # shares of a far layer in cells beside a fault: their medians, and the spread of their logarithms
 _TRACE = {
-    -7: 5e-6,
     -6: 1e-5,
-    -5: 3e-5,
-    -4: 3e-4,
-    -3: 0.002,
-    -2: 0.006,
-    -1: 0.03,
-    0: 0.03,
+    -5: 2e-5,
+    -4: 1.5e-4,
+    -3: 0.001,
+    -2: 0.004,
+    -1: 0.025,
+    0: 0.025,
     1: 0.004,
-    2: 4e-4,
-    3: 4e-5,
-    4: 5e-6,
+    2: 2e-4,
+    3: 1e-5,
 }
-_TRACES, _SHOWN = 0.75, 0.8  # the spread of their logarithms, and the share of runs that show any
-_RUN = 10  # fine rows that show one end of the fault
-_SPOTS, _SPOT_SHARES = (0.0, 0.06, 0.13, 0.28), (0.35, 0.25, 0.2, 0.2)  # the same beside walls
+_TRACES, _NEAR = 0.5, 0.15  # the spread of their logarithms, and the share of runs that show the nearer end
+_RUN = 14  # fine rows that show one end of the fault
+_SPOTS, _SPOT_SHARES = (0.0, 0.06, 0.13, 0.28), (0.3, 0.15, 0.25, 0.3)  # the same beside walls
 _FAINT = 6e-5  # beside all of a wall, in even columns
 
 
@@ -174,10 +172,12 @@ def _trace_fault(broken: Array, fault: Fault, rng: Rng) -> None:
     rows, column = rows[on], column[on]
     ends = broken[rows[[0, -1]], np.floor(column[[0, -1]]).astype(np.int64)]
     run = np.cumsum(rng.random(len(rows)) < 1.0 / _RUN)
-    lower = rng.integers(0, 2, run[-1] + 1)[run]
-    end, way = ends[lower], rows / (FINE - 1)
-    strength = 1.6 * np.sqrt(np.where(lower, way, 1.0 - way)) * np.exp(_TRACES * rng.normal(size=run[-1] + 1))[run]
-    strength *= np.exp(_TRACES * rng.normal()) * (rng.random(run[-1] + 1) < _SHOWN)[run]
+    way = rows / (FINE - 1)
+    lower = ((way < 0.5) ^ (rng.random(run[-1] + 1) < _NEAR)[run]).astype(np.int64)  # the other end mostly
+    end = ends[lower]
+    # deeper down and in some maps more than in others
+    spread = _TRACES * (rng.normal() + (1.0 + way) * rng.normal(size=run[-1] + 1)[run])
+    strength = (0.3 + np.where(lower, way, 1.0 - way)) * (1.0 + way) * np.exp(spread)
     fringe = rng.uniform(0.3, 1.0)
     for beside, share in _TRACE.items():
         columns = np.floor(column).astype(np.int64) + beside
@@ -210,9 +210,9 @@ def faults_a(rng: Rng) -> tuple[Fault, ...]:
     """FlatFault_A and CurveFault_A: one fault with a throw of 5 to 10 cells, as 54 fitted maps of FlatFault_A have it."""
     throw, mirrored = int(rng.integers(10, 20)), bool(rng.random() < 0.5)
     if rng.random() < _UP:
-        angle, column = np.clip(rng.normal(0.67, 0.2), 0.2, 1.2), rng.uniform(22, 126)
+        angle, column = np.clip(rng.normal(0.67, 0.2), 0.2, 1.2), rng.uniform(18, 122)
         return (Fault(column, math.tan(angle), -throw - 1, mirrored),)
-    return (Fault(12.0 + 118.0 * rng.random() ** 1.35, math.tan(rng.uniform(-0.3, 1.35)), throw, mirrored),)
+    return (Fault(12.0 + 118.0 * rng.random() ** 1.2, math.tan(rng.uniform(-0.3, 1.35)), throw, mirrored),)
 
 
 def slip(ground: Array, faults: tuple[Fault, ...]) -> Array:
