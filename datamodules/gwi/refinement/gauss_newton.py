@@ -270,7 +270,8 @@ class _Comparison:
         found = laplace(gathers[:, :, self._chosen].transpose(1, 0, 2), self._interval, self._s)
         # a compact sample is the mean around its middle, later than its first
         middle = (self._interval - self._simulator.acquisition.interval) / 2.0
-        return found * np.exp(-self._s * middle)[:, None, None]
+        moved: npt.NDArray[np.complex128] = found * np.exp(-self._s * middle)[:, None, None]
+        return moved
 
     def residual(self, velocity: Array, slowest: float) -> tuple[npt.NDArray[np.complex128], float]:
         """Weighted residual of a map, and the plain root mean square of its traces'."""
