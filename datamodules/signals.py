@@ -8,6 +8,7 @@ shells and SLURM see that the work is not done. ``SIGUSR1`` under SLURM (``#SBAT
 
 from __future__ import annotations
 
+import atexit
 import os
 import platform
 import signal
@@ -127,6 +128,8 @@ def ending_with_status(again: str = "the same command goes on from what is done"
         words = stop.words if isinstance(stop, Stopped) else ""
         name = signal.Signals(signum).name
         print(f"stopped by {name}: {words or again}", file=sys.stderr, flush=True)
+        # told twice, by a terminal and by who started it, it ends in peace
+        atexit.register(signal.signal, signum, signal.SIG_IGN)
         raise SystemExit(0 if name == "SIGUSR1" and _requeue() else 128 + signum) from None
     finally:
         if threading.current_thread() is threading.main_thread():

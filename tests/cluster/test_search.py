@@ -99,7 +99,7 @@ def test_a_sweep_file_says_the_same(words: list[str], tmp_path: Path) -> None:
     sweep = yaml.safe_load((tmp_path / "sweep.yaml").read_text())
     assert sweep["parameters"]["lr"] == {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-2}
     assert sweep["parameters"]["model.layers"] == {"distribution": "int_uniform", "min": 1, "max": 2}
-    assert sweep["metric"] == {"name": "val_r2", "goal": "maximize"}
+    assert sweep["metric"] == {"name": "best_score", "goal": "maximize"}
     assert sweep["program"] == "experiments/leap_bilstm.py"
     assert "--epochs" in sweep["command"]
     assert sweep["command"][-1] == "${args}"

@@ -92,6 +92,29 @@ with ending_with_status():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_the_same_signal_again_does_not_disturb_the_end(signum: int) -> None:
+    """A terminal tells all processes of a run, and the first of them told the others too."""
+    code = f"""
+import atexit, os, time
+from datamodules.signals import ending_with_status
+
+def end():
+    os.kill(os.getpid(), {int(signum)})
+    time.sleep(0.01)
+
+atexit.register(end)
+with ending_with_status():
+    os.kill(os.getpid(), {int(signum)})
+    time.sleep(30)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == STATUS[signum]
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_a_grid_ends_with_its_child(signum: int, raw: Path, tmp_path: Path) -> None:
     arguments = flags(raw, tmp_path, "--data.split", "blocks", "--data.n_folds", "2", *LONG, "--fold", "all")
