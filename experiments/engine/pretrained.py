@@ -124,7 +124,7 @@ def _open(folder: Path, member: str, shown: str, home: Path, fetch: Callable[[st
         fetch(weights)
     _check(folder, weights, sums)
     for name in sums:
-        if (folder / name).exists():  # of the Hub only what is needed is fetched
+        if name not in (CONFIG, weights) and (folder / name).exists():  # of the Hub only what is needed is fetched
             _check(folder, name, sums)
     about = members[member]
     return Shared(folder / weights, about["saved"], int(about["epoch"]), home / member)
