@@ -25,7 +25,7 @@ HALO = 2
 _NEAR, _FAR = 4.0 / 3.0, 1.0 / 12.0
 COMPILER = "inductor"
 """Backend of ``torch.compile`` for fused steps."""
-_FEWEST = 2  # maps of a fused batch: a dimension of one would be compiled for itself
+_FEWEST = 2  # maps and wavefields of a fused batch: a dimension of one would be compiled for itself
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def propagate(alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, 
         shots: Geometry and backend.
     """
     maps = len(alpha)
-    if shots.backend == "inductor" and maps < _FEWEST:
+    if shots.backend == "inductor" and maps * len(shots) < _FEWEST:
         alpha, kappa, amplitude = (torch.cat([field] * _FEWEST) for field in (alpha, kappa, amplitude))
     seismograms: Tensor = _Propagation.apply(alpha, kappa, amplitude, wavelet, shots)
     return seismograms[:maps]
@@ -116,21 +116,23 @@ class _Propagation(torch.autograd.Function):
         return of_alpha / safe, of_kappa / safe, of_amplitude, None, None
 
 
-# --- torch: fields (maps, shots, height + 4, width + 4), whose two outer cells repeat the opposite side. Steps run over whole rows,
+# --- torch: fields (maps * shots, height + 4, width + 4), whose two outer cells repeat the opposite side. Steps run over whole rows,
 # halo included, as one contiguous stretch of memory, in which the neighbours lie at fixed distances; the halo is mended after.
 
 
 class _Stencil:
     """Shifted views of fields, and buffers of their size."""
 
-    def __init__(self, fields: Tensor) -> None:
-        height, self.width = fields.shape[-2] - 2 * HALO, fields.shape[-1]
+    def __init__(self, fields: Tensor, maps: int) -> None:
+        self.maps, height, self.width = maps, fields.shape[1] - 2 * HALO, fields.shape[2]
         self.length = height * self.width
-        self.near, self.far = fields.new_empty(2, *fields.shape[:2], self.length)
+        self.near, self.far = fields.new_empty(2, maps, len(fields) // maps, self.length)
 
     def at(self, fields: Tensor, rows: int = 0, columns: int = 0) -> Tensor:
         """The cells so many rows below and columns to the right of every cell inside, ``(maps, shots, length)``."""
-        return fields.flatten(2).narrow(2, (HALO + rows) * self.width + columns, self.length)
+        return fields.view(self.maps, -1, fields[0].numel()).narrow(
+            2, (HALO + rows) * self.width + columns, self.length
+        )
 
     def laplacian(self, p: Tensor) -> Tensor:
         """4/3 of the sum at distance one less 1/12 of that at two; the buffer is used again by the next call."""
@@ -157,29 +159,42 @@ def _wrap(p: Tensor) -> None:
     p[..., -HALO:] = p[..., HALO : 2 * HALO]
 
 
-def _functional_step(older: Tensor, newer: Tensor, alpha: Tensor, of_newer: Tensor, of_older: Tensor) -> None:
-    """The same step as expressions, that a compiler fuses into one pass."""
+def _functional_step(
+    older: Tensor, newer: Tensor, alpha: Tensor, of_newer: Tensor, of_older: Tensor, map_of: Tensor
+) -> None:
+    """The same step of ``(wavefields, height + 4, width + 4)`` as expressions, that a compiler fuses into one pass.
+
+    Coefficients are looked up, ``map_of`` tells each wavefield's map: so the numbers of maps and of shots are no shapes.
+    """
     width = newer.shape[-1]
     length = (newer.shape[-2] - 2 * HALO) * width
-    flat = newer.flatten(2)
+    flat = newer.flatten(1)
 
     def at(rows: int, columns: int) -> Tensor:
-        return flat.narrow(2, (HALO + rows) * width + columns, length)
+        return flat.narrow(1, (HALO + rows) * width + columns, length)
 
     near = (at(0, -1) + at(0, 1)) + at(-1, 0) + at(1, 0)
     far = (at(0, -2) + at(0, 2)) + at(-2, 0) + at(2, 0)
-    inside = older.flatten(2).narrow(2, HALO * width, length)
-    inside.copy_(of_older * inside + of_newer * at(0, 0) + alpha * (_NEAR * near - _FAR * far))
+    inside = older.flatten(1).narrow(1, HALO * width, length)
+    change = alpha[map_of] * (_NEAR * near - _FAR * far)
+    inside.copy_(of_older[map_of] * inside + of_newer[map_of] * at(0, 0) + change)
     _wrap(older)
 
 
-@lru_cache(maxsize=1)
-def _fused_step() -> Callable[..., None]:
-    """The step compiled once for all numbers of maps and all grids (again for one shot, and for another dtype).
+@lru_cache(maxsize=8)
+def _fused_step(dtype: torch.dtype, device: torch.device) -> Callable[..., None]:
+    """The step compiled for a precision on a device, once for all numbers of maps and shots and all grids.
 
-    With shapes fixed it was compiled for each batch, and after eight of them ran uncompiled without a word. As one graph it says so.
+    It is compiled on a sample whose sizes all differ, or those that happen to be equal would be taken for one. As one graph
+    (``fullgraph``) it raises torch's error where it would have to be compiled too often, instead of running uncompiled.
     """
-    return torch.compile(_functional_step, dynamic=True, fullgraph=True, backend=COMPILER)
+    step: Callable[..., None] = torch.compile(_functional_step, dynamic=True, fullgraph=True, backend=COMPILER)
+    # tensors of their own: a view is told apart from a tensor that owns its memory
+    fields = [torch.zeros(7, 96, 160, dtype=dtype, device=device) for _ in range(2)]
+    rows = [torch.zeros(3, 92 * 160, dtype=dtype, device=device) for _ in range(3)]
+    with torch.no_grad():  # as all steps run, forward and adjoint
+        step(*fields, *rows, torch.zeros(7, dtype=torch.int64, device=device))
+    return step
 
 
 class _Steps:
@@ -188,7 +203,7 @@ class _Steps:
     def __init__(self, alpha: Tensor, kappa: Tensor, shots: Shots) -> None:
         self._like = alpha
         self.shape = (len(alpha), len(shots), alpha.shape[1] + 2 * HALO, alpha.shape[2] + 2 * HALO)
-        self.stencil = _Stencil(self.field())
+        self.stencil = _Stencil(self.field(), len(alpha))
         self.alpha = self._rows(alpha)
         self.of_newer = self._rows(2.0 - 5.0 * alpha - kappa)
         self.of_older = self._rows(kappa - 1.0)
@@ -196,7 +211,13 @@ class _Steps:
         self.sources, self.receivers = (
             (torch.tensor(places, device=alpha.device) + HALO).unbind(1) for places in (shots.sources, shots.receivers)
         )
-        self._advance = _fused_step() if shots.backend == "inductor" else self.stencil.step
+        self._fused = None
+        if shots.backend == "inductor":
+            self._fused = _fused_step(alpha.dtype, alpha.device)
+            copies = _FEWEST if len(alpha) < _FEWEST else 1
+            coefficients = (torch.cat([rows[:, 0]] * copies) for rows in (self.alpha, self.of_newer, self.of_older))
+            map_of = torch.arange(len(alpha) * len(shots), device=alpha.device) // len(shots)
+            self._fixed = *coefficients, map_of
 
     @staticmethod
     def _rows(grid: Tensor) -> Tensor:
@@ -210,24 +231,31 @@ class _Steps:
 
     def field(self) -> Tensor:
         """A wavefield at rest."""
-        return self._like.new_zeros(self.shape)
+        return self._like.new_zeros(self.shape[0] * self.shape[1], *self.shape[2:])
 
     def advance(self, older: Tensor, newer: Tensor) -> None:
         """One free step, written over ``older``."""
-        self._advance(older, newer, self.alpha, self.of_newer, self.of_older)
+        if self._fused is None:
+            self.stencil.step(older, newer, self.alpha, self.of_newer, self.of_older)
+        else:
+            self._fused(older, newer, *self._fixed)
 
     def shoot(self, field: Tensor, values: Tensor) -> None:
         """Add ``(maps, shots)`` at the sources."""
-        field[:, self.which, self.sources[0], self.sources[1]] += values
+        field.view(self.shape)[:, self.which, self.sources[0], self.sources[1]] += values
+
+    def at_sources(self, field: Tensor) -> Tensor:
+        """Each shot's own source cell, ``(maps, shots)``."""
+        return field.view(self.shape)[:, self.which, self.sources[0], self.sources[1]]
 
     def at_receivers(self, field: Tensor) -> Tensor:
         """The recorded cells, ``(maps, shots, receivers)``."""
-        return field[:, :, self.receivers[0], self.receivers[1]]
+        return field.view(self.shape)[:, :, self.receivers[0], self.receivers[1]]
 
     def inject(self, field: Tensor, values: Tensor) -> None:
         """Add ``(maps, shots, receivers)`` at the receivers, of which several may share a cell."""
-        places = (self.receivers[0] * field.shape[3] + self.receivers[1]).expand(values.shape)
-        field.flatten(2).scatter_add_(2, places, values)
+        places = (self.receivers[0] * self.shape[3] + self.receivers[1]).expand(values.shape)
+        field.view(self.shape).flatten(2).scatter_add_(2, places, values)
 
 
 @torch.no_grad()
@@ -269,7 +297,7 @@ def _gradient_torch(
             before, now, mu = fields[n - start], fields[n - start + 1], at(following)
             of_alpha += (steps.stencil.laplacian(now).sub_(at(now), alpha=5.0) * mu).sum(1)
             of_kappa += ((at(before) - at(now)) * mu).sum(1)
-            of_amplitude += following[:, steps.which, steps.sources[0], steps.sources[1]] / at_source * wavelet[n]
+            of_amplitude += steps.at_sources(following) / at_source * wavelet[n]
     return steps.grid(of_alpha), steps.grid(of_kappa), of_amplitude
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -69,18 +69,6 @@ def test_equals_the_scheme_written_out_with_rolls(backend: Backend) -> None:
     for gathers, velocities in zip(ours, velocity, strict=True):
         expected = by_rolls(velocities.numpy(), SMALL)
         np.testing.assert_allclose(gathers.numpy(), expected, atol=1e-13 * abs(expected).max())
-
-
-@pytest.mark.slow
-def test_the_fused_backend_equals_the_plain_one() -> None:
-    seismograms, gradients = [], []
-    for backend in ("inductor", "torch"):
-        velocity = maps().requires_grad_()
-        seismograms.append(Simulator(SMALL, backend)(velocity))  # type: ignore[arg-type]
-        seismograms[-1].square().sum().backward()
-        gradients.append(velocity.grad)
-    torch.testing.assert_close(*seismograms)
-    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -330,8 +318,22 @@ def test_a_wavelet_of_ones_own_and_surveys_that_are_wrong() -> None:
         Acquisition(receiver_rows=(1, 2))
 
 
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    """Nothing compiled before and nothing left after."""
+
+    def forget() -> None:
+        propagation._fused_step.cache_clear()
+        torch._dynamo.reset()
+
+    forget()
+    yield
+    forget()
+
+
+@pytest.mark.usefixtures("fresh_compiler")
 def test_fused_steps_are_compiled_once_for_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forward and gradient of 1 to 64 maps; with a shape compiled for each, all after the eighth ran step by step."""
+    """Forward and gradient of 1 to 64 maps, of any number of shots on any grid: each precision is compiled once."""
     compiled, called = [], []
 
     def count(graph: torch.fx.GraphModule, inputs: list[object]) -> Callable[..., object]:
@@ -344,20 +346,50 @@ def test_fused_steps_are_compiled_once_for_all_batches(monkeypatch: pytest.Monke
         return run
 
     monkeypatch.setattr(propagation, "COMPILER", count)
-    propagation._fused_step.cache_clear()
-    torch._dynamo.reset()
-    try:
-        small = Acquisition(sponge=3, samples=4, source_columns=(0, 3, 6))
-        fused, plain = Simulator(small, backend="inductor", segment=2), Simulator(small, backend="torch", segment=2)
-        for maps in (*range(1, 9), 17, 33, 63, 64):
-            velocity = torch.linspace(1500, 4500, maps * 64).view(maps, 8, 8).requires_grad_()
+    small = Acquisition(sponge=3, samples=4, source_columns=(0, 3, 6, 1, 2))
+    fused, plain = Simulator(small, backend="inductor", segment=2), Simulator(small, backend="torch", segment=2)
+    batches = [(maps, 3, 8, 8) for maps in range(1, 65)]  # of maps, shots, rows, columns
+    batches += [(maps, shots, 8, 7 + shots % 2) for maps in (1, 2, 3, 5) for shots in (1, 2, 5)]
+    for dtype in (torch.float32, torch.float64):
+        propagation._fused_step(dtype, torch.device("cpu"))
+        for maps, shots, rows, columns in batches if dtype == torch.float32 else batches[-3:]:
+            velocity = torch.linspace(1500, 4500, maps * rows * columns, dtype=dtype).view(maps, rows, columns)
+            velocity.requires_grad_()
             before = len(called)
-            shot = fused(velocity)
+            shot = fused(velocity, shots=range(shots))
             shot.square().sum().backward()
             # forward, kept again, between, and the adjoint
             assert len(called) - before == 4 + 4 + 2 + 4
-            np.testing.assert_allclose(shot.detach(), plain(velocity.detach()), rtol=1e-4, atol=1e-9)
-        assert len(compiled) == 1
-    finally:
-        propagation._fused_step.cache_clear()
-        torch._dynamo.reset()
+            np.testing.assert_allclose(
+                shot.detach(), plain(velocity.detach(), shots=range(shots)), rtol=1e-4, atol=1e-9
+            )
+        assert len(compiled) == (1 if dtype == torch.float32 else 2)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_a_step_that_would_be_compiled_too_often_is_an_error_and_never_runs_uncompiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(propagation, "COMPILER", "eager")
+    with torch._dynamo.config.patch(recompile_limit=1):
+        Simulator(SMALL, "inductor")(maps(dtype=torch.float32))
+        with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
+            Simulator(SMALL, "inductor")(maps())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_compiler")
+def test_the_fused_backend_equals_the_plain_one() -> None:
+    """By torch's own compiler, whose graphs are counted: one for all."""
+    torch._dynamo.utils.counters.clear()
+    fused, plain = Simulator(SMALL, "inductor"), Simulator(SMALL, "torch")
+    for number, size, shots in ((2, 12, 5), (1, 12, 5), (5, 12, 1), (1, 13, 1), (9, 14, 3)):
+        seismograms, gradients = [], []
+        for simulator in (fused, plain):
+            velocity = maps(number, size).requires_grad_()
+            seismograms.append(simulator(velocity, shots=range(shots)))
+            seismograms[-1].square().sum().backward()
+            gradients.append(velocity.grad)
+        torch.testing.assert_close(*seismograms)
+        torch.testing.assert_close(*gradients)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
