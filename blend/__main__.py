@@ -20,11 +20,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser
 
 from blend.settings import Inputs, Method, Output
 from datamodules.commands import as_typed, refusals_as_sentences
 from datamodules.errors import UsageError
+from datamodules.help_lines import HelpLines
 from datamodules.kaggle import Submit
 
 # many small matrix products: threads of the matrix library would cost more than they save
@@ -33,14 +34,6 @@ for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
 
 BANK_HELP = "run, variant, seed or fold directory, bank folder, table (.csv, .tsv, .parquet, .npz, .npy), a folder or glob of these, or NAME=BANK"
 METHODS = "single, equal, grow, remove, greedy, bagged, coordinate, convex, shrunk, nnls, stacker, committee, optuna, stack, per_group, per_target"
-
-
-class _Lines(DefaultHelpFormatter):
-    """Keeps the lines of a description that holds examples."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        plain = text.replace("``", "").replace("Examples::", "Examples:")
-        return "\n".join(indent + line for line in plain.splitlines())
 
 
 class _Parser(ArgumentParser):
@@ -71,7 +64,9 @@ def _meant(word: str, known: Sequence[str]) -> str:
 
 def build_parser() -> ArgumentParser:
     """The parser of all commands."""
-    parser = _Parser(prog=as_typed("python -m blend"), description=__doc__, allow_abbrev=False, formatter_class=_Lines)
+    parser = _Parser(
+        prog=as_typed("python -m blend"), description=__doc__, allow_abbrev=False, formatter_class=HelpLines
+    )
     commands = parser.add_subcommands(dest="command")
     search = _command("find blend weights and say what they are worth", banks=True)
     search.add_argument("--method", default="convex", help=f"one of {METHODS}; `show` explains them")
@@ -101,7 +96,7 @@ def build_parser() -> ArgumentParser:
 
 
 def _command(description: str, banks: bool) -> ArgumentParser:
-    parser = _Parser(description=description, allow_abbrev=False, formatter_class=_Lines)
+    parser = _Parser(description=description, allow_abbrev=False, formatter_class=HelpLines)
     if banks:
         parser.add_argument("banks", metavar="BANK", nargs="*", help=BANK_HELP)
         parser.add_argument("--config", action="config", help="YAML file of flags; the command line wins over it")

@@ -62,12 +62,15 @@ def as_typed(program: str) -> str:
 
 
 def plain_help(parser: ArgumentParser, more: Mapping[str, str] | None = None) -> None:
-    """Take the docstrings' markup out of ``--help``.
+    """Take the docstrings' markup out of ``--help``, and keep the lines of their examples.
 
     Args:
         parser: With all its arguments.
         more: What is said of some flags behind their own text.
     """
+    from datamodules.help_lines import HelpLines
+
+    parser.formatter_class = HelpLines
     for action in parser._actions:
         if isinstance(action.help, str):
             own = next((more[flag] for flag in action.option_strings if more and flag in more), "")

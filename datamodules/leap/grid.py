@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -34,21 +35,31 @@ def grid_coordinates(data_dir: Path, columns: int, grid_file: Path | None = None
         DataError: the grid file cannot be read or describes another grid.
     """
     if grid_file is not None:
-        return _read(Path(grid_file), columns)
+        return np.stack(list(read_grid(grid_file, columns, _NAMES).values()), axis=1)
     if read_info(data_dir) is not None or columns == GRID_COLUMNS:
         climate = load_climate(columns)
         return np.stack([climate.lat, climate.lon], axis=1)
     return None
 
 
-def _read(path: Path, columns: int) -> npt.NDArray[np.float64]:
+def read_grid(path: Path, columns: int, names: Collection[str]) -> dict[str, npt.NDArray[np.float64]]:
+    """Variables of a ClimSim grid-info file, ``(columns,)`` each; a first dimension of one time is left out.
+
+    Args:
+        path: The file.
+        columns: Grid columns of the data set.
+        names: Such as ``lat``, ``area`` or ``PS``.
+
+    Raises:
+        DataError: the file cannot be read, lacks a variable, or describes another grid.
+    """
     try:
-        values = read_variables(path, _NAMES)
+        values = read_variables(path, names)
     except DataError as error:
         raise DataError(f"the grid file cannot be used: {error}; give a ClimSim grid-info file") from None
-    for name in _NAMES:
-        if values[name].shape != (columns,):
+    for name in names:
+        if values[name].size != columns:
             raise DataError(
                 f"{path} describes {values[name].size} grid columns but the data have {columns}: give their own grid file"
             )
-    return np.stack([values[name] for name in _NAMES], axis=1).astype(np.float64)
+    return {name: values[name].ravel().astype(np.float64) for name in names}

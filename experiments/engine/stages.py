@@ -101,7 +101,7 @@ def settings_before(settings: Settings) -> tuple[Settings, list[str]]:
     ours, theirs = (resolve(e, [], settings.demo) for e in (settings.experiment, experiment))
     for group in ("data", "model") if settings.experiment.takes == "weights" else ("data",):
         flags |= _changed(group, *(asdict(getattr(s, group)) for s in (settings, ours, theirs)))
-    arguments = [part for name, value in flags.items() if value is not None for part in (f"--{name}", _text(value))]
+    arguments = [part for name, value in flags.items() if value is not None for part in (f"--{name}", flag_text(value))]
     return resolve(experiment, arguments, settings.demo), arguments
 
 
@@ -111,7 +111,8 @@ def _changed(group: str, own: dict[str, Any], ours: dict[str, Any], theirs: dict
     return {f"{group}.{name}": own[name] for name in alike if own[name] != ours[name]}
 
 
-def _text(value: Any) -> str:
+def flag_text(value: Any) -> str:
+    """A value as the command line writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(list(value)) if isinstance(value, tuple) else str(value)

@@ -13,7 +13,7 @@ from experiments.engine.cli import Settings, parse
 from experiments.engine.declare import Experiment, load_experiment
 from experiments.engine.launch.settings import Launch
 from experiments.engine.run_directory import RunDirectory
-from experiments.engine.stages import awaits_previous, take
+from experiments.engine.stages import awaits_previous, flag_text, take
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def launch_entries(
     wanted = []
     for entry in entries:
         experiment = load_experiment(entry.name)
-        words = [*_demo_words(experiment, size), *common, *entry.flags, "--fold", str(fold)]
+        words = [*demo_words(experiment, size), *common, *entry.flags, "--fold", str(fold)]
         wanted.append((replace(parse(experiment, words), launch=launch), words))
     if not launch_runs(wanted):
         raise DataError("the jobs go on; give the same command again to make the table once they are done")
@@ -138,12 +138,13 @@ def _train(
 
 
 def _settings(experiment: Experiment, flags: Sequence[str], size: str) -> Settings:
-    return parse(experiment, [*_demo_words(experiment, size), *flags])
+    return parse(experiment, [*demo_words(experiment, size), *flags])
 
 
-def _demo_words(experiment: Experiment, size: str) -> list[str]:
+def demo_words(experiment: Experiment, size: str) -> list[str]:
+    """The flags that a size stands for."""
     demo = experiment.demo if size == "demo" else {}
-    return [part for name, value in demo.items() for part in (f"--{name}", str(value))]
+    return [part for name, value in demo.items() for part in (f"--{name}", flag_text(value))]
 
 
 def _of_fold(settings: Settings, fold: int) -> Settings:

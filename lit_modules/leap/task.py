@@ -112,10 +112,10 @@ class LeapTask(BaseTask):
             names = [TARGET_NAMES[i] for i in (~self.estimable).nonzero().flatten().tolist()]
             shown = ", ".join(names[:_NAMES_SHOWN]) + (" and others" if len(names) > _NAMES_SHOWN else "")
             mean = "with every target's R2 held to [-1, 1]" if self.monitor.endswith("_clipped") else "of the judge"
+            chosen = f". The best epoch is chosen by the mean {mean} (--model.select_by)."
             print(
                 f"{len(names)} of {N_TARGETS} targets are not estimable here (a spread that fewer than "
-                f"{FEWEST_EFFECTIVE_ROWS:g} rows carry): {shown}. The best epoch is chosen by the mean {mean} "
-                "(--model.select_by).",
+                f"{FEWEST_EFFECTIVE_ROWS:g} rows carry): {shown}{chosen if self.trainer.enable_validation else '.'}",
                 flush=True,
             )
 

@@ -25,12 +25,14 @@ class Climate:
         lat: Latitude of the columns, degrees north, (columns,).
         lon: Longitude, degrees east, (columns,).
         surface_pressure: time-mean surface pressure, Pa, (columns,).
+        area: On the unit sphere, steradian, (columns,).
     """
 
     table: dict[str, np.ndarray]
     lat: np.ndarray
     lon: np.ndarray
     surface_pressure: np.ndarray
+    area: np.ndarray
 
     def mean(self, name: str) -> np.ndarray:
         """Mean over time and columns."""
@@ -84,4 +86,4 @@ def load_climate(columns: int) -> Climate:
     if not 1 <= columns <= available:
         raise ValueError(f"columns={columns}: the grid has {available} columns, give a number from 1 to {available}.")
     kept = np.arange(columns) * available // columns
-    return Climate(table, table["grid/lat"][kept], table["grid/lon"][kept], table["grid/PS"][kept])
+    return Climate(table, *(table[f"grid/{name}"][kept] for name in ("lat", "lon", "PS", "area")))

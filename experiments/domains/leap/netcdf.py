@@ -144,4 +144,4 @@ def _write_grid(file: netCDF4.Dataset, steps: npt.NDArray[np.str_], n_columns: i
     if n_columns == GRID_COLUMNS:
         area = file.createVariable("area", "f8", ("ncol",))
         area.setncatts({"long_name": "area of the column on the unit sphere", "units": "steradian"})
-        area[:] = load_climate(GRID_COLUMNS).table["grid/area"]
+        area[:] = load_climate(GRID_COLUMNS).area

@@ -13,7 +13,7 @@ import pandas as pd
 
 from datamodules.errors import DataError
 from datamodules.leap.demo.climate import load_climate
-from datamodules.leap.grid import grid_coordinates
+from datamodules.leap.grid import grid_coordinates, read_grid
 from datamodules.leap.hybrid_levels import HYAM, HYBM, REFERENCE_PRESSURE
 from datamodules.leap.schema import GRID_COLUMNS
 
@@ -28,8 +28,8 @@ class Grid:
     Args:
         lat: Degrees north, (columns,).
         lon: Degrees east, (columns,).
-        area: Share of the sphere, (columns,); where the grid does not say it, all columns count alike.
-        surface_pressure: Time mean in Pa, (columns,); 1e5 where the grid does not say it.
+        area: Share in the sum of all columns, (columns,).
+        surface_pressure: Time mean in Pa, (columns,); 1e5 where the grid file does not say it.
     """
 
     lat: Floats
@@ -39,21 +39,25 @@ class Grid:
 
     @classmethod
     def of(cls, data_dir: Path, columns: int, grid_file: Path | None = None) -> Grid:
-        """The grid of a data set.
+        """The grid of a data set: that of the grid file, else the packaged one of the Earth at low resolution.
 
         Raises:
-            DataError: It is not known.
+            DataError: It is not known, or the grid file lacks the areas.
         """
         places = grid_coordinates(data_dir, columns, grid_file)
         if places is None:
             raise DataError(
                 f"the places of {columns:,} grid columns are not known: give their ClimSim grid-info file with --grid_file"
             )
-        area, pressure = np.ones(columns), np.full(columns, REFERENCE_PRESSURE)
-        if columns <= GRID_COLUMNS and grid_file is None:
-            pressure = load_climate(columns).surface_pressure
-            if columns == GRID_COLUMNS:
-                area = load_climate(columns).table["grid/area"]
+        if grid_file is None:
+            climate = load_climate(columns)
+            area, pressure = climate.area, climate.surface_pressure
+        else:
+            area = read_grid(grid_file, columns, ("area",))["area"]
+            try:
+                pressure = read_grid(grid_file, columns, ("PS",))["PS"]
+            except DataError:  # not every grid file holds it
+                pressure = np.full(columns, REFERENCE_PRESSURE)
         return cls(places[:, 0], places[:, 1], area / area.sum(), pressure)
 
     @cached_property

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import netCDF4
 import numpy as np
 import pytest
 import torch
@@ -56,6 +57,45 @@ def test_mass_is_area_times_thickness() -> None:
     # a column's mass is its area times its surface pressure, but for the 0.07 Pa or so above the model top
     expected = np.array([1e5 * 1, 8e4 * 3, 1e5 * 4])
     assert mass.sum(axis=1) == pytest.approx(expected / expected.sum(), rel=1e-5)
+
+
+def write_grid_file(path: Path, **values: np.ndarray) -> Path:
+    with netCDF4.Dataset(path, "w", format="NETCDF3_64BIT_DATA") as file:
+        file.createDimension("time", 1)
+        file.createDimension("ncol", len(values["lat"]))
+        for name, numbers in values.items():
+            file.createVariable(name, "f8", ("time", "ncol") if name == "PS" else ("ncol",))[:] = numbers
+    return path
+
+
+@pytest.mark.parametrize("columns", [384, 21_600])
+@pytest.mark.parametrize("surface_pressure", [None, 98_500.0])
+def test_areas_and_pressure_are_those_of_the_grid_file(
+    tmp_path: Path, columns: int, surface_pressure: float | None
+) -> None:
+    lat = np.linspace(-89.0, 89.0, columns)
+    area = np.cos(np.radians(lat))
+    more = {} if surface_pressure is None else {"PS": np.full(columns, surface_pressure)}
+    file = write_grid_file(tmp_path / "grid.nc", lat=lat, lon=np.zeros(columns), area=area, **more)
+    grid = Grid.of(tmp_path, columns, file)
+    assert grid.area == pytest.approx(area / area.sum())
+    assert grid.mass.sum(axis=1) == pytest.approx(grid.area)  # no mountains
+    assert np.unique(grid.surface_pressure).tolist() == [surface_pressure or 1e5]
+    np.testing.assert_array_equal(grid.lat, lat)
+
+
+def test_a_grid_file_without_areas_is_refused(tmp_path: Path) -> None:
+    file = write_grid_file(tmp_path / "grid.nc", lat=np.zeros(3), lon=np.zeros(3))
+    with pytest.raises(DataError, match=r"grid\.nc has no variable 'area'"):
+        Grid.of(tmp_path, 3, file)
+
+
+def test_the_packaged_grid_has_unequal_areas(raw_files: Path, tmp_path: Path) -> None:
+    whole, part = Grid.of(tmp_path, 384), Grid.of(raw_files, COLUMNS)
+    for grid in (whole, part):
+        assert grid.area.sum() == pytest.approx(1.0)
+        assert grid.area.std() > 0.01 * grid.area.mean()
+    assert whole.surface_pressure.min() < 8e4  # the Earth's mountains
 
 
 def synthetic(n_times: int, grid: Grid) -> tuple[Moments, np.ndarray, np.ndarray, np.ndarray]:

@@ -170,7 +170,9 @@ def test_automatic_batch_size(rows: int, epochs: int, size: int) -> None:
     assert automatic_batch_size(settings, rows) == size
 
 
-def test_a_run_on_all_rows_writes_no_validation_roles(raw_files: Path, tmp_path: Path) -> None:
+def test_a_run_on_all_rows_writes_no_validation_roles(
+    raw_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = train(
         parse(load_experiment("leap_zeros"), flags(raw_files, tmp_path, "--fold", "full", "--epochs", "1", net=()))
     )
@@ -178,6 +180,9 @@ def test_a_run_on_all_rows_writes_no_validation_roles(raw_files: Path, tmp_path:
     assert list(table.columns) == ["key", "full"]
     assert set(table["full"]) == {"train"}
     assert run.record()["rows"]["valid"] == 0
+    printed = capsys.readouterr().out
+    assert "not estimable here" in printed
+    assert "best epoch" not in printed
 
 
 PRESETS = sorted((Path(__file__).parents[3] / "experiments" / "presets").glob("leap_*/small.yaml"))

@@ -12,11 +12,13 @@ import pytest
 import yaml
 
 from blend.__main__ import main as blend
+from experiments.engine.cli import parse
+from experiments.engine.declare import load_experiment
 from experiments.results import main as results_main
 from experiments.results import read_plan
 from experiments.tables import table_runs
 from experiments.tables.table import main as table_main
-from experiments.tables.table_runs import Entry
+from experiments.tables.table_runs import Entry, demo_words
 from tests.datamodules.moa.tiny import write_files
 from tests.experiments import tiny
 
@@ -228,9 +230,22 @@ def test_a_table_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[3] / "experiments" / "tables").glob("*.yaml")), ids=str)
-def test_the_tables_that_come_with_the_repository_name_experiments_that_exist(path: Path) -> None:
-    from experiments.engine.declare import load_experiment
-
+def test_every_row_of_the_repositorys_tables_has_flags_that_its_experiment_takes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[3])  # rows name presets
     for values in read_plan(path).values():
         for text in values["experiments"]:
-            assert load_experiment(Entry.read(text).name)
+            entry = Entry.read(text)
+            experiment = load_experiment(entry.name)
+            words = demo_words(experiment, values.get("size", "demo"))
+            parse(experiment, [*words, "--data_dir", "data", *shlex.split(values.get("flags", "")), *entry.flags])
+
+
+def test_help_keeps_the_lines_of_its_example_and_fills_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        results_main(["--help"])
+    printed = capsys.readouterr().out
+    example = printed.partition("by name:\n\n")[2].partition("\n\n")[0]
+    assert list(yaml.safe_load(example)["tables"]) == ["moa-demo-drug", "moa-demo-row", "moa-real"]
+    assert "prepare is a module with its arguments" in " ".join(printed.split())
