@@ -1,11 +1,14 @@
 """The wave equation compiled for CPUs with numba: the same scheme as :mod:`datamodules.gwi.propagation`, one pass per step.
 
+    p[n+1] = p[n] + (1 - k) (p[n] - p[n-1]) + a (4/3 near - 1/12 far - 5 p[n])
+
 A shot's two wavefields (0.9 MB) stay in a core's second-level cache, because nothing else of their size is read: outside the
 model the velocity repeats its edge and the sponge depends on one coordinate only, so both come from small arrays. One
 thread runs one shot through all its time steps; there is nothing to wait for.
 
-Rows begin at a cache line and are computed in whole vectors, a few cells past their end. Rows that the wave cannot have reached, or
-that can no longer reach a receiver, are left out: two rows a step, which is exact.
+Rows begin at a cache line and are computed in whole vectors, a few cells past their end, three rows at once, which share what
+they read: loads are what a step waits for. Rows that the wave cannot have reached, or that can no longer reach a receiver, are left out:
+two rows a step, which is exact.
 """
 
 from __future__ import annotations
@@ -14,11 +17,22 @@ from typing import Any
 
 import numpy as np
 from numba import njit  # type: ignore[import-not-found,import-untyped,unused-ignore]
+from numba.core.compiler import Compiler  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-HALO = 2
 LINE = 16
 """Rows are whole multiples of so many numbers: a cache line of float32."""
 MARGIN = LINE
+AROUND = 2
+"""Rows above and below that a step reads."""
+_AT_ONCE = 3
+
+
+class _Apart(Compiler):  # type: ignore[misc,unused-ignore]
+    """Compiles on the promise that arrays do not overlap, or every few rows would begin with dozens of tests for it."""
+
+    def define_pipelines(self) -> Any:
+        self.state.flags.noalias = True  # numba has no option of its own for this
+        return super().define_pipelines()  # type: ignore[no-untyped-call,unused-ignore]
 
 
 @njit(nogil=True, cache=True)
@@ -35,90 +49,99 @@ def _window(n: int, samples: int, row: int, places: Any, height: int) -> tuple[i
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
-def _step(
-    p: Any,
-    old: int,
-    new: int,
-    alpha: Any,
-    side: Any,
-    inner: Any,
-    levels: Any,
-    width: int,
-    c: Any,
-    start: int,
-    stop: int,
-    laplacian: Any,
-) -> None:
-    """One time step of some rows and their periodic halo, written over ``p[old]``.
+def _next(older: Any, newer: Any, i: Any, j: Any, column: Any, a: Any, kept: Any, c: Any) -> Any:
+    """The value that follows in a cell, given the five of its column."""
+    above2, above, here, below, below2 = column
+    one, two = np.uint64(1), np.uint64(2)
+    # sums of mirrored pairs: a mirrored map gives the mirrored field to the last bit
+    near = (newer[i, j - one] + newer[i, j + one]) + (above + below)
+    far = (newer[i, j - two] + newer[i, j + two]) + (above2 + below2)
+    return kept * (here - older[i, j]) + here + a * ((c[0] * near - c[1] * far) - c[2] * here)
 
-    What multiplies alpha, 4/3 near - 1/12 far - 5 p, is left in ``laplacian``; with None the compiler drops the branch.
+
+@njit(nogil=True, cache=True, inline="always")
+def _wrap(p: Any, i: Any, width: int) -> None:
+    """Make the ends of a row periodic."""
+    one, two, first, end = np.uint64(1), np.uint64(2), np.uint64(MARGIN), np.uint64(MARGIN + width)
+    p[i, first - two], p[i, first - one] = p[i, end - two], p[i, end - one]
+    p[i, end], p[i, end + one] = p[i, first], p[i, first + one]
+
+
+@njit(nogil=True, cache=True, fastmath={"contract"}, pipeline_class=_Apart)
+def _step(older: Any, newer: Any, out: Any, grid: Any, width: int, start: int, stop: int) -> None:
+    """One time step of some rows and their periodic halo, written to ``out``, or over ``older`` where that is None.
 
     No row is sliced off: every slice counts references, which takes longer than the row itself. Indices are unsigned, or each
     would be tested for a negative value and nothing would become a vector operation.
     """
-    near, far, double, five, unit = c[0], c[1], c[2], c[3], c[4]
-    height, depth = p.shape[1], alpha.shape[0]
-    top = (height - depth) // 2
-    o, w, first, end = np.uint64(old), np.uint64(new), np.uint64(MARGIN), np.uint64(MARGIN + width)
-    one, two = np.uint64(1), np.uint64(2)
-    for line in range(start + height, stop + height):
-        row = line % height
-        i, up, up2 = np.uint64(row), np.uint64((line - 1) % height), np.uint64((line - 2) % height)
-        down, down2 = np.uint64((line + 1) % height), np.uint64((line + 2) % height)
-        model = np.uint64(min(max(row - top, 0), depth - 1))
-        level = levels[row]
-        for m in range(side.size):
+    alpha, free, inner, levels, rows, models, c = grid
+    target = older if out is None else out
+    first, begin = np.uint64(MARGIN), start + levels.size
+    end, whole = stop + levels.size, begin + (stop - start) // _AT_ONCE * _AT_ONCE
+    for line in range(begin, whole, _AT_ONCE):
+        i0, i1, i2, i3 = rows[line], rows[line + 1], rows[line + 2], rows[line + 3]
+        i4, i5, i6 = rows[line + 4], rows[line + 5], rows[line + 6]
+        a2, a3, a4 = models[i2], models[i3], models[i4]
+        level2, level3, level4 = levels[i2], levels[i3], levels[i4]
+        for m in range(free.size):
             q = np.uint64(m)
             j = q + first
-            # sums of mirrored pairs: a mirrored map gives the mirrored field to the last bit
-            sum1 = (p[w, i, j - one] + p[w, i, j + one]) + (p[w, up, j] + p[w, down, j])
-            sum2 = (p[w, i, j - two] + p[w, i, j + two]) + (p[w, up2, j] + p[w, down2, j])
-            curved = (near * sum1 - far * sum2) - five * p[w, i, j]
-            k = side[q] + inner[q] * level  # the side columns win in the corners
-            p[o, i, j] = (double - k) * p[w, i, j] - (unit - k) * p[o, i, j] + alpha[model, q] * curved
-            if laplacian is not None:
-                laplacian[i, q] = curved
-        p[o, i, first - two], p[o, i, first - one] = p[o, i, end - two], p[o, i, end - one]
-        p[o, i, end], p[o, i, end + one] = p[o, i, first], p[o, i, first + one]
-
-
-@njit(nogil=True, cache=True)
-def _keep_change(change: Any, p: Any, old: int, new: int, start: int, stop: int) -> None:
-    """What multiplies the sponge in a step: the field before less the field now."""
-    height = p.shape[1]
-    o, w, first = np.uint64(old), np.uint64(new), np.uint64(MARGIN)
-    for line in range(start + height, stop + height):
-        i = np.uint64(line % height)
-        for m in range(change.shape[1]):
+            p0, p1, p2, p3 = newer[i0, j], newer[i1, j], newer[i2, j], newer[i3, j]
+            p4, p5, p6 = newer[i4, j], newer[i5, j], newer[i6, j]
+            f, g = free[q], inner[q]  # the side columns win in the corners
+            next2 = _next(older, newer, i2, j, (p0, p1, p2, p3, p4), alpha[a2, q], f - g * level2, c)
+            next3 = _next(older, newer, i3, j, (p1, p2, p3, p4, p5), alpha[a3, q], f - g * level3, c)
+            next4 = _next(older, newer, i4, j, (p2, p3, p4, p5, p6), alpha[a4, q], f - g * level4, c)
+            target[i2, j], target[i3, j], target[i4, j] = next2, next3, next4
+        _wrap(target, i2, width)
+        _wrap(target, i3, width)
+        _wrap(target, i4, width)
+    for line in range(whole, end):
+        i0, i1, i2, i3, i4 = rows[line], rows[line + 1], rows[line + 2], rows[line + 3], rows[line + 4]
+        a2, level = models[i2], levels[i2]
+        for m in range(free.size):
             q = np.uint64(m)
-            change[i, q] = p[o, i, q + first] - p[w, i, q + first]
+            j = q + first
+            column = newer[i0, j], newer[i1, j], newer[i2, j], newer[i3, j], newer[i4, j]
+            target[i2, j] = _next(older, newer, i2, j, column, alpha[a2, q], free[q] - inner[q] * level, c)
+        _wrap(target, i2, width)
 
 
-@njit(nogil=True, cache=True, fastmath={"contract"})
-def _accumulate(gradient: Any, kept: Any, n: int, p: Any, old: int, start: int, stop: int) -> None:
-    """Add the adjoint field times what was kept of step ``n``."""
-    height = p.shape[1]
-    o, k, first = np.uint64(old), np.uint64(n), np.uint64(MARGIN)
-    for line in range(start + height, stop + height):
-        i = np.uint64(line % height)
-        for m in range(gradient.shape[1]):
+@njit(nogil=True, cache=True, fastmath={"contract"}, pipeline_class=_Apart)
+def _correlate(
+    of_alpha: Any, of_sponge: Any, adjoint: Any, following: Any, now: Any, after: Any, grid: Any, start: int, stop: int
+) -> None:
+    """Add what a step contributes to the gradients, given its adjoint field, that of the step after it, and the field before and after.
+
+    What multiplies alpha is the part of a change that is not the change before, damped: ``d[n+1] - (1 - k) d[n]``. Summed by
+    parts over the steps, so that no stencil is computed again and each change is read once: ``d[n+1] (adjoint[n] - (1 - k) adjoint[n+1])``.
+    """
+    _, free, inner, levels, rows, models, _ = grid
+    first = np.uint64(MARGIN)
+    for line in range(start + levels.size, stop + levels.size):
+        i = rows[line + AROUND]
+        model, level = models[i], levels[i]
+        for m in range(free.size):
             q = np.uint64(m)
-            gradient[i, q] += p[o, i, q + first] * kept[k, i, q]
+            j = q + first
+            late = adjoint[i, j] - (free[q] - inner[q] * level) * following[i, j]
+            of_alpha[model, q] += (after[i, j] - now[i, j]) * late
+        if of_sponge is not None:
+            for m in range(free.size):
+                q = np.uint64(m)
+                j = q + first
+                of_sponge[i, q] -= (after[i, j] - now[i, j]) * following[i, j]
 
 
 @njit(nogil=True, cache=True)
 def record_shot(
-    alpha: Any,
-    side: Any,
-    inner: Any,
-    levels: Any,
+    grid: Any,
     width: int,
     amplitude: float,
     wavelet: Any,
     row: int,
     column: int,
     places: Any,
-    c: Any,
     seismogram: Any,
     p: Any,
     kept: Any,
@@ -127,31 +150,27 @@ def record_shot(
     """Fill one shot's seismogram ``(samples, receivers)``.
 
     Args:
-        alpha: Squared Courant numbers of the model's rows, columns padded, ``(depth, vectors)``; 0 past the grid's width.
-        side: Sponge of the side columns, zero inside, ``(vectors,)``; 1 past the grid's width.
-        inner: 1 for the model's columns, else 0, ``(vectors,)``.
-        levels: Sponge of the rows, ``(height,)``.
+        grid: What the steps read of a map, see :func:`datamodules.gwi.propagation._grids`.
         width: Width of the padded grid.
         amplitude: Factor of the source.
         wavelet: ``(samples,)``.
         row: Padded row of the source.
         column: Padded column of the source.
         places: Padded rows and columns of the receivers, ``(receivers, 2)``.
-        c: Stencil constants 4/3, 1/12, 2, 5, 1 in the dtype of the fields.
         seismogram: Output.
         p: The two wavefields, ``(2, height, vectors + 2 MARGIN)``; they need not be zero.
         kept: Output, the wavefields before every ``segment``-th step, ``(segments, *p.shape)``; with no segments nothing is kept.
         segment: Steps from one to the next.
     """
     samples, receivers = seismogram.shape
-    height = levels.size
+    height = p.shape[1]
     p[:] = 0
     old, new = 0, 1
     for n in range(samples):
         if kept.shape[0] > 0 and n % segment == 0:
             kept[n // segment, 0], kept[n // segment, 1] = p[old], p[new]
         start, stop = _window(n, samples, row, places, height)
-        _step(p, old, new, alpha, side, inner, levels, width, c, start, stop, None)
+        _step(p[old], p[new], None, grid, width, start, stop)
         p[old, row, MARGIN + column] += amplitude * wavelet[n]
         for r in range(receivers):
             seismogram[n, r] = p[old, places[r, 0], MARGIN + places[r, 1]]
@@ -160,16 +179,12 @@ def record_shot(
 
 @njit(nogil=True, cache=True)
 def snapshot_shot(
-    alpha: Any,
-    side: Any,
-    inner: Any,
-    levels: Any,
+    grid: Any,
     width: int,
     amplitude: float,
     wavelet: Any,
     row: int,
     column: int,
-    c: Any,
     p: Any,
     every: int,
     first: int,
@@ -178,29 +193,25 @@ def snapshot_shot(
     """Keep one shot's wavefield at every ``every``-th sample.
 
     Args:
-        alpha: As of :func:`record_shot`, like those that follow up to ``p``.
-        side: Sponge of the side columns.
-        inner: 1 for the model's columns.
-        levels: Sponge of the rows.
+        grid: As of :func:`record_shot`, like those that follow up to ``p``.
         width: Width of the padded grid.
         amplitude: Factor of the source.
         wavelet: ``(samples,)``.
         row: Padded row of the source.
         column: Padded column of the source.
-        c: Stencil constants.
         p: The two wavefields; they need not be zero.
         every: Samples from one snapshot to the next.
         first: Padded row and column of the first cell that is kept.
         shown: Output ``(snapshots, rows, columns)``.
     """
-    height = levels.size
+    height = p.shape[1]
     p[:] = 0
     old, new = 0, 1
     for n in range(wavelet.size):
         start, stop = row - 2 * n - 2, row + 2 * n + 3  # so far has the wave come
         if stop - start >= height:
             start, stop = 0, height
-        _step(p, old, new, alpha, side, inner, levels, width, c, start, stop, None)
+        _step(p[old], p[new], None, grid, width, start, stop)
         p[old, row, MARGIN + column] += amplitude * wavelet[n]
         if n % every == 0:
             for i in range(shown.shape[1]):
@@ -211,77 +222,69 @@ def snapshot_shot(
 
 @njit(nogil=True, cache=True)
 def gradient_shot(
-    alpha: Any,
-    side: Any,
-    inner: Any,
-    levels: Any,
+    grid: Any,
     width: int,
     amplitude: float,
     wavelet: Any,
     row: int,
     column: int,
     places: Any,
-    c: Any,
     residual: Any,
     p: Any,
     kept: Any,
     segment: int,
-    laplacians: Any,
-    changes: Any,
-    gradient: Any,
+    fields: Any,
+    of_alpha: Any,
+    of_sponge: Any,
 ) -> float:
-    """Adjoint of :func:`record_shot`: adds to ``gradient`` and returns the amplitude's gradient.
+    """Adjoint of :func:`record_shot`: adds to two gradients and returns the amplitude's gradient.
 
     A segment's fields are computed again from those that were kept at its beginning, so that memory grows with the root of
     the number of samples.
 
     Args:
-        alpha: Squared Courant numbers of the model's rows, columns padded, ``(depth, vectors)``; 0 past the grid's width.
-        side: Sponge of the side columns, zero inside, ``(vectors,)``; 1 past the grid's width.
-        inner: 1 for the model's columns, else 0, ``(vectors,)``.
-        levels: Sponge of the rows, ``(height,)``.
+        grid: What the steps read of a map, see :func:`datamodules.gwi.propagation._grids`.
         width: Width of the padded grid.
         amplitude: Factor of the source.
         wavelet: ``(samples,)``.
         row: Padded row of the source.
         column: Padded column of the source.
         places: Padded rows and columns of the receivers, ``(receivers, 2)``.
-        c: Stencil constants 4/3, 1/12, 2, 5, 1 in the dtype of the fields.
         residual: Gradient of the seismogram, ``(samples, receivers)``.
-        p: Two pairs of wavefields, ``(2, *p.shape)``.
+        p: The two adjoint wavefields.
         kept: Wavefields that :func:`record_shot` kept.
         segment: Steps from one to the next.
-        laplacians: Room for a segment, ``(segment, height, vectors)``.
-        changes: The same; without room for any the sponge gets no gradient.
-        gradient: Gradient of alpha and of the sponge, both times alpha, ``(2, height, vectors)``.
+        fields: Room for a segment's wavefields and the two before, ``(segment + 2, *p.shape[1:])``.
+        of_alpha: Output, the gradient of the model's alpha times its square, ``(depth, vectors)``; a row beyond the model's edge
+            counts for that which it repeats.
+        of_sponge: Output, the gradient of the sponge times alpha, ``(height, vectors)``; with None it is not computed.
     """
+    alpha, height = grid[0], p.shape[1]
     samples, receivers = residual.shape
-    height = levels.size
     top = (height - alpha.shape[0]) // 2
-    field, adjoint = p[0], p[1]
-    adjoint[:] = 0
+    p[:] = 0
     late, following = 0, 1  # adjoint fields of step n + 2, then n, and of step n + 1
     of_amplitude = 0.0
     for part in range(kept.shape[0] - 1, -1, -1):
         begin, end = part * segment, min(samples, (part + 1) * segment)
-        field[:] = kept[part]
-        old, new = 0, 1
+        fields[:2] = kept[part]
         for n in range(begin, end):
+            before, now, after = fields[n - begin], fields[n - begin + 1], fields[n - begin + 2]
             start, stop = _window(n, samples, row, places, height)
-            if changes.shape[0] > 0:
-                _keep_change(changes[n - begin], field, old, new, start, stop)
-            _step(field, old, new, alpha, side, inner, levels, width, c, start, stop, laplacians[n - begin])
-            field[old, row, MARGIN + column] += amplitude * wavelet[n]
-            old, new = new, old
+            if stop - start < height:
+                after[:] = 0  # rows that the next steps read beyond those of this one
+            _step(before, now, after, grid, width, start, stop)
+            after[row, MARGIN + column] += amplitude * wavelet[n]
         for n in range(end - 1, begin - 1, -1):
+            now, after, adjoint = fields[n - begin + 1], fields[n - begin + 2], p[late]
             start, stop = _window(n, samples, row, places, height)
-            _step(adjoint, late, following, alpha, side, inner, levels, width, c, start, stop, None)
+            _step(adjoint, p[following], None, grid, width, start, stop)
             for r in range(receivers):
                 i, j = places[r, 0], places[r, 1]
-                adjoint[late, i, MARGIN + j] += alpha[i - top, j] * residual[n, r]
-            of_amplitude += adjoint[late, row, MARGIN + column] / alpha[row - top, column] * wavelet[n]
-            _accumulate(gradient[0], laplacians, n - begin, adjoint, late, start, stop)
-            if changes.shape[0] > 0:
-                _accumulate(gradient[1], changes, n - begin, adjoint, late, start, stop)
+                adjoint[i, MARGIN + j] += alpha[i - top, j] * residual[n, r]
+            at_source = adjoint[row, MARGIN + column] * wavelet[n]
+            of_amplitude += at_source / alpha[row - top, column]
+            _correlate(of_alpha, of_sponge, adjoint, p[following], now, after, grid, start, stop)
+            of_alpha[row - top, column] -= at_source * amplitude  # what was shot is no work of alpha's
             late, following = following, late
     return of_amplitude

@@ -328,22 +328,6 @@ def _fields_between(steps: _Steps, first: tuple[Tensor, Tensor], amplitude: Tens
 # --- numba: one thread per shot
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """What the kernels read of one map instead of two whole padded grids."""
-
-    alpha: np.ndarray
-    side: np.ndarray
-    inner: np.ndarray
-    levels: np.ndarray
-    width: int
-
-    @property
-    def arguments(self) -> tuple[Any, ...]:
-        """In the kernels' order."""
-        return self.alpha, self.side, self.inner, self.levels, self.width
-
-
 def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Zeros that begin at a cache line."""
     line = 64
@@ -354,8 +338,14 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return result
 
 
-def _grids(alpha: Tensor, kappa: Tensor, shots: Shots) -> list[_Grid]:
-    from datamodules.gwi.kernels import LINE
+def _grids(alpha: Tensor, kappa: Tensor, shots: Shots) -> list[tuple[np.ndarray, ...]]:
+    """What the kernels read of each map instead of two whole padded grids.
+
+    Squared Courant numbers of the model's rows, columns padded to whole vectors; 1 less the sponge of the side columns; 1 for the
+    model's columns, else 0; sponge of the rows; which row any row is, of those read around it, on the periodic grid; which of the
+    model's rows it repeats; the stencil's constants.
+    """
+    from datamodules.gwi.kernels import AROUND, LINE
 
     a, k = alpha.detach().numpy(), kappa.detach().numpy()
     height, width = a.shape[1:]
@@ -363,23 +353,22 @@ def _grids(alpha: Tensor, kappa: Tensor, shots: Shots) -> list[_Grid]:
     vectors = -(-width // LINE) * LINE
     inner = _aligned((vectors,), a.dtype)
     inner[left : left + shots.width] = 1
-    grids = []
+    rows = np.arange(-height - AROUND, 2 * height + AROUND + 1) % height
+    models = np.clip(np.arange(height) - top, 0, shots.depth - 1)
+    same = rows.astype(np.uint64), models.astype(np.uint64), np.array([_NEAR, _FAR, 5.0], a.dtype)
+    grids: list[tuple[np.ndarray, ...]] = []
     for one, sponge in zip(a, k, strict=True):
-        model, side = _aligned((shots.depth, vectors), a.dtype), _aligned((vectors,), a.dtype)
-        model[:, :width], side[:width], side[width:] = one[top : top + shots.depth], sponge[top], 1
-        grids.append(_Grid(model, side, inner, np.ascontiguousarray(sponge[:, left]), width))
+        model, free = _aligned((shots.depth, vectors), a.dtype), _aligned((vectors,), a.dtype)
+        model[:, :width], free[:width] = one[top : top + shots.depth], 1 - sponge[top]
+        grids.append((model, free, inner, np.ascontiguousarray(sponge[:, left]), *same))
     return grids
 
 
-def _field_shape(grid: _Grid) -> tuple[int, int, int]:
+def _field_shape(alpha: Tensor) -> tuple[int, int, int]:
     """Of a pair of wavefields."""
-    from datamodules.gwi.kernels import MARGIN
+    from datamodules.gwi.kernels import LINE, MARGIN
 
-    return 2, len(grid.levels), len(grid.side) + 2 * MARGIN
-
-
-def _constants(dtype: Any) -> np.ndarray:
-    return np.array([_NEAR, _FAR, 2.0, 5.0, 1.0], dtype)
+    return 2, alpha.shape[1], -(-alpha.shape[2] // LINE) * LINE + 2 * MARGIN
 
 
 def _run_shots(work: Callable[[int, int], Any], maps: int, n_shots: int) -> list[Any]:
@@ -400,16 +389,16 @@ def _record_numba(
 
     kernel: Callable[..., None] = record_shot
     grids = _grids(alpha, kappa, shots)
-    c, w, pair = _constants(grids[0].alpha.dtype), wavelet.numpy(), _field_shape(grids[0])
+    w, pair, width = wavelet.numpy(), _field_shape(alpha), alpha.shape[2]
     out = alpha.new_empty(len(alpha), len(shots), len(wavelet), len(shots.receivers)).detach()
     seismograms, factors = out.numpy(), amplitude.detach().numpy()
     segments = -(-len(w) // shots.segment) if keep else 0
     places = np.array(shots.receivers, np.int64)
 
     def work(m: int, s: int) -> np.ndarray:
-        kept, p = np.empty((segments, *pair), c.dtype), _aligned(pair, c.dtype)
+        kept, p = np.empty((segments, *pair), w.dtype), _aligned(pair, w.dtype)
         place = *shots.sources[s], places
-        kernel(*grids[m].arguments, factors[m, s], w, *place, c, seismograms[m, s], p, kept, shots.segment)
+        kernel(grids[m], width, factors[m, s], w, *place, seismograms[m, s], p, kept, shots.segment)
         return kept
 
     return _run_shots(work, len(grids), len(shots)), out
@@ -429,27 +418,31 @@ def _gradient_numba(
 
     kernel: Callable[..., float] = gradient_shot
     grids = _grids(alpha, kappa, shots)
-    c, w, pair = _constants(grids[0].alpha.dtype), wavelet.numpy(), _field_shape(grids[0])
+    w, pair, width = wavelet.numpy(), _field_shape(alpha), alpha.shape[2]
     upstream, factors = np.ascontiguousarray(residual.numpy()), amplitude.detach().numpy()
     places = np.array(shots.receivers, np.int64)
-    n_shots, one = len(shots), (len(grids[0].levels), len(grids[0].side))
+    n_shots, (depth, vectors) = len(shots), grids[0][0].shape
 
-    def work(m: int, s: int) -> tuple[np.ndarray, float]:
-        # an array of its own for every shot: threads may not add to the same one
-        gradient, p = _aligned((2, *one), c.dtype), _aligned((2, *pair), c.dtype)
-        laplacians = _aligned((shots.segment, *one), c.dtype)
-        changes = _aligned((shots.segment if of_sponge else 0, *one), c.dtype)
-        place, fields = (*shots.sources[s], places), kept[m * n_shots + s]
+    def work(m: int, s: int) -> tuple[np.ndarray, np.ndarray | None, float]:
+        # arrays of its own for every shot: threads may not add to the same ones
+        of_alpha = _aligned((depth, vectors), w.dtype)
+        sponge = _aligned((pair[1], vectors), w.dtype) if of_sponge else None
+        p, fields = _aligned(pair, w.dtype), _aligned((shots.segment + 2, *pair[1:]), w.dtype)
+        place = *shots.sources[s], places
         of_amplitude = kernel(
-            *grids[m].arguments, factors[m, s], w, *place, c, upstream[m, s], p, fields, shots.segment, laplacians, changes, gradient
+            grids[m], width, factors[m, s], w, *place, upstream[m, s], p, kept[m * n_shots + s], shots.segment, fields, of_alpha, sponge
         )  # fmt: skip
-        return gradient[..., : alpha.shape[2]], of_amplitude
+        return of_alpha, sponge, of_amplitude
 
     results = _run_shots(work, len(grids), n_shots)
-    fields = np.stack([sum(g for g, _ in results[m * n_shots : (m + 1) * n_shots]) for m in range(len(grids))])
-    of_amplitude = torch.tensor([value for _, value in results], dtype=alpha.dtype).view(len(grids), n_shots)
-    both = torch.from_numpy(fields)
-    return both[:, 0], both[:, 1], of_amplitude
+    of_alpha, of_kappa = torch.zeros_like(alpha), torch.zeros_like(alpha)
+    top = (alpha.shape[1] - depth) // 2
+    for cell, (model, sponge, _) in enumerate(results):
+        of_alpha[cell // n_shots, top : top + depth] += torch.from_numpy(model[:, :width])
+        if sponge is not None:
+            of_kappa[cell // n_shots] += torch.from_numpy(sponge[:, :width])
+    of_amplitude = torch.tensor([value for *_, value in results], dtype=alpha.dtype).view(len(grids), n_shots)
+    return of_alpha / alpha, of_kappa, of_amplitude
 
 
 def snapshots(
@@ -473,10 +466,10 @@ def snapshots(
 
     kernel: Callable[..., None] = snapshot_shot
     grid = _grids(alpha, kappa, shots)[0]
-    p = _aligned(_field_shape(grid), grid.alpha.dtype)
+    p = _aligned(_field_shape(alpha), grid[0].dtype)
     shape = (-(-len(wavelet) // every), shots.depth + 2 * margin, shots.width + 2 * margin)
-    shown = np.empty(shape, grid.alpha.dtype)
-    first = (len(grid.levels) - shots.depth) // 2 - margin
+    shown = np.empty(shape, p.dtype)
+    first = (alpha.shape[1] - shots.depth) // 2 - margin
     for source, amplitude in zip(shots.sources, amplitudes, strict=True):
-        kernel(*grid.arguments, amplitude, wavelet, *source, _constants(shown.dtype), p, every, first, shown)
+        kernel(grid, alpha.shape[2], amplitude, wavelet, *source, p, every, first, shown)
         yield shown
