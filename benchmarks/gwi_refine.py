@@ -3,7 +3,8 @@
 The start is the true map, blurred by two cells and with smooth errors that grow with depth, scaled to a mean absolute error of 60
 to 100 m/s. One map costs about a minute of one core; a run that was broken off goes on.
 
-With ``--start`` maps are inverted from there instead, without a net. With ``--model`` one model of any size is inverted from a smoothed start beside
+With ``--start`` maps are inverted from there instead, without a net; ``--start imitated:140:190`` begins with errors of another size. An ensemble's
+standard deviation is compared with its errors, over all cells of all maps. With ``--model`` one model of any size is inverted from a smoothed start beside
 deepwave with L-BFGS, as its documentation's example does it: each over gathers that it simulated itself, the same stages of frequency and as many
 CPU seconds.
 
@@ -11,6 +12,7 @@ CPU seconds.
     python benchmarks/gwi_refine.py --maps maps --per_family 2 --out refined
     python benchmarks/gwi_refine.py --maps maps --per_family 2 --start gradient:1600:4200
     python benchmarks/gwi_refine.py --maps maps --per_family 2 --start gradient:1600:4200 --noise 10 --missing 0.2 --lowest 4
+    python benchmarks/gwi_refine.py --maps maps --per_family 2 --start imitated --ensemble 4 --figure calibration.png
     python benchmarks/gwi_refine.py --model marmousi_20m.npy --spacing 20 --interval 0.002 --samples 1500 --frequency 7 --frequencies 3,5 --start smooth:12
 """
 
@@ -31,8 +33,10 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from scipy.ndimage import gaussian_filter
+from scipy.stats import spearmanr
 
 from datamodules.banks.bank import Manifest, write_bank
+from datamodules.figures import save, subplots
 from datamodules.gwi.acquisition import OPENFWI, Acquisition
 from datamodules.gwi.files import find_files
 from datamodules.gwi.refinement.descent import Descent
@@ -42,6 +46,7 @@ from datamodules.gwi.refinement.priors import Edges, prior_of
 from datamodules.gwi.schema import SIDE, VMAX, VMIN
 from datamodules.gwi.simulator import Simulator
 from experiments.domains.gwi.refine_request import Request, numbers
+from experiments.domains.gwi.survey import calibration, draw_calibration
 from experiments.gwi_refine import refine
 
 Map = npt.NDArray[np.float32]
@@ -75,18 +80,22 @@ def from_start(args: argparse.Namespace) -> None:
         args.envelope,
         args.lowest,
         args.method,
+        args.ensemble,
     )
+    doubt: list[npt.NDArray[np.float64]] = []
     for index in range(args.skip, args.skip + args.per_family):
         for family, file in files.items():
             velocity = np.array(file.maps()[index], dtype=np.float64)
             recorded, survey = spoilt(shoot(velocity, OPENFWI), args, index)
-            start, began = parse_start(args.start, velocity.shape), time.process_time()
+            start, began = start_of(args.start, velocity, index), time.process_time()
             if args.estimate:
                 survey = estimate_wavelet(recorded, start, survey)
             found = invert(recorded, start, survey, prior_of(family), plan)
             seconds = time.process_time() - began
             before, after = (float(np.abs(guess - velocity).mean()) for guess in (start, found.velocity))
             errors[family].append((before, after, seconds))
+            if found.deviation is not None:
+                doubt.append(np.stack([found.deviation, np.abs(found.velocity - velocity)]))
             name = f"{family}/{file.name}/{index}"
             print(
                 f"{name:<28}{before:>12.1f}{after:>8.1f}{found.before:>17.4f}{found.after:>10.4f}{seconds:>8.1f}",
@@ -95,6 +104,33 @@ def from_start(args: argparse.Namespace) -> None:
     for family, of_family in errors.items():
         before, after, seconds = np.mean(of_family, axis=0)
         print(f"{family:<28}{before:>12.1f}{after:>8.1f}{'mean of ' + str(len(of_family)):>27}{seconds:>8.1f}")
+    if doubt:
+        say_calibration(*np.stack(doubt, axis=1), args.figure)
+
+
+def start_of(text: str, velocity: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float64]:
+    """A start as ``--start`` writes it: like a net's prediction, or as the project's command takes it."""
+    kind, _, rest = text.partition(":")
+    if kind != "imitated":
+        return parse_start(text, velocity.shape)
+    low, high = (float(part) for part in rest.split(":")) if rest else (_LOWEST, _HIGHEST)
+    return imitate_prediction(velocity, seed + 1, low, high).astype(np.float64)
+
+
+def say_calibration(deviation: npt.NDArray[np.float64], error: npt.NDArray[np.float64], path: Path | None) -> None:
+    """How far an ensemble's standard deviation tells its errors, in words and as a figure."""
+    print(
+        "true velocity within 1, 2, 3 standard deviations: "
+        + ", ".join(f"{(error <= k * deviation).mean():.0%}" for k in (1, 2, 3))
+    )
+    print(f"rank correlation of standard deviation and error: {spearmanr(deviation, error, axis=None).statistic:.2f}")
+    print(f"{'standard deviation [m/s]':<26}{'mean absolute error [m/s]':>26}, a tenth of the cells each")
+    for spread, off in calibration(deviation, error):
+        print(f"{spread:<26.1f}{off:>26.1f}")
+    if path is not None:
+        figure, axes = subplots(1, 1, (4.8, 4.0), squeeze=False)
+        draw_calibration(axes[0, 0], deviation, error)
+        save(figure, path)
 
 
 def spoilt(
@@ -211,10 +247,12 @@ def write_imitations(maps: Path, per_family: int, out: Path) -> None:
     write_bank(out / "imitated", np.stack(start), table, manifest)
 
 
-def imitate_prediction(velocity: Map, seed: int) -> Map:
-    """A map with interfaces blurred and smooth errors, as far off as a fair net's."""
+def imitate_prediction(
+    velocity: npt.NDArray[np.floating], seed: int, lowest: float = _LOWEST, highest: float = _HIGHEST
+) -> Map:
+    """A map with interfaces blurred and smooth errors, as far off as a net's."""
     generator = np.random.default_rng(seed)
-    target = generator.uniform(_LOWEST, _HIGHEST)
+    target = generator.uniform(lowest, highest)
     noise = gaussian_filter(generator.standard_normal((SIDE, SIDE)), 5.0, mode="nearest")
     noise *= (0.3 + np.arange(SIDE) / SIDE)[:, None] / noise.std()
     blurred = gaussian_filter(velocity, 2.0, mode="nearest")
@@ -237,7 +275,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--max_iterations", type=int, default=60, help="for each map (60)")
     parser.add_argument("--threads", type=int, default=0, help="of the simulator; 0 = all cores")
     parser.add_argument(
-        "--start", help="gradient:TOP:BOTTOM or constant:VELOCITY in m/s; with --model also smooth:CELLS"
+        "--start",
+        help="gradient:TOP:BOTTOM or constant:VELOCITY in m/s, or imitated:LOW:HIGH, as far off as a net's maps; with --model also smooth:CELLS",
     )
     parser.add_argument(
         "--frequencies", default="", help="highest frequency of each stage before the last in Hz, such as 5,9"
@@ -252,6 +291,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--missing", type=float, default=0.0, help="share of --start's traces that are missing (0)")
     parser.add_argument("--believed", type=float, help="peak frequency in Hz of the wavelet that --start believes in")
+    parser.add_argument("--ensemble", type=int, default=1, help="of --start: disturbed starts of each map (1)")
+    parser.add_argument("--figure", type=Path, help="where the calibration of --ensemble is drawn")
     parser.add_argument("--estimate", action="store_true", help="estimate the wavelet over the start")
     parser.add_argument("--model", type=Path, help=".npy of one velocity model in m/s, depth by columns")
     parser.add_argument("--every", type=int, default=1, help="take every so many cells of the model")

@@ -145,21 +145,25 @@ def _draw(path: Path, found: Inverted, start: Array, truth: Array | None) -> Non
         axis.set(title="spread of the ensemble", xlabel="distance [cells]")
         colorbar(image, axis, "standard deviation [m/s]")
     if deviation is not None and truth is not None:
-        axis = left.pop(0)
-        groups = np.array(calibration(deviation, np.abs(found.velocity - truth)))
-        axis.plot(*groups.T, marker="o")
-        axis.plot([0, groups.max()], [0, groups.max() * _MEAN_ERROR], linestyle="--", color="0.5")
-        axis.set(
-            title="calibration (dashed: normal errors)",
-            xlabel="standard deviation [m/s]",
-            ylabel="mean absolute error [m/s]",
-        )
+        draw_calibration(left.pop(0), deviation, np.abs(found.velocity - truth))
     axis = left.pop(0)
     for step in np.unique(found.history[:, 0]):
         of_step = found.history[:, 0] == step
         axis.plot(np.flatnonzero(of_step), found.history[of_step, 1], marker=".")
     axis.set(title="residual, a colour for each step", xlabel="iteration", ylabel="root mean square", yscale="log")
     save(figure, path)
+
+
+def draw_calibration(axis: Any, deviation: Array, error: Array) -> None:
+    """Groups of :func:`calibration` beside the line of normal errors."""
+    groups = np.array(calibration(deviation, error))
+    axis.plot(*groups.T, marker="o")
+    axis.plot([0, groups.max()], [0, groups.max() * _MEAN_ERROR], linestyle="--", color="0.5")
+    axis.set(
+        title="calibration (dashed: normal errors)",
+        xlabel="standard deviation [m/s]",
+        ylabel="mean absolute error [m/s]",
+    )
 
 
 _MEAN_ERROR = float(np.sqrt(2 / np.pi))  # mean absolute value of a normal error of deviation 1
