@@ -8,7 +8,8 @@ fields of that size (from cache where they fit). CPU seconds are given beside wa
 the cores.
 
     python benchmarks/gwi_forward.py --maps 2 --threads 2
-    python benchmarks/gwi_forward.py --maps 32 --device cuda --backends inductor torch --gradient
+    python benchmarks/gwi_forward.py --maps 32 --device cuda --backends inductor triton torch --gradient
+    python benchmarks/gwi_forward.py --predict    # what GPUs should reach, from code
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from benchmarks.gwi_predicted import show_predictions
 from datamodules.gwi.acquisition import OPENFWI
 from datamodules.gwi.propagation import has_numba
 from datamodules.gwi.simulator import Simulator
@@ -32,6 +34,9 @@ SIDE = 70
 
 def main() -> None:
     args = parse_arguments()
+    if args.predict:
+        show_predictions()
+        return
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{args.threads} CPU threads"
@@ -58,14 +63,22 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
-        "--backends", nargs="+", default=None, choices=["numba", "torch", "inductor"], help="all that fit by default"
+        "--backends",
+        nargs="+",
+        default=None,
+        choices=["numba", "torch", "inductor", "triton"],
+        help="all that fit by default",
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--gradient", action="store_true", help="also time forward and gradient together")
     parser.add_argument("--no_rolls", action="store_true")
+    parser.add_argument(
+        "--predict", action="store_true", help="measure nothing, print what an H100 and an H200 should reach"
+    )
     args = parser.parse_args()
     if args.backends is None:
         args.backends = (["numba"] if has_numba() and args.device == "cpu" else []) + ["torch", "inductor"]
+        args.backends += ["triton"] if args.device == "cuda" else []
     return args
 
 

@@ -8,6 +8,7 @@ times ``a`` obeys the same equation backwards in time with the residuals as sour
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,11 +21,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-Backend = Literal["auto", "torch", "inductor", "numba"]
+Backend = Literal["auto", "torch", "inductor", "triton", "numba"]
 HALO = 2
 _NEAR, _FAR = 4.0 / 3.0, 1.0 / 12.0
 COMPILER = "inductor"
 """Backend of ``torch.compile`` for fused steps."""
+_FUSED = "inductor", "triton"  # backends whose gradients are made of fused steps
 _FEWEST = 2  # maps and wavefields of a fused batch: a dimension of one would be compiled for itself
 
 
@@ -38,7 +40,8 @@ class Shots:
         depth: Rows of the model.
         width: Columns of the model.
         segment: Steps between the wavefields that the adjoint keeps.
-        backend: ``torch``, ``inductor`` (the same steps fused by torch.compile) or ``numba``.
+        backend: ``torch``, ``inductor`` (the same steps fused by torch.compile), ``triton`` (all steps in one launch, gradients as
+            ``inductor``) or ``numba``.
     """
 
     sources: tuple[tuple[int, int], ...]
@@ -61,7 +64,7 @@ def resolve_backend(backend: Backend, device: torch.device) -> Backend:
     """What ``auto`` means on a device: compiled kernels on a CPU with numba, fused steps on a GPU, else plain torch.
 
     Raises:
-        ValueError: ``numba`` is asked for where it is not installed or where the data are not on the CPU.
+        ValueError: ``numba`` or ``triton`` is asked for where it is not installed or where it does not run.
     """
     if backend == "auto":
         if device.type == "cuda":
@@ -71,6 +74,10 @@ def resolve_backend(backend: Backend, device: torch.device) -> Backend:
         raise ValueError(f"the numba backend runs on the CPU, the velocities are on {device}; use inductor or torch")
     if backend == "numba" and not has_numba():
         raise ValueError("the numba backend needs the package numba; install it or use the torch backend")
+    if backend == "triton" and not find_spec("triton"):
+        raise ValueError("the triton backend needs the package triton; install it or use the inductor backend")
+    if backend == "triton" and device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise ValueError("the triton backend runs on a GPU, the velocities are on the CPU; use numba or torch")
     return backend
 
 
@@ -85,7 +92,7 @@ def propagate(alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, 
         shots: Geometry and backend.
     """
     maps = len(alpha)
-    if shots.backend == "inductor" and maps * len(shots) < _FEWEST:
+    if shots.backend in _FUSED and maps * len(shots) < _FEWEST:
         alpha, kappa, amplitude = (torch.cat([field] * _FEWEST) for field in (alpha, kappa, amplitude))
     seismograms: Tensor = _Propagation.apply(alpha, kappa, amplitude, wavelet, shots)
     return seismograms[:maps]
@@ -96,6 +103,8 @@ class _Propagation(torch.autograd.Function):
     def forward(ctx: Any, alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, shots: Shots) -> Tensor:
         ctx.save_for_backward(alpha, kappa, amplitude, wavelet)
         ctx.shots = shots
+        if shots.backend == "triton":
+            return _record_triton(alpha, kappa, amplitude, wavelet, shots)
         if shots.backend != "numba":
             return _record_torch(alpha, kappa, amplitude, wavelet, shots)
         ctx.kept, seismograms = _record_numba(alpha, kappa, amplitude, wavelet, shots, any(ctx.needs_input_grad[:3]))
@@ -212,7 +221,7 @@ class _Steps:
             (torch.tensor(places, device=alpha.device) + HALO).unbind(1) for places in (shots.sources, shots.receivers)
         )
         self._fused = None
-        if shots.backend == "inductor":
+        if shots.backend in _FUSED:
             self._fused = _fused_step(alpha.dtype, alpha.device)
             copies = _FEWEST if len(alpha) < _FEWEST else 1
             coefficients = (torch.cat([rows[:, 0]] * copies) for rows in (self.alpha, self.of_newer, self.of_older))
@@ -269,6 +278,18 @@ def _record_torch(alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tens
         out[:, :, n] = steps.at_receivers(older)
         older, newer = newer, older
     return out
+
+
+@torch.no_grad()
+def _record_triton(alpha: Tensor, kappa: Tensor, amplitude: Tensor, wavelet: Tensor, shots: Shots) -> Tensor:
+    from datamodules.gwi.march import march
+
+    top, left = (alpha.shape[1] - shots.depth) // 2, (alpha.shape[2] - shots.width) // 2
+    model = alpha[:, top : top + shots.depth, left : left + shots.width]
+    sources, receivers = (
+        torch.tensor(places, dtype=torch.int32, device=alpha.device) for places in (shots.sources, shots.receivers)
+    )
+    return march(model, kappa[:, :, left], kappa[:, top], amplitude, wavelet, sources, receivers)
 
 
 @torch.no_grad()

@@ -28,7 +28,8 @@ class Simulator(nn.Module):
 
     Args:
         acquisition: Geometry and numerics.
-        backend: ``numba`` (compiled, CPU), ``inductor`` (torch.compile), ``torch``, or ``auto`` for the fastest at hand.
+        backend: ``numba`` (compiled, CPU), ``inductor`` (torch.compile), ``triton`` (GPU), ``torch``, or ``auto``: numba on a CPU that has
+            it, inductor on a GPU, else torch.
         segment: Samples between kept wavefields; the root of twice the samples by default, where memory is least.
     """
 
@@ -87,8 +88,11 @@ class Simulator(nn.Module):
 
     def _backend(self, device: torch.device) -> Backend:
         backend = resolve_backend(self.backend, device)
-        # the compiled kernels repeat the model's edge outwards, where a free surface has nothing
-        return "torch" if backend == "numba" and self.acquisition.free_surface else backend
+        if not self.acquisition.free_surface:
+            return backend
+        # these kernels repeat the model's edge outwards, where a free surface has nothing
+        instead: dict[Backend, Backend] = {"numba": "torch", "triton": "inductor"}
+        return instead.get(backend, backend)
 
     def sponge_of(self, velocity: Tensor, slowest: Tensor) -> Tensor:
         """Rate times time step on the padded grid; in the corners the columns' value holds, not the rows'."""
