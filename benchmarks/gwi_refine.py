@@ -1,9 +1,9 @@
 """How much refinement lowers the error of maps that look like a net's predictions, on simulated shots of real maps.
 
 The start is the true map, blurred by two cells and with smooth errors that grow with depth, scaled to a mean absolute error of 60
-to 100 m/s. One map costs about a minute of one core; a run that was broken off goes on.
+to 100 m/s, or to ``--off``. One map costs about a minute of one core; a run that was broken off goes on.
 
-With ``--start`` maps are inverted from there instead, without a net; ``--start imitated:140:190`` begins with errors of another size. An ensemble's
+With ``--start`` maps are inverted from there instead, without a net; ``--start imitated`` is the one of above. An ensemble's
 standard deviation is compared with its errors, over all cells of all maps. With ``--model`` one model of any size is inverted from a smoothed start beside
 deepwave with L-BFGS, as its documentation's example does it: each over gathers that it simulated itself, the same stages of frequency and as many
 CPU seconds.
@@ -50,7 +50,6 @@ from experiments.domains.gwi.survey import calibration, draw_calibration
 from experiments.gwi_refine import refine
 
 Map = npt.NDArray[np.float32]
-_LOWEST, _HIGHEST = 60.0, 100.0  # m/s
 _HALVINGS = 30
 
 
@@ -63,10 +62,10 @@ def main() -> None:
     if args.start is not None:
         from_start(args)
         return
-    bank = args.out / "imitated"
+    bank = args.out / f"imitated-{args.off.replace(':', '-')}"
     if not (bank / "manifest.json").is_file():
-        write_imitations(args.maps, args.per_family, args.out)
-    refine(Request(bank, args.maps, out=args.out / "refined", max_iterations=args.max_iterations, threads=args.threads))
+        write_imitations(args, bank)
+    refine(Request(bank, args.maps, method=args.method, max_iterations=args.max_iterations, threads=args.threads))
 
 
 def from_start(args: argparse.Namespace) -> None:
@@ -87,7 +86,7 @@ def from_start(args: argparse.Namespace) -> None:
         for family, file in files.items():
             velocity = np.array(file.maps()[index], dtype=np.float64)
             recorded, survey = spoilt(shoot(velocity, OPENFWI), args, index)
-            start, began = start_of(args.start, velocity, index), time.process_time()
+            start, began = start_of(args, velocity, index), time.process_time()
             if args.estimate:
                 survey = estimate_wavelet(recorded, start, survey)
             found = invert(recorded, start, survey, prior_of(family), plan)
@@ -108,13 +107,11 @@ def from_start(args: argparse.Namespace) -> None:
         say_calibration(*np.stack(doubt, axis=1), args.figure)
 
 
-def start_of(text: str, velocity: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float64]:
+def start_of(args: argparse.Namespace, velocity: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float64]:
     """A start as ``--start`` writes it: like a net's prediction, or as the project's command takes it."""
-    kind, _, rest = text.partition(":")
-    if kind != "imitated":
-        return parse_start(text, velocity.shape)
-    low, high = (float(part) for part in rest.split(":")) if rest else (_LOWEST, _HIGHEST)
-    return imitate_prediction(velocity, seed + 1, low, high).astype(np.float64)
+    if args.start == "imitated":
+        return imitate_prediction(velocity, seed + 1, args.off).astype(np.float64)
+    return parse_start(args.start, velocity.shape)
 
 
 def say_calibration(deviation: npt.NDArray[np.float64], error: npt.NDArray[np.float64], path: Path | None) -> None:
@@ -228,31 +225,29 @@ def by_deepwave(
     return model.double().numpy(), time.process_time() - began, steps
 
 
-def write_imitations(maps: Path, per_family: int, out: Path) -> None:
+def write_imitations(args: argparse.Namespace, out: Path) -> None:
     """Banks of the true maps and of their imitated predictions: the first maps of each family's last file, families in turn."""
-    files = {file.family: file for file in find_files(maps)}
+    files = {file.family: file for file in find_files(args.maps)}
     rows, truth, start = [], [], []
-    for index in range(per_family):
+    for index in range(args.per_family):
         for file in files.values():
             velocity = np.array(file.maps()[index])
             rows.append((f"{file.family}/{file.name}/{index}", 0, file.family))
             truth.append(velocity)
-            start.append(imitate_prediction(velocity, len(rows)))
+            start.append(imitate_prediction(velocity, len(rows), args.off))
     table = pd.DataFrame(rows, columns=["row_id", "fold", "group"])
-    write_bank(out / "truth", np.stack(truth), table, Manifest(kind="truth", domain="gwi", metric="mae"))
+    write_bank(args.out / "truth", np.stack(truth), table, Manifest(kind="truth", domain="gwi", metric="mae"))
     manifest = Manifest(
         kind="out_of_fold", domain="gwi", metric="mae", experiment="imitated", variant="default", seed=0, folds=[0],
         truth="../truth",
     )  # fmt: skip
-    write_bank(out / "imitated", np.stack(start), table, manifest)
+    write_bank(out, np.stack(start), table, manifest)
 
 
-def imitate_prediction(
-    velocity: npt.NDArray[np.floating], seed: int, lowest: float = _LOWEST, highest: float = _HIGHEST
-) -> Map:
+def imitate_prediction(velocity: npt.NDArray[np.floating], seed: int, off: str) -> Map:
     """A map with interfaces blurred and smooth errors, as far off as a net's."""
     generator = np.random.default_rng(seed)
-    target = generator.uniform(lowest, highest)
+    target = generator.uniform(*(float(part) for part in off.split(":")))
     noise = gaussian_filter(generator.standard_normal((SIDE, SIDE)), 5.0, mode="nearest")
     noise *= (0.3 + np.arange(SIDE) / SIDE)[:, None] / noise.std()
     blurred = gaussian_filter(velocity, 2.0, mode="nearest")
@@ -276,14 +271,17 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="of the simulator; 0 = all cores")
     parser.add_argument(
         "--start",
-        help="gradient:TOP:BOTTOM or constant:VELOCITY in m/s, or imitated:LOW:HIGH, as far off as a net's maps; with --model also smooth:CELLS",
+        help="gradient:TOP:BOTTOM or constant:VELOCITY in m/s, or imitated, like a net's maps; with --model also smooth:CELLS",
     )
     parser.add_argument(
         "--frequencies", default="", help="highest frequency of each stage before the last in Hz, such as 5,9"
     )
     parser.add_argument("--envelope", action="store_true", help="compare envelopes first")
     parser.add_argument(
-        "--method", default="auto", choices=["auto", "gauss_newton", "quasi_newton"], help="of --start and --model"
+        "--method",
+        default="auto",
+        choices=["auto", "gauss_newton", "quasi_newton"],
+        help="auto: as experiments/gwi_refine.py chooses",
     )
     parser.add_argument("--lowest", type=float, help="frequency in Hz below which --start's gathers hold nothing")
     parser.add_argument(
@@ -291,6 +289,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--missing", type=float, default=0.0, help="share of --start's traces that are missing (0)")
     parser.add_argument("--believed", type=float, help="peak frequency in Hz of the wavelet that --start believes in")
+    parser.add_argument("--off", default="60:100", help="mean absolute errors of imitated predictions in m/s (60:100)")
     parser.add_argument("--ensemble", type=int, default=1, help="of --start: disturbed starts of each map (1)")
     parser.add_argument("--figure", type=Path, help="where the calibration of --ensemble is drawn")
     parser.add_argument("--estimate", action="store_true", help="estimate the wavelet over the start")

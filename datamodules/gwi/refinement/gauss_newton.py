@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import numpy as np
@@ -117,6 +117,8 @@ FINER = (
 """For any start whose cycles may skip."""
 SHARPENING = (Sharpening(_HIGH), Sharpening(_HIGH, 3e-7, 3e-8))
 """For layered ground."""
+NEAR = (replace(FINER[-1], iterations=3), Sharpening(_HIGH), Sharpening(_HIGH, 3e-7, 3e-8, 3))
+"""For a net's maps, whose cycles do not skip: about half a minute of one core where the ground is layered."""
 
 
 def suits(acquisition: Acquisition, shape: tuple[int, int]) -> bool:

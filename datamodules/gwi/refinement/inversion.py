@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -217,12 +218,14 @@ def invert(
 
 
 def stages_for(start: npt.NDArray[np.floating], prior: Prior) -> tuple[Stage | Sharpening, ...]:
-    """Gauss-Newton steps that a start needs: its profile first unless it has structure, edges last where the prior has some."""
-    return (
-        *(PROFILE if not np.ptp(start, axis=1).any() else ()),
-        *FINER,
-        *(SHARPENING if isinstance(prior, Edges) else ()),
-    )
+    """Gauss-Newton steps that a start needs: its profile first unless it has structure."""
+    profile = PROFILE if not np.ptp(start, axis=1).any() else ()
+    return under((*profile, *FINER, *SHARPENING), prior)
+
+
+def under(stages: Sequence[Stage | Sharpening], prior: Prior) -> tuple[Stage | Sharpening, ...]:
+    """Those of some stages that a prior allows: only one of few edges sharpens them."""
+    return tuple(stage for stage in stages if isinstance(stage, Stage) or isinstance(prior, Edges))
 
 
 def _starts(start: npt.NDArray[np.floating], plan: Plan) -> Array:

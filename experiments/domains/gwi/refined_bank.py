@@ -20,8 +20,8 @@ from datamodules.banks.groups import read_groups
 from datamodules.errors import DataError
 from datamodules.files import atomic_path, read_json, write_json
 from datamodules.gwi.refinement.descent import Descent, Refined
-from datamodules.gwi.refinement.gauss_newton import GaussNewton
-from datamodules.gwi.refinement.inversion import stages_for
+from datamodules.gwi.refinement.gauss_newton import NEAR, GaussNewton
+from datamodules.gwi.refinement.inversion import under
 from datamodules.gwi.refinement.misfit import Misfit
 from datamodules.gwi.refinement.priors import prior_of
 from datamodules.gwi.refinement.recorded import Recorded
@@ -173,7 +173,7 @@ def _job(plan: Plan, row: int, recorded: Recorded, simulator: Simulator) -> Job:
         GaussNewton(misfit, plan.settings.slowest, plan.settings.fastest),
         np.asarray(start, dtype=np.float64),
     )
-    for stage in stages_for(start, prior):
+    for stage in under(NEAR, prior):
         begin = steps(begin, stage)
     return Job(row, start, misfit, prior, begin)
 
