@@ -44,6 +44,7 @@ class Sizes:
         heads: Attention heads; must divide the width that they attend in.
         feedforward: Hidden width of an encoder layer.
         attention_axis: Axis that attention mixes; ``"batch"`` only to replicate the source.
+        attention_residual: Whether the attention of the neck is added to its input and the sum normalised.
         dilations: Dilation of each convolution of the neck.
         lstm_share: Share of the LSTM in the sum of LSTM and GRU.
     """
@@ -54,6 +55,7 @@ class Sizes:
     heads: int = 1
     feedforward: int = 1
     attention_axis: AttentionAxis = "level"
+    attention_residual: bool = False
     dilations: tuple[int, ...] = ()
     lstm_share: float = 1.0
 
@@ -152,6 +154,12 @@ def _encoder(n: int, s: Sizes) -> nn.Module:
     return AttentionOverAxis(EncoderLayer(n, s.heads, s.feedforward, s.dropout), s.attention_axis)
 
 
+def _attention(n: int, s: Sizes) -> nn.Module:
+    return AttentionOverAxis(
+        NormedAttention(n, s) if s.attention_residual else SelfAttention(n, s.heads), s.attention_axis
+    )
+
+
 def _residual_blocks(n: int, s: Sizes) -> nn.Module:
     """Block i has dilation 2^i."""
     blocks = (ResidualTCNBlock(s.hidden if i else n, s.hidden, 2**i, dropout=s.dropout) for i in range(s.layers))
@@ -171,7 +179,7 @@ BODIES: dict[str, Callable[[int, Sizes], nn.Module]] = {
 NECKS: dict[str, Callable[[int, Sizes], nn.Module]] = {
     "none": lambda _n, _s: nn.Identity(),
     "encoder": _encoder,
-    "attention": lambda n, s: AttentionOverAxis(SelfAttention(n, s.heads), s.attention_axis),
+    "attention": _attention,
     "normed_attention": NormedAttention,
     "convolutions": lambda n, s: nn.Sequential(SEGate(n), ConvStack(n, s.dilations)),
 }

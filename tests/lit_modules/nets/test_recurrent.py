@@ -1,3 +1,5 @@
+from typing import Literal
+
 import pytest
 import torch
 from torch import nn
@@ -93,6 +95,15 @@ def test_permission_ends_with_an_error_too() -> None:
 def test_an_unknown_axis_is_an_error() -> None:
     with pytest.raises(ValueError, match="'level' or 'batch', got 'time'"):
         recurrent.BiLSTMAttention(in_channels=25, hidden=8, layers=1, dropout=0.0, attention_axis="time")
+
+
+@pytest.mark.parametrize("axis", ["level", "batch"])
+def test_a_residual_passes_by_the_attention(axis: Literal["level", "batch"]) -> None:
+    net = build_net(BiLSTMAttention(hidden=8, layers=1, attention_axis=axis, attention_residual=True), 25).train()
+    neck = net.neck.attention
+    torch.nn.init.zeros_(neck.attention.out.weight)  # attention says nothing
+    x = torch.randn(2, 60, 16)
+    torch.testing.assert_close(net.neck(x), torch.nn.functional.layer_norm(x, (16,)))
 
 
 def test_both_ends_of_the_column_reach_every_level() -> None:
