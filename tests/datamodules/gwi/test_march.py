@@ -7,17 +7,21 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 import torch
+from packaging.version import Version
 
 from benchmarks.gwi_predicted import resources
 from datamodules.gwi.propagation import resolve_backend
 
-pytest.importorskip("triton", reason="triton is not installed")
+triton = pytest.importorskip("triton", reason="triton is not installed")
 
 
 def interpreted(script: str) -> None:
     """Run a script with Triton's interpreter, which has to be chosen before the import."""
+    if Version(triton.__version__) < Version("3.7") and Version(np.__version__) >= Version("2.4"):
+        pytest.skip("this interpreter turns arrays of one number into numbers, which numpy no longer does")
     env = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -70,6 +74,7 @@ def test_is_refused_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_compiles_for_a_gpu_without_spilling_registers() -> None:
     """Three programs of 256 threads fit a multiprocessor's 65,536 registers."""
+    pytest.importorskip("triton", minversion="3.3", reason="older ones compile by other calls")
     used = resources()
     assert used.stack == 0
     assert used.registers <= 80
