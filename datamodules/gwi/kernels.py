@@ -113,8 +113,7 @@ def _correlate(
 ) -> None:
     """Add what a step contributes to the gradients, given its adjoint field, that of the step after it, and the field before and after.
 
-    What multiplies alpha is the part of a change that is not the change before, damped: ``d[n+1] - (1 - k) d[n]``. Summed by
-    parts over the steps, so that no stencil is computed again and each change is read once: ``d[n+1] (adjoint[n] - (1 - k) adjoint[n+1])``.
+    Summed by parts, as :func:`datamodules.gwi.propagation._gradient_torch` explains.
     """
     _, free, inner, levels, rows, models, _ = grid
     first = np.uint64(MARGIN)
