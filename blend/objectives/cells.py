@@ -17,6 +17,9 @@ Array = npt.NDArray[np.float64]
 
 
 _CLASS_ROWS = 2**11  # of a span, for the processor's cache
+# Share of the reweighted least squares' curvature that Huber's straight parts keep: without it Newton's steps overshoot, and 100 models x
+# 600 rows take 2.5 times as long.
+_FAR = 0.01
 
 
 class CellLoss(Objective):
@@ -231,5 +234,6 @@ class HuberLoss(CellLoss):
     def _span_derivatives(self, w: Array, values: Array, truth: npt.NDArray[np.float32]) -> tuple[float, Array, Array]:
         r = w @ values
         u = self._clipped(r)
-        near = values[:, (r > -self._slopes[1] * self.width) & (r < self._slopes[0] * self.width)]
-        return float((u * r - 0.5 * self.width * u * u).sum()), values @ u, near @ near.T / self.width
+        near = (r > -self._slopes[1] * self.width) & (r < self._slopes[0] * self.width)
+        curvature = np.where(near, 1.0, _FAR * self.width / np.maximum(np.abs(r), self.width))
+        return float((u * r - 0.5 * self.width * u * u).sum()), values @ u, (values * curvature) @ values.T / self.width
