@@ -7,7 +7,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 # torch and torchvision of one index belong together; this layer stays while the sources change
 # hadolint ignore=DL3013
-RUN pip install "torch>=2.9" "torchvision>=0.24" --index-url "$TORCH_INDEX"
+RUN pip install "torch>=2.10" "torchvision>=0.25" --index-url "$TORCH_INDEX"
 
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE NOTICE podium.py ./
