@@ -35,6 +35,7 @@ def run_commands(
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(prog=as_typed(program), description=description, allow_abbrev=False)
+    plain_help(parser)  # which hands its formatter on
     choices = parser.add_subcommands(dest="command")
     for name, function in commands.items():
         choices.add_subcommand(name, _parser_of(function), help=_summary(function))

@@ -68,7 +68,7 @@ class Competition:
 
     def __init__(self, settings: Submit) -> None:
         self.settings, self.name = settings, settings.submit or ""
-        self._api = _signed_in()
+        self._api = signed_in()
         with self._refusals():
             self._submissions()  # whoever may list may send
 
@@ -172,8 +172,12 @@ def open_competition(settings: Submit, template: Path | None) -> Competition | N
     return Competition(settings)
 
 
-def _signed_in() -> Any:
-    """Kaggle's client, signed in; it asks Kaggle only where the credentials are a token."""
+def signed_in() -> Any:
+    """Kaggle's client, signed in; it asks Kaggle only where the credentials are a token.
+
+    Raises:
+        DataError: no client, no credentials, or Kaggle cannot be reached.
+    """
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # pages of help, where there are no credentials
             from kaggle.api.kaggle_api_extended import KaggleApi
@@ -194,4 +198,4 @@ def _signed_in() -> Any:
 
 def _unreachable(error: BaseException) -> str:
     host = urlsplit(getattr(getattr(error, "request", None), "url", None) or "https://api.kaggle.com").hostname
-    return f"Kaggle cannot be reached at {host} ({type(error).__name__}); is the session's internet on? Nothing was submitted"
+    return f"Kaggle cannot be reached at {host} ({type(error).__name__}); is the session's internet on?"

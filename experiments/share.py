@@ -60,17 +60,18 @@ def share(request: Request) -> None:
 
     quiet_libraries()
     trained = [load_task(run, request.checkpoint) for run in request.run]
+    what = f"{len(trained)} model{'s' if len(trained) > 1 else ''} of {trained[0].experiment.name}"
     if name is None:
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             with announced("exporting, and writing the model card"):
                 write_shared(trained, temporary, folder.name)
-        print(f"{folder}: {len(trained)} models of {trained[0].experiment.name}")
+        print(f"{folder}: {what}")
         return
     with tempfile.TemporaryDirectory(prefix="podium-") as place:
         with announced("exporting, and writing the model card"):
             write_shared(trained, Path(place), f"hf://{name.name}")
-        print(f"{upload(Path(place), name)}: {len(trained)} models of {trained[0].experiment.name}")
+        print(f"{upload(Path(place), name)}: {what}")
 
 
 if __name__ == "__main__":

@@ -136,8 +136,24 @@ def unpack(source: Path, folder: Path, pattern: str = "*.zip") -> None:
     print(f"{folder}: {len(files)} files of {', '.join(sorted({file.parent.name for file in files}))}")
 
 
+def demo(dest: Path, seed: int = 0, rows: int = 32) -> None:
+    """Generate and shoot maps of three families, as an experiment without --data_dir does (minutes).
+
+    Other families, sizes and gathers: python -m experiments.gwi_generate. What is there already is not made again.
+
+    Args:
+        dest: Folder of demo data sets; a sub-folder is named after the options.
+        seed: Seed of the maps.
+        rows: Maps of one of a family's five shards.
+    """
+    from datamodules.gwi.demo import SHARDS, SHOT, make_demo
+
+    print(f"{make_demo(dest, rows, seed)}: {rows * SHARDS} maps of each of {', '.join(SHOT)}, synthetic")
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare,
+    "demo": demo,
     "statistics": statistics,
     "unpack": unpack,
     "verify": verify,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from datamodules.errors import DataError
 from datamodules.files import atomic_path
+from datamodules.kaggle import signed_in
 
 COMPETITION = "leap-atmospheric-physics-ai-climsim"
 TABLES = ("train.csv", "test.csv", "sample_submission.csv")
@@ -29,7 +29,7 @@ def fetch_tables(destination: Path, dry_run: bool = False) -> None:
     print(f"{COMPETITION}: {len(TABLES) - len(missing)} tables are in {destination}, {len(missing)} to fetch")
     if dry_run or not missing:
         return
-    client = _client()
+    client = signed_in()
     incoming = destination / ".incoming"
     incoming.mkdir(parents=True, exist_ok=True)
     for name in missing:
@@ -39,31 +39,13 @@ def fetch_tables(destination: Path, dry_run: bool = False) -> None:
     shutil.rmtree(incoming)
 
 
-def _client() -> str:
-    """Path of Kaggle's command, once it is clear that it can sign in."""
-    client = shutil.which("kaggle")
-    if client is None:
-        raise DataError("Kaggle's client is not installed; install the package kaggle (pip install kaggle)")
-    folders = [Path(os.environ.get("KAGGLE_CONFIG_DIR") or Path.home() / ".kaggle"), Path.home() / ".config" / "kaggle"]
-    files = (folder / name for folder in folders for name in ("kaggle.json", "access_token"))
-    by_name = "KAGGLE_USERNAME" in os.environ and "KAGGLE_KEY" in os.environ
-    if not (by_name or "KAGGLE_API_TOKEN" in os.environ or any(file.is_file() for file in files)):
+def _fetch(client: Any, name: str, folder: Path) -> None:
+    try:
+        client.competition_download_file(COMPETITION, name, path=str(folder))
+    except OSError as error:  # those of requests are
         raise DataError(
-            "Kaggle's client has no credentials: create an API token in your Kaggle account and put it into "
-            f"{folders[0] / 'kaggle.json'}, or set KAGGLE_USERNAME and KAGGLE_KEY"
-        )
-    return client
-
-
-def _fetch(client: str, name: str, folder: Path) -> None:
-    command = [client, "competitions", "download", "--competition", COMPETITION, "--file", name, "--path", str(folder)]
-    result = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-    if result.returncode != 0:
-        words = (result.stderr or "").strip().splitlines()
-        raise DataError(
-            f"Kaggle's client could not fetch {name} ({words[-1] if words else f'exit status {result.returncode}'}); "
-            f"accept the rules of {COMPETITION} on its page, and run again"
-        )
+            f"Kaggle's client could not fetch {name} ({error}); accept the rules of {COMPETITION} on its page, and run again"
+        ) from None
 
 
 def _unpack(incoming: Path, name: str, destination: Path) -> None:

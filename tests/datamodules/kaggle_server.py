@@ -1,4 +1,4 @@
-"""A small stand-in for Kaggle on the loopback address, to which Kaggle's own client talks: submissions, scores, refusals."""
+"""A small stand-in for Kaggle on the loopback address, to which Kaggle's own client talks: submissions, scores, tables, refusals."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Kaggle:
         score: public score that every submission gets; None = it cannot be scored.
         upload: status of uploads.
         message: what the judge says of a submission; without a ref it took none.
+        tables: files of the competition, by the name under which they arrive; a packed one ends in .zip.
+        fetched: names of the files that were asked for.
     """
 
     competitions: tuple[str, ...] = ("lish-moa",)
@@ -37,6 +39,8 @@ class Kaggle:
     files: list[bytes] = field(default_factory=list)
     submitted: list[dict[str, Any]] = field(default_factory=list)
     accounts: set[str] = field(default_factory=set)
+    tables: dict[str, bytes] = field(default_factory=dict)
+    fetched: list[str] = field(default_factory=list)
     url: str = ""
 
     def answer(self, name: str, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -85,7 +89,23 @@ def serve(kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kaggle]:
 
         def do_POST(self) -> None:
             kaggle.accounts.add(self.headers.get("Authorization", ""))
-            self._send(*kaggle.answer(urlsplit(self.path).path.split("/")[-1], json.loads(self._body() or b"{}")))
+            name, request = urlsplit(self.path).path.split("/")[-1], json.loads(self._body() or b"{}")
+            if name != "DownloadDataFile" or kaggle.status != 200:
+                self._send(*kaggle.answer(name, request))
+                return
+            kaggle.fetched.append(request["fileName"])
+            self.send_response(302)
+            (there,) = (table for table in kaggle.tables if table.removesuffix(".zip") == request["fileName"])
+            self.send_header("Location", f"http://localhost/tables/{there}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            body = kaggle.tables[urlsplit(self.path).path.split("/")[-1]]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
         def do_PUT(self) -> None:
             kaggle.files.append(self._body())

@@ -29,7 +29,7 @@ from experiments.engine.declare import load_experiment
 from experiments.launch import read
 from tests.datamodules.kaggle_server import Kaggle, serve
 from tests.datamodules.leap import hub_server
-from tests.datamodules.leap.test_kaggle_download import CLIENT
+from tests.datamodules.leap.test_kaggle_download import small_tables
 from tests.datamodules.mars.files import write_data_set
 from tests.datamodules.moa.tiny import write_files as write_moa
 from tests.docs.shell import ROOT, blocks, python, run_blocks
@@ -303,17 +303,10 @@ def test_datasets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_leap(folder / "raw", spec, progress=False)
     files = {f"train/{path.parent.name}/{path.name}": path.read_bytes() for path in (folder / "raw").rglob("*.nc")}
     kaggle = write_kaggle_files(folder / "raw", folder / "kaggle", train_steps=3, test_rows=40, columns=COLUMNS)
-    client = folder / "bin" / "kaggle"
-    client.parent.mkdir()
-    client.write_text(CLIENT.format(python=sys.executable, log=str(folder / "log")))
-    client.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{client.parent}:/usr/bin:/bin")
-    monkeypatch.setenv("KAGGLE_USERNAME", "someone")
-    monkeypatch.setenv("KAGGLE_KEY", "secret")
     real_maps(folder)
     preset = Path("experiments/presets/leap_bilstm_cnn")
     shutil.copytree(ROOT / preset, folder / preset)
-    with hub_server.serve(hub_server.Hub(files)) as hub:
+    with hub_server.serve(hub_server.Hub(files)) as hub, serve(Kaggle(tables=small_tables()), monkeypatch):
         monkeypatch.setenv("HF_ENDPOINT", hub.url)  # for children; the library read it when another test imported it
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
         template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"

@@ -10,11 +10,11 @@ import torch
 from blend.aligned.align import align
 from datamodules.banks.bank import PredictionBank
 from datamodules.banks.sources import resolve
+from datamodules.gwi import demo as gwi_demo
 from datamodules.gwi.generate.families import generate_maps
 from datamodules.gwi.shards import ShardKey, write_shard
 from datamodules.gwi.simulator import Simulator
 from experiments import checkpoint_bank, predict
-from experiments.domains.gwi import report as gwi_report
 from experiments.engine.cli import parse
 from experiments.engine.cli import resolve as resolve_settings
 from experiments.engine.declare import load_experiment
@@ -217,8 +217,8 @@ def test_a_folder_without_the_sample_submissions_files_is_refused(
 
 def test_the_demo_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    monkeypatch.setattr(gwi_report, "produce", lambda folder, keys, *rest: made.append((folder, keys)))
-    folder = gwi_report.make_demo(tmp_path, rows=4)
+    monkeypatch.setattr(gwi_demo, "produce", lambda folder, keys, *rest: made.append((folder, keys)))
+    folder = gwi_demo.make_demo(tmp_path, rows=4)
     assert folder.parent == tmp_path
     assert {key.family for key in made[0][1]} == {"FlatVel_A", "CurveVel_A", "FlatFault_A"}
     assert sum(key.rows for key in made[0][1]) == 60

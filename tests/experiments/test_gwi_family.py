@@ -11,13 +11,13 @@ from blend.aligned.align import align
 from datamodules.banks.bank import Manifest, PredictionBank, write_bank
 from datamodules.banks.sources import resolve
 from datamodules.folds import VALID
+from datamodules.gwi import demo as gwi_demo
 from datamodules.gwi.generate.families import generate_maps
 from datamodules.gwi.generate.produce import produce, shard_keys
 from datamodules.gwi.maps import FamilyDataModule
 from datamodules.gwi.schema import FAMILIES
 from datamodules.gwi.settings import FamilyMaps
 from experiments import predict
-from experiments.domains.gwi import family_report as gwi_family_report
 from experiments.engine.cli import parse
 from experiments.engine.declare import load_experiment
 from experiments.engine.run_directory import RunDirectory
@@ -129,7 +129,7 @@ def test_what_is_no_bank_of_maps_is_refused(
 
 def test_the_demo_is_of_all_families_and_not_shot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    monkeypatch.setattr(gwi_family_report, "produce", lambda folder, keys, *rest: made.append((folder, keys)))
-    assert gwi_family_report.make_demo(tmp_path, rows=4).parent == tmp_path
+    monkeypatch.setattr(gwi_demo, "produce", lambda folder, keys, *rest: made.append((folder, keys)))
+    assert gwi_demo.make_family_demo(tmp_path, rows=4).parent == tmp_path
     assert {key.family for key in made[0][1]} == set(FAMILIES)
     assert {key.gathers for key in made[0][1]} == {"none"}

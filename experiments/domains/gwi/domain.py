@@ -10,7 +10,7 @@ from lit_modules.settings import Optim
 GWI = Domain(
     name="gwi",
     datamodule="datamodules.gwi.datamodule:GwiDataModule",
-    demo="experiments.domains.gwi.report:make_demo",
+    demo="datamodules.gwi.demo:make_demo",
     report="experiments.domains.gwi.report:report",
     predict="experiments.domains.gwi.predict:predict",
     submission="datamodules.gwi.submission:submit_bank",
@@ -28,7 +28,7 @@ GWI = Domain(
 GWI_FAMILY = Domain(
     name="gwi",
     datamodule="datamodules.gwi.maps:FamilyDataModule",
-    demo="experiments.domains.gwi.family_report:make_demo",
+    demo="datamodules.gwi.demo:make_family_demo",
     report="experiments.domains.gwi.family_report:report",
     predict="experiments.domains.gwi.family_predict:predict",
     metric="column_log_loss",

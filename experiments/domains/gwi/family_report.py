@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,33 +11,14 @@ from rich.table import Table
 
 from datamodules.banks.bank import PredictionBank
 from datamodules.folds import TRAIN, VALID
-from datamodules.gwi.generate.produce import produce, shard_keys
 from datamodules.gwi.maps import FamilyDataModule
 from datamodules.gwi.schema import FAMILIES
-from datamodules.gwi.shards import GENERATOR_VERSION
-from experiments.domains.gwi.report import DEMO_SHARDS
 from lit_modules.gwi.figures import confusion_matrix
 from lit_modules.gwi.metrics import FamilyConfusion
 from lit_modules.metrics import ColumnLogLoss
 
 if TYPE_CHECKING:
     from experiments.engine.training import FinishedRun
-
-_DEMO_SHARD = 64
-
-
-def make_demo(cache: Path, rows: int = _DEMO_SHARD, seed: int = 0) -> Path:
-    """Generate the demo's maps below ``cache``, or find them there; they are not shot.
-
-    Args:
-        cache: Folder of derived data.
-        rows: Maps of one of a family's five shards; whole shards are held out.
-        seed: Seed of the maps.
-    """
-    folder = Path(cache) / f"gwi-family-demo-s{seed}-{rows}-v{GENERATOR_VERSION}"
-    keys = [key for f in FAMILIES for key in shard_keys(f, seed, rows * DEMO_SHARDS, rows, gathers="none")]
-    produce(folder, keys, min(2, os.cpu_count() or 1))
-    return folder
 
 
 def report(run: FinishedRun) -> None:

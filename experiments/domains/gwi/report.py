@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +12,6 @@ from rich.table import Table
 from datamodules.batches import Rows
 from datamodules.folds import VALID
 from datamodules.gwi.datamodule import GwiDataModule
-from datamodules.gwi.generate.produce import produce, shard_keys
-from datamodules.gwi.shards import GENERATOR_VERSION
 from experiments.domains.gwi.confidence import report_confidence
 from lit_modules.gwi.figures import gathers_and_maps
 from lit_modules.gwi.metrics import FamilyMAE
@@ -23,24 +19,7 @@ from lit_modules.gwi.metrics import FamilyMAE
 if TYPE_CHECKING:
     from experiments.engine.training import FinishedRun
 
-_DEMO_FAMILIES = ("FlatVel_A", "CurveVel_A", "FlatFault_A")
-_DEMO_SHARD, DEMO_SHARDS = 32, 5
 _CHUNK, _SHOWN = 500, 6
-
-
-def make_demo(cache: Path, families: tuple[str, ...] = _DEMO_FAMILIES, rows: int = _DEMO_SHARD, seed: int = 0) -> Path:
-    """Generate and shoot the demo's maps below ``cache``, or find them there.
-
-    Args:
-        cache: Folder of derived data.
-        families: To generate.
-        rows: Maps of one of a family's five shards; whole shards are held out.
-        seed: Seed of the maps.
-    """
-    folder = Path(cache) / f"gwi-demo-s{seed}-{rows}-v{GENERATOR_VERSION}"
-    keys = [key for f in families for key in shard_keys(f, seed, rows * DEMO_SHARDS, rows, gathers="compact")]
-    produce(folder, keys, os.cpu_count() or 1, "cuda" if torch.cuda.is_available() else "cpu")
-    return folder
 
 
 def report(run: FinishedRun) -> None:
