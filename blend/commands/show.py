@@ -84,13 +84,13 @@ def _show_study(path: Path) -> None:
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
-    from blend.solvers.journal import read_journal
+    from blend.solvers.journal import intact
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if not path.is_file():
         raise BankError(f"there is no study {path}")
-    read_journal(path)
-    storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+    with intact(path):
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     for name in optuna.study.get_all_study_names(storage):
         study = optuna.load_study(study_name=name, storage=storage)
         higher = study.direction == optuna.study.StudyDirection.MAXIMIZE

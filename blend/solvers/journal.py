@@ -33,16 +33,21 @@ HEARTBEAT_SECONDS = 15  # a worker that was silent for twice as long is dead
 RETRIES = 3
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
-    """All records of a journal file.
+@contextmanager
+def intact(path: Path) -> Iterator[None]:
+    """Inside, a study is read: Optuna trusts its file, and raises whatever it stumbles over.
 
     Raises:
-        BankError: it is damaged.
+        BankError: the file is damaged.
     """
     try:
-        return list(JournalFileBackend(str(path)).read_logs(0))
-    except (ValueError, KeyError, TypeError) as error:
-        raise BankError(f"{path} is a damaged study ({error}); delete it or give another --storage") from None
+        yield
+    except (BankError, OSError):
+        raise
+    except Exception as error:
+        raise BankError(
+            f"{path} is a damaged study ({type(error).__name__}: {error}); delete it or give another --storage"
+        ) from None
 
 
 class BufferedJournal(BaseJournalBackend):
@@ -55,7 +60,7 @@ class BufferedJournal(BaseJournalBackend):
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = JournalFileBackend(str(path))
-        self._logs: list[dict[str, Any]] = read_journal(path)
+        self._logs: list[dict[str, Any]] = list(self._file.read_logs(0))
         self._written = len(self._logs)
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -93,24 +98,29 @@ def open_storage(location: str | None, shared: bool) -> Iterator[BaseStorage]:
     """Memory, a journal file (buffered unless several processes share it), or a database.
 
     Raises:
-        BankError: the database does not answer, or its driver is missing.
+        BankError: the database does not answer, its driver is missing, or the journal is damaged.
     """
     if location is None:
         yield InMemoryStorage()
     elif is_database(location):
-        storage = _open_database(location)
+        database = _open_database(location)
         try:
-            yield storage
+            yield database
         finally:
-            storage.remove_session()
-            storage.engine.dispose()
+            database.remove_session()
+            database.engine.dispose()
     elif shared:
         Path(location).parent.mkdir(parents=True, exist_ok=True)
-        yield JournalStorage(JournalFileBackend(location))
+        with intact(Path(location)):
+            storage = JournalStorage(JournalFileBackend(location))
+        yield storage
     else:
-        journal = BufferedJournal(Path(location))
+        with intact(Path(location)):
+            journal = BufferedJournal(Path(location))
         try:
-            yield JournalStorage(journal)
+            with intact(Path(location)):
+                storage = JournalStorage(journal)
+            yield storage
         finally:
             journal.close()
 

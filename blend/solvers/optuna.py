@@ -6,6 +6,7 @@ worse than these; what it may find beyond them is another kind of mean, clip or 
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -206,6 +207,17 @@ class OptunaSearch(MeanSolver):
 
     def _result(self, problem: BlendProblem, study: optuna.Study, space: Space) -> Weights:
         best = study.best_trial
+        try:
+            score = space.score(best.params)
+        except KeyError:
+            score = math.nan
+        if not math.isclose(
+            score, best.value or 0.0, rel_tol=1e-6, abs_tol=1e-12
+        ):  # a bit may have flipped in the file
+            raise BankError(
+                f"trial {best.number} of the study in {self.storage} holds a score of {best.value}, and its weights score {score}: the "
+                "study is damaged; delete it or give another --storage"
+            )
         kind, clip, values = space.blend(best.params)
         origin = best.user_attrs.get("origin")
         finished = [trial for trial in study.get_trials(deepcopy=False) if trial.value is not None]
@@ -342,9 +354,12 @@ class Space:
 
     def evaluate(self, trial: optuna.Trial) -> float:
         """Score of a trial."""
-        drawn = self.suggest(trial)
-        _, _, values = self.blend(drawn)
-        return self.problem.metric.score_of_loss(self.objective(drawn).loss(values))
+        return self.score(self.suggest(trial))
+
+    def score(self, parameters: dict[str, Any]) -> float:
+        """Score of the blend of some parameters."""
+        _, _, values = self.blend(parameters)
+        return self.problem.metric.score_of_loss(self.objective(parameters).loss(values))
 
     def starts(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Equal weights, the best single model, and the exact solution of every kind and clip that has one."""

@@ -55,6 +55,20 @@ def test_any_order_of_banks(fitted, tmp_path):
     np.testing.assert_allclose(table.iloc[:, 1:].to_numpy(np.float32), bank.predictions, rtol=1e-7)
 
 
+def test_a_weights_file_alone_names_no_code(fitted, tmp_path):
+    runs, _ = fitted
+    shutil.copytree(runs.root / "blend", tmp_path / "blend")
+    path = tmp_path / "blend/weights.json"
+    content = json.loads(path.read_text())
+    content["post_processing"].append({"call": "evil_module:function"})
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        BankError, match=r"a step that calls evil_module:function; give --allow_call \[evil_module:function\]"
+    ):
+        apply(tmp_path / "blend", runs.banks, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_out_of_fold_rows_can_be_blended_again(fitted, tmp_path):
     runs, _ = fitted
     bank = apply(runs.root / "blend", [], "oof", out=tmp_path / "oof")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+import re
 import time
 
 import numpy as np
@@ -36,6 +38,31 @@ def test_the_journal_is_an_ordinary_one_and_resumes(problem, tmp_path):
     again = make_solver("optuna", {"trials": 10, "storage": str(path)}).fit(problem)
     assert len(load(path).trials) == 10
     np.testing.assert_array_equal(again.values, second.values)
+
+
+def test_a_damaged_journal_is_refused_or_changes_nothing_that_counts(problem, tmp_path):
+    path = tmp_path / "study.journal"
+    make_solver("optuna", {"trials": 6, "storage": str(path)}).fit(problem)
+    whole, draw, refused = path.read_bytes(), random.Random(0), []
+    for number in range(45):
+        damaged = bytearray(whole)
+        if number % 3 == 0:
+            damaged = damaged[: draw.randrange(len(damaged))]
+        elif number % 3 == 1:
+            damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(7)
+        else:
+            lines = whole.splitlines(keepends=True)
+            del lines[draw.randrange(len(lines))]
+            damaged = b"".join(lines)
+        path.write_bytes(damaged)
+        try:
+            weights = make_solver("optuna", {"trials": 8, "storage": str(path)}).fit(problem)
+        except BankError as error:
+            refused.append(str(error))
+        else:
+            assert problem.objective().loss(weights.values) <= problem.objective().singles().min() + 1e-12
+    assert 5 < len(refused) < 45
+    assert all(re.search("damaged|of other predictions", sentence) for sentence in refused)
 
 
 def test_a_study_of_other_predictions_is_refused(problem, tmp_path):
