@@ -17,7 +17,6 @@ import numpy as np
 
 LEVELS = 60
 GRID_COLUMNS = 384  # ne4pg2, low resolution
-HIGH_RES_GRID_COLUMNS = 21_600
 STEP_SECONDS = 1200  # the climate model's time step
 STEPS_PER_DAY = 72
 
@@ -172,7 +171,6 @@ UNITS = {
 
 N_PROFILES = len(PROFILES)  # 9
 N_SCALARS = len(SCALARS)  # 16
-N_INPUTS = N_PROFILES * LEVELS + N_SCALARS  # 556
 N_TARGETS = len(TENDENCIES) * LEVELS + len(FLUXES)  # 368
 
 

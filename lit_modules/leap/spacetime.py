@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from datamodules.leap.calendar import MONTH_DAYS, YEAR_DAYS
 from datamodules.leap.schema import STEPS_PER_DAY
 
-N_SPACETIME = 6
 _TABLE_DAYS = 12 * 31
 
 
