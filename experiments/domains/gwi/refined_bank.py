@@ -99,7 +99,7 @@ class Plan:
         """What the parts must have in common."""
         settings = asdict(self.settings)
         del settings["noise"]  # of one survey only, and not in what was written before
-        method = {"method": "gauss_newton"} if self.gauss_newton else {}
+        method = {"gauss_newton": repr(NEAR)} if self.gauss_newton else {}
         return {"bank": digest(self.bank), "rows": len(self.index), "settings": settings, **method}
 
 
