@@ -6,6 +6,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
 
 import torch
@@ -16,6 +17,7 @@ from torchmetrics import MeanMetric
 
 from datamodules.errors import DataError
 from datamodules.files import refuse_lfs_pointer
+from lit_modules.frozen import made_whole
 from lit_modules.optim import Plateau, build_optimizer, build_scheduler, tie_weight_decay
 from lit_modules.settings import Optim
 
@@ -45,12 +47,14 @@ class BaseTask(LightningModule, ABC):
         mode: ``max`` or ``min``.
         one_pass: Whether the task solves for its weights from one pass over the training rows. It then gets every row
             once, whatever the batch size; where a broken-off pass goes on, :meth:`collect` sees the first batches again.
+        frozen: What the names of fitted buffers start with that may be large; a run's checkpoints share them.
         identity: Plain values that a checkpoint carries to be rebuilt without its run (set by the runner).
     """
 
     monitor: ClassVar[str]
     mode: ClassVar[str]
     one_pass: ClassVar[bool] = False
+    frozen: ClassVar[tuple[str, ...]] = ()
     net: nn.Module
 
     def __init__(self, model: Any, optim: Optim, lr: float, statistics: Mapping[str, Any] | None = None) -> None:
@@ -295,7 +299,7 @@ def read_checkpoint(path: Any) -> dict[str, Any]:
     """Read a checkpoint on the CPU, plain tensors and values only (pickled code is refused by torch).
 
     Raises:
-        DataError: the file is missing, damaged, or not a checkpoint of this project.
+        DataError: the file is missing, damaged, or not a checkpoint of this project, or fitted state that lies beside it is.
     """
     try:
         with zipfile.ZipFile(path) as archive:  # torch writes checksums and does not compare them
@@ -313,4 +317,4 @@ def read_checkpoint(path: Any) -> dict[str, Any]:
         ) from None
     if not isinstance(checkpoint, dict) or IDENTITY_KEY not in checkpoint:
         raise DataError(f"{path} is not a checkpoint of this project: it does not say which experiment made it")
-    return checkpoint
+    return made_whole(checkpoint, Path(path))

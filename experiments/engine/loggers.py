@@ -20,6 +20,7 @@ from datamodules.signals import PARENT
 from datamodules.tracking import KEPT, bank_artifact, folder_artifact, kept_run, run_name, use
 from experiments.engine.processes import is_first_process
 from experiments.engine.run_directory import RunDirectory
+from lit_modules.frozen import PATTERN
 
 _PLACE = ("project", "entity", "group", "tags")
 
@@ -190,7 +191,8 @@ class OneWandbRun(WandbLogger):
             kept.append("bank")
         if which == "all":
             name = run_name(*(record[key] for key in ("experiment", "variant", "seed", "fold")))
-            files = (directory.inference_checkpoint(), directory.config, directory.path / "folds.csv")
+            shared = directory.checkpoints.glob(PATTERN)
+            files = (directory.inference_checkpoint(), *shared, directory.config, directory.path / "folds.csv")
             run.log_artifact(folder_artifact("model", name, *files))
             kept.append("model")
         write_json(self._folder / KEPT, {**self._kept, "artifacts": kept})

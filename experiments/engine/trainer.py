@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 import torch
+from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
@@ -32,6 +33,7 @@ from experiments.engine.processes import check_launch, is_first_process, launche
 from experiments.engine.run_directory import RunDirectory
 from lit_modules.base import BaseTask
 from lit_modules.callbacks import Ema, StepSeed
+from lit_modules.frozen import FrozenIO
 from lit_modules.sharding import GatherForEvaluation
 
 
@@ -88,12 +90,20 @@ def build_trainer(
         enable_progress_bar=loop.progress and sys.stderr.isatty(),
         enable_model_summary=False,
         default_root_dir=directory.path,
-        # our own handlers see to a scheduler's signals (datamodules/signals.py)
-        plugins=[SLURMEnvironment(auto_requeue=False)] if launcher() == "slurm" else None,
+        plugins=_plugins(loop.strategy, task),
     )
     if isinstance(trainer.strategy, ModelParallelStrategy):
         trainer.strategy.connect(task)  # which it wants before it connects the processes of a launcher
     return trainer, csv
+
+
+def _plugins(strategy: str, task: BaseTask) -> list[CheckpointIO | ClusterEnvironment]:
+    plugins: list[CheckpointIO | ClusterEnvironment] = []
+    if task.frozen and strategy != "fsdp":
+        plugins.append(FrozenIO(task.frozen))
+    if launcher() == "slurm":  # our own handlers see to a scheduler's signals (datamodules/signals.py)
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return plugins
 
 
 def _strategy(name: str, processes: int) -> Strategy | str:

@@ -40,6 +40,7 @@ class MoaTask(BaseTask):
     monitor: ClassVar[str] = "val_log_loss_nc"
     mode: ClassVar[str] = "min"
     new_head: ClassVar[tuple[str, ...]] = ("net.head.",)
+    frozen: ClassVar[tuple[str, ...]] = (FEATURES,)
     model_settings: MoaModel
     targets_utf8: Tensor
     treated_share: Tensor
