@@ -7,6 +7,8 @@ The rival of the k-means step is scikit-learn's ``KMeans`` with ten restarts, wh
 clusters (1 = as good). A step is forward, backward and Adam of the declared net. ``per batch`` runs the pipeline on the batch's
 measurements, as training with augmentation must; ``once`` is what fixed rows get. UMAP itself is not timed (it takes minutes on
 one core and its result is kept): random coordinates stand in, which cost the same to look up. Seconds are of the processor.
+``checkpoint`` is the net and all fitted state in megabytes (without the optimiser's), then what of it lies once beside a run's
+checkpoints instead of in each.
 """
 
 # ruff: noqa: E402  (the path must be set before the project is imported)
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +36,9 @@ from datamodules.moa.features import FeaturePipeline
 from datamodules.moa.features.neighbours import cluster_centres
 from datamodules.moa.tables import Signatures
 from experiments import moa_logistic, moa_nonscored_nn, moa_tabnet
+from lit_modules.frozen import PATTERN, FrozenIO
 from lit_modules.moa.nets import build_net
+from lit_modules.moa.task import MoaTask
 
 TARGETS = 206
 
@@ -88,6 +93,16 @@ def step_seconds(experiment: Any, pipeline: FeaturePipeline, batch: dict[str, to
     return min(seconds(step) for _ in range(3))
 
 
+def megabytes(experiment: Any, pipeline: FeaturePipeline) -> tuple[str, str]:
+    """Of a checkpoint that holds the fitted state, and of the part of it that a run keeps once."""
+    net = build_net(experiment.model, pipeline, torch.full((TARGETS,), 0.003))
+    state = {f"features.{name}": value for name, value in pipeline.state_dict().items()} | net.state_dict()
+    with tempfile.TemporaryDirectory() as folder:
+        FrozenIO(MoaTask.frozen).save_checkpoint({"state_dict": state}, Path(folder) / "a.ckpt")
+        once, all_of_it = (sum(f.stat().st_size for f in Path(folder).glob(names)) / 1e6 for names in (PATTERN, "*"))
+    return f"{all_of_it:.1f}", f"{once:.1f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=23_814)
@@ -118,7 +133,16 @@ def main() -> None:
 
     sys.modules["umap"] = SimpleNamespace(UMAP=RandomCoordinates)  # type: ignore[assignment]
     table = Table(title="features")
-    for name in ("experiment", "fit s", "step, per batch s", "step, once s", "times", "all rows once s"):
+    for name in (
+        "experiment",
+        "fit s",
+        "step, per batch s",
+        "step, once s",
+        "times",
+        "all rows once s",
+        "checkpoint",
+        "once",
+    ):
         table.add_column(name, justify="right" if name != "experiment" else "left")
     for module in (moa_tabnet, moa_nonscored_nn, moa_logistic):
         experiment = module.EXPERIMENT
@@ -130,7 +154,14 @@ def main() -> None:
         each, once = (step_seconds(experiment, pipeline, batch, once) for once in (False, True))
         part = pipeline.encode(rows.take(np.arange(min(2048, len(rows.ids)))))
         whole = seconds(lambda p=pipeline, b=part: p.of_batch(b)) * len(rows.ids) / len(part["time"])  # type: ignore[misc]
-        cells = (f"{fit:.1f}", f"{each:.3f}", f"{once:.3f}", f"{each / once:.1f}", f"{whole:.1f}")
+        cells = (
+            f"{fit:.1f}",
+            f"{each:.3f}",
+            f"{once:.3f}",
+            f"{each / once:.1f}",
+            f"{whole:.1f}",
+            *megabytes(experiment, pipeline),
+        )
         table.add_row(experiment.name, *cells)
     console.print(table)
 

@@ -7,9 +7,9 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
@@ -97,8 +97,8 @@ def build_trainer(
     return trainer, csv
 
 
-def _plugins(strategy: str, task: BaseTask) -> list[CheckpointIO | ClusterEnvironment]:
-    plugins: list[CheckpointIO | ClusterEnvironment] = []
+def _plugins(strategy: str, task: BaseTask) -> list[Any]:
+    plugins: list[Any] = []
     if task.frozen and strategy != "fsdp":
         plugins.append(FrozenIO(task.frozen))
     if launcher() == "slurm":  # our own handlers see to a scheduler's signals (datamodules/signals.py)
