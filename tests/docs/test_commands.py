@@ -307,6 +307,7 @@ def test_datasets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     preset = Path("experiments/presets/leap_bilstm_cnn")
     shutil.copytree(ROOT / preset, folder / preset)
     with hub_server.serve(hub_server.Hub(files)) as hub, serve(Kaggle(tables=small_tables()), monkeypatch):
+        monkeypatch.setenv("no_proxy", "127.0.0.1")  # the hub is asked directly
         monkeypatch.setenv("HF_ENDPOINT", hub.url)  # for children; the library read it when another test imported it
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
         template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
