@@ -68,10 +68,13 @@ def test_a_copied_run_goes_on_to_the_same_bits(finished: RunDirectory, files: Pa
     np.testing.assert_array_equal(*(PredictionBank(one.bank).in_judge_units(slice(None)) for one in (copy, finished)))
 
 
-def test_every_reader_gets_the_whole_checkpoint(finished: RunDirectory, files: Path, tmp_path: Path) -> None:
+def test_every_reader_gets_the_whole_checkpoint(
+    finished: RunDirectory, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     test = files / "test_features.csv"
     wanted = predict(finished.path, test, tmp_path / "run.csv")
     share(["--run", str(finished.path), "--to", str(tmp_path / "shared")])
+    assert capsys.readouterr().out.endswith("shared: 1 model of moa_simple_nn\n")
     assert predict(tmp_path / "shared", test, tmp_path / "shared.csv").equals(wanted)
     assert not list((tmp_path / "shared").rglob(PATTERN))
     assert MoaTask.load_from_checkpoint(finished.best).features.width > 0
