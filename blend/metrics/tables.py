@@ -76,15 +76,16 @@ class ColumnMetric(TableMetric):
 
 
 def _sorted_keys(values: Array, labels: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Values sorted along the last axis, each with its label in the lowest bit of its mantissa, as integers.
+    """Values as integers of the same order, sorted along the last axis, each with its label as the last bit.
 
-    One sort of numbers (which numpy does with vector instructions) orders both, without the gather that an ``argsort`` needs.
+    One sort of integers (which numpy does with vector instructions) orders both, without the gather that an ``argsort`` needs.
     """
-    marked = values + 0.0  # minus zero becomes zero
-    key = marked.view(np.int64)
+    key = (values + 0.0).view(np.int64)  # minus zero becomes zero
+    if key.size and key.min() < 0:
+        key ^= (key >> 63) & np.int64(0x7FFFFFFFFFFFFFFF)
     key &= ~np.int64(1)
     key |= labels
-    marked.sort(axis=-1)
+    key.sort(axis=-1)
     return key
 
 
