@@ -23,8 +23,6 @@ class GwiModel(Checked):
         mirror: ``none``; ``naive`` = training samples are mirrored at random and predictions averaged over both views, though
             the mirrored central shot is wrong by a cell; ``all`` = the net only ever sees the mirrored line, and its
             maps are mirrored back (4th place's second model).
-        from_median: The net says what differs from the training rows' median map, and need not learn that one first: in short
-            trainings on few maps.
     """
 
     group: ClassVar[str] = "model"
@@ -36,7 +34,6 @@ class GwiModel(Checked):
     gain: float = setting(1.0, above=0)
     confidence_weight: float = setting(1.0, low=0)
     mirror: Mirror = "none"
-    from_median: bool = False
 
     def net_arguments(self) -> dict[str, Any]:
         """The settings that belong to the net itself."""

@@ -27,7 +27,7 @@ _SHOWN = 4
 class GwiTask(BaseTask):
     """Trains any net ``gathers -> VelocityOutput`` on (v - 3000) / 1500; scores and predicts m/s in float32.
 
-    The median map of the training rows is a buffer, which nets may start from (``from_median``).
+    The median map of the training rows is a buffer, for figures and tables to stand beside.
     """
 
     monitor: ClassVar[str] = "val_mae"
@@ -49,11 +49,9 @@ class GwiTask(BaseTask):
 
     def forward(self, gathers: Tensor) -> VelocityOutput:
         """Gathers ``(B, 5, samples, 70)`` as recorded to scaled maps, in the orientation of the gathers."""
-        everything = self.model_settings.mirror == "all"
-        out = _mirrored(self._net(gathers.flip(1, 3))) if everything else self._net(gathers)
-        if self.model_settings.from_median:
-            out = out._replace(velocity=out.velocity + (self.median_map - _CENTRE) / _SCALE)
-        return out
+        if self.model_settings.mirror == "all":
+            return _mirrored(self._net(gathers.flip(1, 3)))
+        return self._net(gathers)
 
     def _net(self, gathers: Tensor) -> VelocityOutput:
         if self.model_settings.amplitude == "log1p":

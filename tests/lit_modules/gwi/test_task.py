@@ -123,20 +123,6 @@ def test_naive_mirroring_averages_both_views() -> None:
     assert len(losses) > 1
 
 
-@pytest.mark.parametrize("mirror", ["none", "naive", "all"])
-def test_a_net_may_start_from_the_median_map(mirror: Mirror) -> None:
-    plain, started = task(mirror), task(mirror, from_median=True)
-    started.load_state_dict(plain.state_dict())
-    median = 2000 + 100 * torch.arange(70.0).expand(70, 70)
-    started.median_map.copy_(median)
-    plain.eval()
-    started.eval()
-    with torch.no_grad():
-        difference = started.predict_step(batch())["predictions"] - plain.predict_step(batch())["predictions"]
-    shown = (median + median.flip(1)) / 2 if mirror == "naive" else median
-    torch.testing.assert_close(difference, (shown - 3000).expand(3, 70, 70), atol=0.01, rtol=0)
-
-
 @pytest.mark.parametrize("model", [Inversion(dim=16, blocks=1, head_dim=8), BenchmarkNet(samples=288, width=2)])
 def test_nets_train_and_are_scored(model: Inversion | BenchmarkNet) -> None:
     torch.manual_seed(0)
