@@ -149,12 +149,13 @@ def _open_database(url: str) -> RDBStorage:
         )
     except ImportError:
         raise BankError(
-            f'--storage {_without_password(url)} needs a database driver: pip install "podium[database]"'
+            f'--storage {without_password(url)} needs a database driver: pip install "podium[database]"'
         ) from None
     except (ArgumentError, OperationalError) as error:
         reason = str(error.orig if isinstance(error, OperationalError) else error).strip().splitlines()[0]
-        raise BankError(f"--storage {_without_password(url)} cannot be opened: {reason}") from None
+        raise BankError(f"--storage {without_password(url)} cannot be opened: {reason}") from None
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """A storage as it may be printed."""
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)

@@ -159,8 +159,10 @@ class OptunaSearch(MeanSolver):
         mark = space.mark()
         known = study.user_attrs.get("inputs")
         if known is not None and known != mark:
+            from blend.solvers.journal import without_password
+
             raise BankError(
-                f"{self.storage} holds a study of other predictions ({study.study_name!r}); give another --storage file or "
+                f"{without_password(str(self.storage))} holds a study of other predictions ({study.study_name!r}); give another --storage file or "
                 "delete it (in a database: another --out or --name)"
             )
         if known is None:
@@ -205,19 +207,24 @@ class OptunaSearch(MeanSolver):
                 study.tell(trial.number, state=TrialState.FAIL)
                 retry_trial(study, trial)
 
-    def _result(self, problem: BlendProblem, study: optuna.Study, space: Space) -> Weights:
-        best = study.best_trial
+    def _check(self, trial: optuna.trial.FrozenTrial, space: Space) -> None:
+        """Score a trial of a stored study again, in which a bit may have flipped."""
+        from blend.solvers.journal import without_password
+
         try:
-            score = space.score(best.params)
+            score = space.score(trial.params)
         except KeyError:
             score = math.nan
-        if not math.isclose(
-            score, best.value or 0.0, rel_tol=1e-6, abs_tol=1e-12
-        ):  # a bit may have flipped in the file
+        if not math.isclose(score, trial.value or 0.0, rel_tol=1e-6, abs_tol=1e-12):
             raise BankError(
-                f"trial {best.number} of the study in {self.storage} holds a score of {best.value}, and its weights score {score}: the "
-                "study is damaged; delete it or give another --storage"
+                f"trial {trial.number} of the study in {without_password(str(self.storage))} holds a score of {trial.value}, and its "
+                f"weights score {score}: the study is damaged; delete it or give another --storage"
             )
+
+    def _result(self, problem: BlendProblem, study: optuna.Study, space: Space) -> Weights:
+        best = study.best_trial
+        if self.storage is not None:
+            self._check(best, space)
         kind, clip, values = space.blend(best.params)
         origin = best.user_attrs.get("origin")
         finished = [trial for trial in study.get_trials(deepcopy=False) if trial.value is not None]
