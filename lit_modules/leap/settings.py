@@ -140,39 +140,44 @@ class BiLSTMCNN(BiLSTM):
 
 
 @dataclass
-class BiLSTMTransformer(BiLSTM):
-    """BiLSTM, one Transformer encoder layer, MLP at every level.
+class AttendingBiLSTM(BiLSTM):
+    """Common part of a BiLSTM with attention.
 
     Args:
         heads: Attention heads; must divide twice ``hidden``.
         attention_axis: ``level`` attends over the 60 levels; ``batch`` replicates the source's quirk (a row's result
             depends on the rows beside it) and is refused in validation and prediction.
-        feedforward: Hidden width of the encoder layer.
     """
-
-    net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTMTransformer"
 
     heads: int = setting(8, low=1)
     attention_axis: Literal["level", "batch"] = "level"
-    feedforward: int = setting(2048, low=1)
 
 
 @dataclass
-class BiLSTMAttention(BiLSTM):
+class BiLSTMAttention(AttendingBiLSTM):
     """BiLSTM, self-attention, MLP at every level.
 
     Args:
-        heads: Attention heads; must divide twice ``hidden``.
-        attention_axis: As of the Transformer's nets.
         attention_residual: Add the attention to its input and normalise the sum. Without, as in the source, all that a level
             knows of itself must pass through the attention, which few steps do not teach.
     """
 
     net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTMAttention"
 
-    heads: int = setting(8, low=1)
-    attention_axis: Literal["level", "batch"] = "level"
     attention_residual: bool = False
+
+
+@dataclass
+class BiLSTMTransformer(AttendingBiLSTM):
+    """BiLSTM, one Transformer encoder layer, MLP at every level.
+
+    Args:
+        feedforward: Hidden width of the encoder layer.
+    """
+
+    net: ClassVar[str] = "lit_modules.nets.recurrent:BiLSTMTransformer"
+
+    feedforward: int = setting(2048, low=1)
 
 
 @dataclass
