@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -124,6 +126,15 @@ def serve(kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kaggle]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def sign_out(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """Leave the client without credentials, in an empty home."""
+    for variable in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("HOME", str(home))
+    client = sys.modules["kaggle.api.kaggle_api_extended"].KaggleApi
+    monkeypatch.setattr(client, "config", str(home / "none.json"))
 
 
 def sign_in(monkeypatch: pytest.MonkeyPatch) -> None:

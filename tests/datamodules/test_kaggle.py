@@ -16,7 +16,7 @@ from datamodules import kaggle as podium_kaggle
 from datamodules.banks.check import check_submission
 from datamodules.errors import DataError, UsageError
 from datamodules.kaggle import Submit, data_folder, open_competition
-from tests.datamodules.kaggle_server import Kaggle, serve, sign_in
+from tests.datamodules.kaggle_server import Kaggle, serve, sign_in, sign_out
 
 
 @pytest.fixture
@@ -93,11 +93,7 @@ def test_a_machine_without_kaggle_is_told_so(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody listens
     with pytest.raises(DataError, match=r"cannot be reached at localhost .* is the session's internet on"):
         send(sample)
-    for variable in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    client = sys.modules["kaggle.api.kaggle_api_extended"].KaggleApi
-    monkeypatch.setattr(client, "config", str(tmp_path / "none.json"))
+    sign_out(monkeypatch, tmp_path)
     with pytest.raises(DataError, match=r"no credentials: make an API token .* KAGGLE_API_TOKEN"):
         send(sample)
     assert capsys.readouterr().out == ""  # not the client's page of help

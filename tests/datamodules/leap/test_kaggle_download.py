@@ -10,7 +10,7 @@ import pytest
 
 from datamodules.errors import DataError
 from datamodules.leap.kaggle_download import COMPETITION, TABLES, fetch_tables
-from tests.datamodules.kaggle_server import Kaggle, serve
+from tests.datamodules.kaggle_server import Kaggle, serve, sign_out
 
 
 def small_tables() -> dict[str, bytes]:
@@ -40,11 +40,7 @@ def test_missing_tables_are_fetched_and_unpacked(server: Kaggle, tmp_path: Path)
 def test_a_client_that_is_missing_or_not_signed_in_is_explained_as_for_submissions(
     server: Kaggle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for variable in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    client = sys.modules["kaggle.api.kaggle_api_extended"].KaggleApi
-    monkeypatch.setattr(client, "config", str(tmp_path / "none.json"))
+    sign_out(monkeypatch, tmp_path)
     with pytest.raises(DataError, match=r"no credentials: make an API token .* KAGGLE_API_TOKEN"):
         fetch_tables(tmp_path / "dest")
     monkeypatch.setitem(sys.modules, "kaggle.api.kaggle_api_extended", None)
