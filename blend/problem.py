@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -150,7 +150,7 @@ class Problem:
                 raise BankError(
                     f"weights per group or target need a metric that is a sum over rows, and another mean than {kind}"
                 )
-            return TableLoss(self._evaluator(chosen, kind, clip), self.models)
+            return self._table_loss(chosen, kind, clip)
         if isinstance(metric, SquaredMetric):
             return self._quadratic(metric, chosen, group, targets)
         if kind == "softmax":
@@ -237,8 +237,8 @@ class Problem:
         logs = np.log(np.clip(predictions, clip, 1 - clip))
         return SoftmaxLoss(logs, truth.argmax(axis=1))
 
-    def _evaluator(self, folds: list[int], kind: Kind, clip: float) -> Any:
-        """Losses of candidate weights, for metrics and means of whole columns."""
+    def _table_loss(self, folds: list[int], kind: Kind, clip: float) -> TableLoss:
+        """For metrics and means of whole columns."""
         truth, scale = self.rows_of(folds)[1], self.stack.target_scale
         metric, judged = self.metric, truth.astype(np.float64) * scale
         score = metric.evaluator(judged) if isinstance(metric, TableMetric) else self._sum_score(truth)
@@ -251,33 +251,45 @@ class Problem:
                 weights = Weights("", self.names, w, kind="rank")
                 return np.concatenate([self.blend_fold(weights, fold) for fold in self.folds if fold in folds])
 
-            return lambda W: np.array([one + lower * score(blend(w) * unit) for w in W])
+            return TableLoss(lambda W: np.array([one + lower * score(blend(w) * unit) for w in W]), self.models)
         values = self._transformed(folds, kind, clip)
         models, width = len(values), values.shape[2]
+        plain = bool((unit == 1.0).all())
         flat, step = values.reshape(models, -1), max(1, _CANDIDATE_VALUES // max(1, values[0].size))
 
         many = metric.many(judged) if isinstance(metric, TableMetric) else lambda b: np.array([score(x) for x in b])
 
-        def some(W: Array) -> Array:
-            blends = (W @ flat).reshape(-1, len(truth), width)
+        def losses(blends: Array) -> Array:
+            blends = blends.reshape(-1, len(truth), width)
             if kind == "logit":
                 blends = 1.0 / (1.0 + np.exp(-blends))
-            return np.asarray(lower * many(blends * unit))
+            return np.asarray(lower * many(blends if plain else blends * unit))
 
         threads = (
             1 if isinstance(metric, FunctionMetric) else min(_MOST_THREADS, usable_cores())
         )  # numpy sorts without Python's lock
 
-        def evaluate(W: Array) -> Array:
-            small = threads == 1 or len(W) * flat.shape[1] < _FEWEST_VALUES
-            share = max(1, min(step, len(W) if small else -(-len(W) // threads)))
-            parts = [W[start : start + share] for start in range(0, len(W), share)]
+        def in_parts(candidates: npt.NDArray[Any], blend: Callable[[npt.NDArray[Any]], Array]) -> Array:
+            small = threads == 1 or len(candidates) * flat.shape[1] < _FEWEST_VALUES
+            share = max(1, min(step, len(candidates) if small else -(-len(candidates) // threads)))
+            parts = [candidates[start : start + share] for start in range(0, len(candidates), share)]
             if small or len(parts) < 2:
-                return np.concatenate([np.zeros(0), *map(some, parts)])
+                return np.concatenate([np.zeros(0), *(losses(blend(part)) for part in parts)])
             with ThreadPoolExecutor(threads) as pool:
-                return np.concatenate(list(pool.map(some, parts)))
+                return np.concatenate(list(pool.map(lambda part: losses(blend(part)), parts)))
 
-        return evaluate
+        def additions(counts: Array, among: npt.NDArray[np.intp]) -> Array:
+            total, number = counts @ flat, counts.sum() + 1
+
+            def blend(part: npt.NDArray[np.intp]) -> Array:
+                sums = flat[part]
+                sums += total
+                sums /= number
+                return sums
+
+            return in_parts(among, blend)
+
+        return TableLoss(lambda W: in_parts(W, lambda part: part @ flat), self.models, additions)
 
     def _transformed(self, folds: list[int], kind: Kind, clip: float) -> Array:
         """Predictions of some folds as they are averaged."""

@@ -123,10 +123,13 @@ class AreaUnderCurve(ColumnMetric):
             for i, t in enumerate(live):
                 values = np.ascontiguousarray(blends[:, :, t])
                 key = _sorted_keys(values, labels[t])
-                above = (key & 1) @ ranks - 0.5 * found[t] * (found[t] + 1)
+                apart = key[:, 1:] ^ key[:, :-1]  # at most the label differs where values are equal
+                key &= 1
+                above = key @ ranks - 0.5 * found[t] * (found[t] + 1)
                 columns[:, i] = above / (float(found[t]) * float(len(truth) - found[t]))
-                tied = (np.diff(key >> 1, axis=1) == 0).any(axis=1)
-                columns[tied, i] = [self.column(truth[:, t], blended) for blended in values[tied]]
+                if apart.size and apart.min() < 2:
+                    tied = (apart < 2).any(axis=1)
+                    columns[tied, i] = [self.column(truth[:, t], blended) for blended in values[tied]]
             return np.asarray(columns.mean(axis=1)) if len(live) else np.full(len(blends), np.nan)
 
         return scores

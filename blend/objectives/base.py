@@ -30,6 +30,10 @@ class Objective(ABC):
     def losses(self, W: Array) -> Array:
         """Losses ``(candidates,)`` of weights ``(candidates, models)`` that sum to 1."""
 
+    def additions(self, counts: Array, among: npt.NDArray[np.intp]) -> Array:
+        """Losses of the mean of models, each taken ``counts`` times, with one more: each of ``among`` in turn."""
+        return self.losses((counts + np.eye(self.size)[among]) / (counts.sum() + 1))
+
     def loss(self, w: Array) -> float:
         """Loss of one vector of weights."""
         return float(self.losses(w[None, :])[0])
@@ -69,13 +73,23 @@ class TableLoss(Objective):
     Args:
         evaluate: Losses ``(candidates,)`` of weights ``(candidates, models)``.
         models: Number of models.
+        additions: :meth:`Objective.additions`, where sums of predictions are cheaper than products with all weights.
     """
 
     convex = smooth = False
 
-    def __init__(self, evaluate: Callable[[Array], Array], models: int) -> None:
-        self._evaluate, self.size = evaluate, models
+    def __init__(
+        self,
+        evaluate: Callable[[Array], Array],
+        models: int,
+        additions: Callable[[Array, npt.NDArray[np.intp]], Array] | None = None,
+    ) -> None:
+        self._evaluate, self.size, self._additions = evaluate, models, additions
 
     def losses(self, W: Array) -> Array:
         """See :class:`Objective`."""
         return self._evaluate(W)
+
+    def additions(self, counts: Array, among: npt.NDArray[np.intp]) -> Array:
+        """See :class:`Objective`."""
+        return super().additions(counts, among) if self._additions is None else self._additions(counts, among)

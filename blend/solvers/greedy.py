@@ -19,7 +19,7 @@ from blend.metrics.scores import SHRINKS
 from blend.objectives import Objective, ProbabilityLoss
 from blend.problem import BlendProblem
 from blend.solvers.base import MeanSolver, register
-from blend.weights import Weights
+from blend.weights import Kind, Weights
 from datamodules.banks.bank import BankError
 
 Array = npt.NDArray[np.float64]
@@ -48,41 +48,58 @@ class Greedy(MeanSolver):
 
     def fit(self, problem: BlendProblem, folds: Sequence[int] | None = None) -> Weights:
         """Counts over steps; among ties a model already chosen wins, then the first."""
-        objective = problem.objective(folds, self.kind, self.clip)
-        counts, path = select(objective, self.steps, self.use_best)
+        path = selected(problem, folds, self.kind, self.clip, self.steps)
+        counts = chosen_counts(path, len(problem.names), self.use_best)
         named = [{"added": problem.names[chosen], "loss": loss} for chosen, loss in path]
         return self.weights(problem, counts / counts.sum(), path=named)
 
 
+Path = list[tuple[int, float]]
+"""The added model and the loss of every step."""
+
+
 def select(
-    objective: Objective, steps: int, use_best: bool = True, allowed: npt.NDArray[np.intp] | None = None
-) -> tuple[Array, list[tuple[int, float]]]:
+    objective: Objective, steps: int, allowed: npt.NDArray[np.intp] | None = None, path: Path | None = None
+) -> Path:
     """Greedy selection with replacement.
 
     Args:
         objective: Loss of weights.
         steps: Additions.
-        use_best: Cut at the best prefix.
         allowed: Positions of the models to choose from; None for all.
-
-    Returns:
-        How often each model was added, and the added model and loss of every step.
+        path: Steps that were made before.
     """
-    models = objective.size
-    counts, best, best_loss = np.zeros(models), np.zeros(models), np.inf
-    path: list[tuple[int, float]] = []
-    for step in range(steps):
+    models, path = objective.size, list(path or [])
+    among = np.arange(models) if allowed is None else allowed
+    counts = chosen_counts(path, models, use_best=False)
+    while len(path) < steps:
         losses = np.full(models, np.inf)
-        among = np.arange(models) if allowed is None else allowed
-        losses[among] = objective.losses((counts + np.eye(models)[among]) / (step + 1))
+        losses[among] = objective.additions(counts, among)
         tied = losses <= losses.min() + _TIE * abs(losses.min())
         known = tied & (counts > 0)
         chosen = int(np.argmax(known if known.any() else tied))
         counts[chosen] += 1
         path.append((chosen, float(losses[chosen])))
-        if losses[chosen] < best_loss - _TIE * abs(losses[chosen]):
-            best, best_loss = counts.copy(), float(losses[chosen])
-    return best if use_best else counts, path
+    return path
+
+
+def chosen_counts(path: Path, models: int, use_best: bool = True) -> Array:
+    """How often each model was added, up to the best step or to the last."""
+    end, best = len(path), np.inf
+    for step, (_, loss) in enumerate(path if use_best else [], start=1):
+        if loss < best - _TIE * abs(loss):
+            end, best = step, loss
+    return np.bincount(np.array([model for model, _ in path[:end]], dtype=np.intp), minlength=models).astype(np.float64)
+
+
+def selected(problem: BlendProblem, folds: Sequence[int] | None, kind: Kind, clip: float, steps: int) -> Path:
+    """:func:`select` from all models; its steps are remembered, as several methods take the first of the same."""
+    chosen = problem.folds if folds is None else folds
+    key = ("greedy", frozenset(chosen), kind, clip)
+    path: Path = problem.remembered.get(key, [])
+    if len(path) < steps:
+        path = problem.remembered[key] = select(problem.objective(folds, kind, clip), steps, path=path)
+    return path[:steps]
 
 
 @dataclass

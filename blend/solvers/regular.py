@@ -13,7 +13,7 @@ from blend.objectives import Objective
 from blend.problem import BlendProblem, Problem
 from blend.solvers.base import MeanSolver, Solver, register
 from blend.solvers.exact import simplex_minimum
-from blend.solvers.greedy import select
+from blend.solvers.greedy import chosen_counts, select, selected
 from blend.solvers.linear import Data, Fit, Linear
 from blend.weights import LOGIT_CLIP, Kind, Weights
 
@@ -58,11 +58,8 @@ class Shrunk(MeanSolver):
         if objective.convex:
             fitted = simplex_minimum(problem, folds, self.kind, self.clip)[0]
         else:
-            key = ("greedy", frozenset(folds), self.kind, self.clip)
-            if key not in problem.remembered:
-                counts, _ = select(objective, 30)
-                problem.remembered[key] = counts / counts.sum()
-            fitted = problem.remembered[key]
+            fitted = chosen_counts(selected(problem, folds, self.kind, self.clip, 30), objective.size)
+            fitted /= fitted.sum()
         single = np.eye(objective.size)[int(np.argmin(objective.singles()))]
         return np.array([(1 - s) * fitted + s * goal for goal in (objective.equal(), single) for s in _SHARES])
 
@@ -107,7 +104,7 @@ class Bagged(MeanSolver):
         rng, total = np.random.default_rng(self.seed), np.zeros(objective.size)
         for _ in range(self.bags):
             allowed = rng.permutation(objective.size)[: max(1, (objective.size + 1) // 2)]
-            counts, _ = select(objective, 20, allowed=np.sort(allowed))
+            counts = chosen_counts(select(objective, 20, np.sort(allowed)), objective.size)
             total += counts / counts.sum() / self.bags
         return total
 
@@ -130,7 +127,7 @@ class Coordinate(MeanSolver):
         """Weights that no step of a hundredth improves."""
         objective = problem.objective(folds, self.kind, self.clip)
         models = objective.size
-        counts, _ = select(objective, 20)
+        counts = chosen_counts(selected(problem, folds, self.kind, self.clip, 20), models)
         starts = np.vstack([objective.equal(), np.eye(models), counts / counts.sum()])
         losses = objective.losses(starts)
         w, best = starts[int(np.argmin(losses))], float(losses.min())

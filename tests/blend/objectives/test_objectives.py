@@ -46,6 +46,29 @@ def test_losses_of_folds_are_of_their_rows(problems, metric, kind):
     assert np.average(losses, weights=counts) == pytest.approx(problem.objective(kind=kind).loss(w), rel=1e-10)
 
 
+@pytest.mark.parametrize("kind", ["arithmetic", "logit", "rank"])
+@pytest.mark.parametrize("metric", ["auc", "column_log_loss", "f1"])
+def test_a_model_more_is_the_mean_with_it(metric, kind):
+    """By sums of predictions, or by all weights: greedy sees the same losses."""
+    truth, predictions = random_case("column_log_loss", 5, 60, (2,), seed=4)
+    objective = memory_problem(metric, truth, predictions).objective(kind=kind)
+    counts, among = np.array([2.0, 0.0, 1.0, 0.0, 3.0]), np.array([0, 1, 4])
+    weights = (counts + np.eye(5)[among]) / (counts.sum() + 1)
+    np.testing.assert_allclose(objective.additions(counts, among), objective.losses(weights), rtol=1e-9)
+
+
+@pytest.mark.parametrize("metric", ["column_log_loss", "mae"])
+def test_cells_in_one_piece_are_those_of_the_parts(monkeypatch, metric):
+    case, w = random_case(metric, 4, 80, (4,)), on_simplex(4)[0]
+    joined = memory_problem(metric, *case).objective()
+    assert len(list(joined.spans())) == 1
+    monkeypatch.setattr("blend.objectives.cells._JOINED", 0)
+    parts = memory_problem(metric, *case).objective()
+    assert len(list(parts.spans())) == 5
+    assert joined.loss(w) == pytest.approx(parts.loss(w), rel=1e-12)
+    np.testing.assert_allclose(joined.minimum()[0], parts.minimum()[0], atol=1e-6)
+
+
 @pytest.mark.parametrize(("metric", "kind"), KINDS[:3])
 def test_derivatives_are_those_of_the_loss(problems, metric, kind):
     objective = problems[metric].objective(kind=kind)

@@ -119,6 +119,17 @@ def test_greedy_by_hand():
     np.testing.assert_allclose(weights.values, [2 / 3, 1 / 3, 0])
 
 
+def test_a_remembered_path_goes_on_where_it_ended():
+    """A short selection first, as coordinate search makes it, then a long one, then a short one: as each alone."""
+    case = random_case("column_log_loss", 6, 60, (2,), seed=2)
+    problem = memory_problem("auc", *case)
+    for steps in (7, 30, 3):
+        alone = make_solver("greedy", {"steps": steps}).fit(memory_problem("auc", *case))
+        again = make_solver("greedy", {"steps": steps}).fit(problem)
+        assert again.path == alone.path
+        np.testing.assert_array_equal(again.values, alone.values)
+
+
 def test_greedy_prefers_a_model_it_has_on_a_tie():
     truth, predictions = random_case("r2", 1, 30, (2,))
     problem = memory_problem("r2", truth, predictions[[0, 0, 0]])
