@@ -4,7 +4,7 @@
 recomputes blend and metric over all predictions in every trial. ``leap``: R2 of 100,000 rows x 368 targets x 6 models,
 against scikit-learn's ``r2_score`` per target in a loop. ``maps``: MAE of 2,000 maps of 70 x 70 x 3 models, against
 trials that recompute the error. ``auc``: 43 models of 26,048 rows beside scikit-learn's function. ``submission``: a CSV of
-368 targets beside pandas. ``peers``: :mod:`benchmarks.blend_peers`. ``memory``: one pass and an exact solution on 13 models x 625,000 x 368 (13 GB of disk).
+368 targets beside pandas. ``compare``: the whole command on a CSV of 100 models x 600 rows. ``peers``: :mod:`benchmarks.blend_peers`. ``memory``: one pass and an exact solution on 13 models x 625,000 x 368 (13 GB of disk).
 
 Naive trials are timed on ``--naive_trials`` of them and multiplied; the score they reach is that of the same sampler with
 the same number of trials. The exact solution's time includes opening the banks and the pass over the predictions.
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import threading
@@ -286,6 +287,23 @@ def run_auc(scale: float) -> None:
     print(table(("what", "time", "AUC"), rows_of_table))
 
 
+def run_compare(scale: float, scratch: Path) -> None:
+    """``python -m blend compare`` of many models of few rows, a process as a user starts it, by metric."""
+    rows_of_table = []
+    for metric in ("rmse", "mae", "column_log_loss", "auc"):
+        bank = made("auc" if metric == "column_log_loss" else metric, max(60, int(600 * scale)), 100)
+        frame = pd.DataFrame(bank.models.T, columns=[f"model{k}" for k in range(100)])
+        frame.insert(0, "target", bank.truth)
+        frame.insert(0, "id", np.arange(len(frame)))
+        frame.to_csv(scratch / f"{metric}.csv", index=False)
+        words = ["compare", f"{metric}.csv", "--metric", metric, "--out", f"out_{metric}", "--wandb", "disabled"]
+        command = [sys.executable, "-m", "blend", *words]
+        taken, _ = seconds(lambda: subprocess.run(command, cwd=scratch, check=True, stdout=subprocess.DEVNULL))  # noqa: B023
+        rows_of_table.append([metric, f"{taken:.2f} s"])
+    print("\n## compare: 100 models x 600 rows, start, figures and report included\n")
+    print(table(("metric", "time"), rows_of_table))
+
+
 def run_submission(scale: float, scratch: Path) -> None:
     """A submission of 368 targets, ours beside pandas."""
     rows, targets = max(100, int(50_000 * scale)), 368
@@ -308,7 +326,10 @@ def run_submission(scale: float, scratch: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--cases", nargs="+", default=["moa", "leap", "maps"], choices=[*CASES, "auc", "submission", "peers", "memory"]
+        "--cases",
+        nargs="+",
+        default=["moa", "leap", "maps"],
+        choices=[*CASES, "auc", "compare", "submission", "peers", "memory"],
     )
     parser.add_argument("--scale", type=float, default=1.0, help="share of the rows")
     parser.add_argument("--trials", type=int, default=1000)
@@ -321,6 +342,8 @@ def main() -> None:
                 run_memory(flags.scale, Path(scratch))
             elif case == "auc":
                 run_auc(flags.scale)
+            elif case == "compare":
+                run_compare(flags.scale, Path(scratch))
             elif case == "submission":
                 run_submission(flags.scale, Path(scratch))
             elif case == "peers":
