@@ -505,7 +505,7 @@ def regret(split: dict[str, Any], method: str) -> float:
 
 
 def measured(name: str, cache: Path, splits: int, seconds: float) -> tuple[Bank, list[dict[str, Any]]]:
-    """A bank and its splits, from the cache where they are there."""
+    """A bank and its splits; those of the cache are gone on with."""
     make, most = BANKS[name]
     predictions, results = cache / f"{name}.npz", cache / f"{name}.json"
     if predictions.is_file():
@@ -514,13 +514,11 @@ def measured(name: str, cache: Path, splits: int, seconds: float) -> tuple[Bank,
     else:
         made = make()
         np.savez(predictions, metric=made.metric, truth=made.truth, predictions=made.predictions)
-    if results.is_file():
-        return made, json.loads(results.read_text())
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = json.loads(results.read_text()) if results.is_file() else []
     start = time.process_time()
     while len(found) < min(most, splits) and (time.process_time() - start < seconds or len(found) < _FEWEST_SPLITS):
         found.append(measure(made, len(found)))
-    results.write_text(json.dumps(found))
+        results.write_text(json.dumps(found))
     return made, found
 
 
