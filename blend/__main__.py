@@ -35,6 +35,8 @@ for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
 BANK_HELP = "run, variant, seed or fold directory, bank folder, table (.csv, .tsv, .parquet, .npz, .npy), a folder or glob of these, or NAME=BANK"
 METHODS = "single, equal, grow, remove, greedy, bagged, coordinate, convex, shrunk, nnls, stacker, committee, optuna, stack, per_group, per_target"
 
+_LISTS = ("--methods", "--kinds", "--clips", "--allow_call")
+
 
 class _Parser(ArgumentParser):
     """Says in one line what is wrong with a command line, and what a misspelt flag or command may have meant."""
@@ -49,6 +51,9 @@ class _Parser(ArgumentParser):
             message = f"there is no command {wrong[1]}" + (_meant(wrong[1], choices) or f"; it is {', '.join(choices)}")
         elif key := re.search(r'Parser key "(\w+)":\s*(.*)', message, flags=re.DOTALL):
             expected = re.sub(r"<class '(\w+)'>", r"\1", " ".join(key[2].split()))
+            expected = re.sub(
+                r"^Does not validate against .*? Errors: - (.*?) - Expected a NoneType.*$", r"\1", expected
+            )
             message = f"--{key[1]}: " + re.sub(r"typing\.Literal\[([^\]]*)\]", r"one of \1", expected).replace(
                 " a one", " one"
             )
@@ -80,7 +85,7 @@ def build_parser() -> ArgumentParser:
         "--methods",
         type=list[str] | None,
         default=None,
-        help="such as [equal, convex, greedy]; default: all that can win",
+        help="such as equal,convex,greedy; default: all that can win",
     )
     _add(compare, Inputs, Method, Output)
     commands.add_subcommand("compare", compare, help=compare.description)
@@ -130,7 +135,7 @@ def _apply_parser() -> ArgumentParser:
         "--allow_call",
         type=list[str],
         default=[],
-        help="functions that the weights' steps may call, such as [package.module:function]; a file alone may name no code",
+        help="functions that the weights' steps may call, such as package.module:function; a file alone may name no code",
     )
     parser.add_argument("--id", type=str | None, default=None, help="column of the row ids in test tables")
     parser.add_argument("--prediction", type=str | None, default=None, help="column of the predictions in test tables")
@@ -165,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0; 1 for wrong data and 2 for a wrong command line, each with one sentence; 130 after Ctrl-C, 143 after
         SIGTERM. Anything else that goes wrong is a bug and keeps its traceback.
     """
-    parsed = build_parser().parse_args(None if arguments is None else list(arguments))
+    parsed = build_parser().parse_args(_lists(sys.argv[1:] if arguments is None else arguments))
     if parsed.command is None:
         build_parser().print_help()
         return 2
@@ -181,6 +186,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(parsed.command, flags, groups)
     except SystemExit as end:
         return int(end.code or 0)
+
+
+def _lists(words: Sequence[str]) -> list[str]:
+    """Values of flags that are lists, also without the brackets: ``greedy`` and ``greedy,stacker``."""
+    found: list[str] = []
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag in _LISTS and equals:
+            word = flag + equals + _bracketed(value)
+        elif found and found[-1] in _LISTS:
+            word = _bracketed(word)
+        found.append(word)
+    return found
+
+
+def _bracketed(value: str) -> str:
+    return value if value.startswith("[") or value == "null" else f"[{value}]"
 
 
 def _group(kind: type[Any], flags: Any) -> Any:

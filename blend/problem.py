@@ -259,24 +259,36 @@ class Problem:
 
         many = metric.many(judged) if isinstance(metric, TableMetric) else lambda b: np.array([score(x) for x in b])
 
-        def losses(blends: Array) -> Array:
+        bounds = metric.bounds(judged) if isinstance(metric, TableMetric) else None
+        by_order = isinstance(metric, TableMetric) and metric.by_order
+
+        def losses(blends: Array, least: bool = False) -> Array:
             blends = blends.reshape(-1, len(truth), width)
-            if kind == "logit":
+            if kind == "logit" and not by_order:
                 blends = 1.0 / (1.0 + np.exp(-blends))
-            return np.asarray(lower * many(blends if plain else blends * unit))
+            blends = blends if plain else blends * unit
+            if not least or bounds is None:
+                return np.asarray(lower * many(blends))
+            one, other = (lower * side for side in bounds(blends))
+            least_of, result = np.minimum(one, other), np.maximum(one, other)
+            able = least_of <= result.min()
+            result[able] = lower * many(blends[able])
+            return result
 
         threads = (
             1 if isinstance(metric, FunctionMetric) else min(_MOST_THREADS, usable_cores())
         )  # numpy sorts without Python's lock
 
-        def in_parts(candidates: npt.NDArray[Any], blend: Callable[[npt.NDArray[Any]], Array]) -> Array:
+        def in_parts(
+            candidates: npt.NDArray[Any], blend: Callable[[npt.NDArray[Any]], Array], least: bool = False
+        ) -> Array:
             small = threads == 1 or len(candidates) * flat.shape[1] < _FEWEST_VALUES
             share = max(1, min(step, len(candidates) if small else -(-len(candidates) // threads)))
             parts = [candidates[start : start + share] for start in range(0, len(candidates), share)]
             if small or len(parts) < 2:
-                return np.concatenate([np.zeros(0), *(losses(blend(part)) for part in parts)])
+                return np.concatenate([np.zeros(0), *(losses(blend(part), least) for part in parts)])
             with ThreadPoolExecutor(threads) as pool:
-                return np.concatenate(list(pool.map(lambda part: losses(blend(part)), parts)))
+                return np.concatenate(list(pool.map(lambda part: losses(blend(part), least), parts)))
 
         def additions(counts: Array, among: npt.NDArray[np.intp]) -> Array:
             total, number = counts @ flat, counts.sum() + 1
@@ -287,7 +299,7 @@ class Problem:
                 sums /= number
                 return sums
 
-            return in_parts(among, blend)
+            return in_parts(among, blend, least=True)
 
         return TableLoss(lambda W: in_parts(W, lambda part: part @ flat), self.models, additions)
 

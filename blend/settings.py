@@ -76,7 +76,7 @@ class Method:
         trials: Optuna trials.
         nested_trials: Optuna trials for each fold of the nested score; default: as many as trials.
         sampler: Sampler of Optuna.
-        kinds: Kinds of mean that Optuna may choose, such as [arithmetic, logit].
+        kinds: Kinds of mean that Optuna may choose, such as arithmetic,logit.
         clips: Clips that Optuna may choose.
         subsets: Optuna also searches which models take part.
         workers: Processes on one study.

@@ -24,6 +24,8 @@ Array = npt.NDArray[np.float64]
 Evaluator = Callable[[Array], float]
 _SAMPLES, _FUNCTION_SAMPLES = 200, 50  # of a bootstrap; the metric is evaluated again for each
 _HALF = 0.5
+_BINS, _FEWEST_BINNED = 2**16, 2**13  # rows from which counting in bins is faster than sorting
+_ROUNDING = 1e-12
 
 
 class TableMetric(Metric, ABC):
@@ -31,6 +33,8 @@ class TableMetric(Metric, ABC):
 
     samples = _SAMPLES
     """Bootstrap samples that are drawn at most."""
+    by_order = False
+    """Whether only the order of a column counts, so that logits do for their probabilities."""
     thresholds = False
     """Whether a blend's decision thresholds are chosen with its weights."""
 
@@ -51,6 +55,10 @@ class TableMetric(Metric, ABC):
         """Scores ``(candidates,)`` of blends ``(candidates, rows, targets)``, for one truth."""
         score = self.evaluator(truth)
         return lambda blends: np.array([score(blended) for blended in blends])
+
+    def bounds(self, truth: Array) -> Callable[[Array], tuple[Array, Array]] | None:
+        """Least and largest scores ``(candidates,)`` that blends can have, where these are much cheaper than the scores."""
+        return None
 
     def per_target(self, truth: Array, blended: Array) -> Array:
         """``(targets,)`` scores, or one for all."""
@@ -101,6 +109,7 @@ class AreaUnderCurve(ColumnMetric):
 
     name = "auc"
     higher_is_better = True
+    by_order = True
     labels: Labels = "binary"
 
     def column(self, truth: Array, blended: Array) -> float:
@@ -134,12 +143,37 @@ class AreaUnderCurve(ColumnMetric):
 
         return scores
 
+    def bounds(self, truth: Array) -> Callable[[Array], tuple[Array, Array]] | None:
+        """Of many rows: pairs in different ones of 65,536 bins are counted, those in one may go either way."""
+        labels = (truth > _HALF).T
+        live = np.flatnonzero(labels.any(axis=1) & ~labels.all(axis=1))
+        if len(truth) < _FEWEST_BINNED or not len(live):
+            return None
+        places = [(t, np.flatnonzero(labels[t]), np.flatnonzero(~labels[t])) for t in live]
+
+        def of(values: Array, positive: npt.NDArray[np.intp], negative: npt.NDArray[np.intp]) -> tuple[int, int]:
+            low = values.min()
+            scale = (_BINS - 1) / max(values.max() - low, 1e-300)
+            bins = ((values - low) * scale).astype(np.intp)
+            counts = np.bincount(bins[negative], minlength=_BINS)
+            of_positive = bins[positive]
+            return int(np.cumsum(counts)[of_positive].sum()), int(counts[of_positive].sum())
+
+        def between(blends: Array) -> tuple[Array, Array]:
+            found = np.array([[of(b[:, t], *rows) for t, *rows in places] for b in blends], dtype=np.float64)
+            pairs = np.array([float(len(positive)) * len(negative) for _, positive, negative in places])
+            most, same = found[..., 0] / pairs, found[..., 1] / pairs
+            return (most - same).mean(axis=1) - _ROUNDING, most.mean(axis=1) + _ROUNDING
+
+        return between
+
 
 class AveragePrecision(ColumnMetric):
     """Average precision, mean over targets; a target without positives does not count."""
 
     name = "average_precision"
     higher_is_better = True
+    by_order = True
     labels: Labels = "binary"
 
     def column(self, truth: Array, blended: Array) -> float:
@@ -156,6 +190,7 @@ class Spearman(ColumnMetric):
 
     name = "spearman"
     higher_is_better = True
+    by_order = True
     labels: Labels = "any"
 
     def column(self, truth: Array, blended: Array) -> float:

@@ -31,7 +31,10 @@ class Objective(ABC):
         """Losses ``(candidates,)`` of weights ``(candidates, models)`` that sum to 1."""
 
     def additions(self, counts: Array, among: npt.NDArray[np.intp]) -> Array:
-        """Losses of the mean of models, each taken ``counts`` times, with one more: each of ``among`` in turn."""
+        """Losses of the mean of models, each taken ``counts`` times, with one more: each of ``among`` in turn.
+
+        The least is exact; others may be an upper bound that is above it, where that is cheaper.
+        """
         return self.losses((counts + np.eye(self.size)[among]) / (counts.sum() + 1))
 
     def loss(self, w: Array) -> float:

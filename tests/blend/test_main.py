@@ -236,6 +236,14 @@ def test_show_metrics_lists_every_metric(capsys):
     assert "| rmse                | lower  | numbers             | yes " in printed
 
 
+@pytest.mark.parametrize("methods", [["--methods", "equal,single"], ["--methods=[equal, single]"]])
+def test_a_list_needs_no_brackets(runs, tmp_path, capsys, methods):
+    flags = ["--metric", runs.metric, "--figures", "false", "--out", str(tmp_path)]
+    assert main(["compare", *runs.banks, *flags, *methods]) == 0
+    printed = capsys.readouterr().out
+    assert [line.split(":")[0] for line in printed.splitlines() if ": fitted in" in line] == ["equal", "single"]
+
+
 def test_flags_come_from_a_file(runs, tmp_path):
     (tmp_path / "flags.yaml").write_text("method: greedy\nsteps: 3\n")
     main(

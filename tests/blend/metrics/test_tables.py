@@ -28,6 +28,35 @@ def test_rank_metrics_are_scikit_learns(rows):
         assert KNOWN["average_precision"].score(y, p) == pytest.approx(sk.average_precision_score(y, p), abs=1e-12)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([2, 60, 10**6]), st.floats(0.01, 0.9))
+def test_bounds_hold_the_area_under_the_curve(seed, levels, share):
+    """Few levels give many ties, rare labels and two targets other bins; a constant blend may go either way."""
+    rng = np.random.default_rng(seed)
+    truth = (rng.random((300, 2)) < share).astype(np.float64)
+    truth[:2] = [[0, 0], [1, 1]]
+    blends = np.floor(rng.random((3, 300, 2)) ** 3 * levels) / levels - rng.random()
+    blends[2] = 0.25
+    metric = KNOWN["auc"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("blend.metrics.tables._FEWEST_BINNED", 1)
+        low, high = metric.bounds(truth)(blends)
+    scores = metric.many(truth)(blends)
+    assert (low <= scores).all()
+    assert (scores <= high).all()
+    if levels == 10**6:
+        assert (high - low)[:2].max() < 0.01
+
+
+def test_greedy_with_bounds_takes_the_same_path(monkeypatch):
+    case = random_case("column_log_loss", 8, 400, (2,), seed=6)
+    plain = make_solver("greedy", {"steps": 40}).fit(memory_problem("auc", *case))
+    monkeypatch.setattr("blend.metrics.tables._FEWEST_BINNED", 1)
+    monkeypatch.setattr("blend.metrics.tables._BINS", 64)  # so wide that most candidates must be sorted after all
+    bounded = make_solver("greedy", {"steps": 40}).fit(memory_problem("auc", *case))
+    assert bounded.path == plain.path
+
+
 def test_decisions_kappa_and_correlation_are_the_libraries():
     rng = np.random.default_rng(0)
     y, p = (rng.random((80, 1)) < 0.4).astype(float), rng.random((80, 1))
