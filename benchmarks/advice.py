@@ -69,15 +69,12 @@ class Bank:
     predictions: npt.NDArray[np.float32]
 
 
-BANKS: dict[str, tuple[Callable[[], Bank], int]] = {}
+BANKS: dict[str, Callable[[], Bank]] = {}
 
 
-def bank(splits: int = 30) -> Callable[[Callable[[], Bank]], Callable[[], Bank]]:
-    def add(make: Callable[[], Bank]) -> Callable[[], Bank]:
-        BANKS[make.__name__] = make, splits
-        return make
-
-    return add
+def bank(make: Callable[[], Bank]) -> Callable[[], Bank]:
+    BANKS[make.__name__] = make
+    return make
 
 
 # ---- models of scikit-learn, cross-validated
@@ -195,7 +192,7 @@ def friedman(rows: int, tails: bool, seed: int) -> tuple[Array, Array]:
     return X, y + (2.0 * rng.standard_t(1.8, rows) if tails else 0.0)
 
 
-@bank()
+@bank
 def breast_cancer() -> Bank:
     from sklearn.datasets import load_breast_cancer
 
@@ -203,7 +200,7 @@ def breast_cancer() -> Bank:
     return cross_validated(X, y, classifiers(), "column_log_loss")
 
 
-@bank()
+@bank
 def breast_cancer_few() -> Bank:
     from sklearn.datasets import load_breast_cancer
 
@@ -211,7 +208,7 @@ def breast_cancer_few() -> Bank:
     return cross_validated(X, y, classifiers(few=True)[:4], "column_log_loss")
 
 
-@bank()
+@bank
 def diabetes() -> Bank:
     from sklearn.datasets import load_diabetes
 
@@ -219,7 +216,7 @@ def diabetes() -> Bank:
     return cross_validated(X, y, regressors(), "r2")
 
 
-@bank()
+@bank
 def diabetes_mae() -> Bank:
     from sklearn.datasets import load_diabetes
 
@@ -227,7 +224,7 @@ def diabetes_mae() -> Bank:
     return cross_validated(X, y, regressors(), "mae")
 
 
-@bank(20)
+@bank
 def digits() -> Bank:
     from sklearn.datasets import load_digits
 
@@ -235,7 +232,7 @@ def digits() -> Bank:
     return cross_validated(X, y, classifiers(few=True), "multiclass_log_loss")
 
 
-@bank()
+@bank
 def wine() -> Bank:
     from sklearn.datasets import load_wine
 
@@ -243,7 +240,7 @@ def wine() -> Bank:
     return cross_validated(X, y, classifiers(), "multiclass_log_loss")
 
 
-@bank()
+@bank
 def wine_two_classes() -> Bank:
     from sklearn.datasets import load_wine
 
@@ -252,42 +249,42 @@ def wine_two_classes() -> Bank:
     return cross_validated(X[keep][:, :3], y[keep], classifiers(), "column_log_loss")
 
 
-@bank()
+@bank
 def noisy_binary() -> Bank:
     return cross_validated(*noisy_classes(1500, 2, 0.2, 1), classifiers(), "column_log_loss")
 
 
-@bank(10)
+@bank
 def noisy_binary_auc() -> Bank:
     return cross_validated(*noisy_classes(1500, 2, 0.2, 2), classifiers(), "auc")
 
 
-@bank()
+@bank
 def noisy_binary_few_rows() -> Bank:
     return cross_validated(*noisy_classes(270, 2, 0.1, 3), classifiers(), "column_log_loss")
 
 
-@bank(20)
+@bank
 def noisy_classes_4() -> Bank:
     return cross_validated(*noisy_classes(2000, 4, 0.1, 4), classifiers(), "multiclass_log_loss")
 
 
-@bank()
+@bank
 def friedman_r2() -> Bank:
     return cross_validated(*friedman(1500, False, 5), regressors(), "r2")
 
 
-@bank()
+@bank
 def friedman_few_rows() -> Bank:
     return cross_validated(*friedman(300, False, 6), regressors(), "r2")
 
 
-@bank()
+@bank
 def friedman_tails_mae() -> Bank:
     return cross_validated(*friedman(1500, True, 7), regressors(), "mae")
 
 
-@bank()
+@bank
 def friedman_three_models_mae() -> Bank:
     return cross_validated(*friedman(800, False, 8), regressors(few=True)[:3], "mae")
 
@@ -329,17 +326,17 @@ def simulated_labels(
     return Bank("multiclass_log_loss", truth.astype(np.float32), (P / P.sum(axis=2, keepdims=True)).astype(np.float32))
 
 
-@bank()
+@bank
 def many_models_few_rows() -> Bank:
     return simulated_values(270, 85, 11)
 
 
-@bank()
+@bank
 def many_models_few_rows_binary() -> Bank:
     return simulated_labels(300, 60, 12)
 
 
-@bank()
+@bank
 def one_leading_model() -> Bank:
     made = simulated_values(800, 20, 13, own=1.2)
     P = made.predictions.copy()
@@ -347,14 +344,14 @@ def one_leading_model() -> Bank:
     return Bank("r2", made.truth, P)
 
 
-@bank()
+@bank
 def one_leading_model_binary() -> Bank:
     made = simulated_labels(600, 12, 14, own=2.0)
     better = simulated_labels(600, 12, 14, own=0.0, slope=(1.0, 1.0))
     return Bank(made.metric, made.truth, np.concatenate([made.predictions[:-1], better.predictions[:1]]))
 
 
-@bank()
+@bank
 def duplicated_models() -> Bank:
     made = simulated_values(500, 8, 15)
     rng = np.random.default_rng(1)
@@ -366,17 +363,17 @@ def duplicated_models() -> Bank:
     )
 
 
-@bank()
+@bank
 def miscalibrated() -> Bank:
     return simulated_labels(1200, 15, 16, slope=(0.3, 3.0))
 
 
-@bank(10)
+@bank
 def miscalibrated_classes() -> Bank:
     return simulated_labels(1500, 8, 17, classes=5, slope=(0.4, 2.0))
 
 
-@bank(20)
+@bank
 def heavy_tails_mae() -> Bank:
     made = simulated_values(800, 25, 18, own=0.1)
     rng = np.random.default_rng(2)
@@ -385,7 +382,7 @@ def heavy_tails_mae() -> Bank:
     )
 
 
-@bank()
+@bank
 def heavy_tails_r2() -> Bank:
     made = simulated_values(500, 15, 19, own=0.1)
     rng = np.random.default_rng(3)
@@ -394,22 +391,22 @@ def heavy_tails_r2() -> Bank:
     )
 
 
-@bank(10)
+@bank
 def several_targets() -> Bank:
     return simulated_values(1000, 10, 20, targets=12)
 
 
-@bank(4)
+@bank
 def many_rows_binary() -> Bank:
     return simulated_labels(40_000, 12, 21)
 
 
-@bank(4)
+@bank
 def many_rows_mae() -> Bank:
     return simulated_values(20_000, 10, 22, metric="mae")
 
 
-@bank(6)
+@bank
 def auc_many_models() -> Bank:
     return simulated_labels(1000, 30, 23, metric="auc")
 
@@ -420,13 +417,13 @@ def real_banks() -> None:
         return
     oof = Path(folder) / "oof"
 
-    @bank(10)
+    @bank
     def mars_84_models() -> Bank:
         held = np.load(oof / "mars1_pred_bank.npz", allow_pickle=False)
         rows = int(held["n_val"])
         return Bank("column_log_loss", held["val_labels"].astype(np.float32), held["preds"][:, :rows])
 
-    @bank(20)
+    @bank
     def mars_36_models() -> Bank:
         held = np.load(oof / "mars_ega_val_blend.npz", allow_pickle=False)
         P = np.clip(held["preds"], 0, 1).astype(np.float32)
@@ -506,17 +503,16 @@ def regret(split: dict[str, Any], method: str) -> float:
 
 def measured(name: str, cache: Path, splits: int, seconds: float) -> tuple[Bank, list[dict[str, Any]]]:
     """A bank and its splits; those of the cache are gone on with."""
-    make, most = BANKS[name]
     predictions, results = cache / f"{name}.npz", cache / f"{name}.json"
     if predictions.is_file():
         with np.load(predictions, allow_pickle=False) as file:
             made = Bank(str(file["metric"]), file["truth"], file["predictions"])
     else:
-        made = make()
+        made = BANKS[name]()
         np.savez(predictions, metric=made.metric, truth=made.truth, predictions=made.predictions)
     found: list[dict[str, Any]] = json.loads(results.read_text()) if results.is_file() else []
     start = time.process_time()
-    while len(found) < min(most, splits) and (time.process_time() - start < seconds or len(found) < _FEWEST_SPLITS):
+    while len(found) < splits and (time.process_time() - start < seconds or len(found) < _FEWEST_SPLITS):
         found.append(measure(made, len(found)))
         results.write_text(json.dumps(found))
     return made, found
