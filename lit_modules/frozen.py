@@ -32,6 +32,7 @@ class FrozenIO(TorchCheckpointIO):
 
     def __init__(self, prefixes: Collection[str]) -> None:
         self.prefixes = tuple(prefixes)
+        self._written: tuple[Any, Path, str] = ((), Path(), "")  # state, file and hash of the last one
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write the file of fitted state where it is not there yet, then the checkpoint without it."""
@@ -44,12 +45,16 @@ class FrozenIO(TorchCheckpointIO):
             if name.startswith(self.prefixes) and value.nbytes >= _WORTH_A_FILE
         }
         if frozen:
-            content = save(frozen)
-            digest = hashlib.sha256(content).hexdigest()
-            file = Path(path).parent / PATTERN.replace("*", digest[:16])
-            if not file.is_file():
-                with atomic_path(file) as temporary:
-                    temporary.write_bytes(content)
+            same = Path(path).parent, [(name, state[name].data_ptr(), state[name]._version) for name in frozen]
+            _, file, digest = self._written
+            if self._written[0] != same or not file.is_file():
+                content = save(frozen)
+                digest = hashlib.sha256(content).hexdigest()
+                file = Path(path).parent / PATTERN.replace("*", digest[:16])
+                if not file.is_file():
+                    with atomic_path(file) as temporary:
+                        temporary.write_bytes(content)
+                self._written = same, file, digest
             rest = {
                 key: {name: value for name, value in checkpoint[key].items() if name not in frozen}
                 for key in _STATES

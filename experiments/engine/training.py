@@ -39,6 +39,7 @@ from experiments.engine.steps import announce_steps
 from experiments.engine.trainer import build_trainer, quiet_libraries
 from lit_modules.base import IDENTITY_KEY, BaseTask, load_weights, read_checkpoint
 from lit_modules.callbacks import refuse_other_averaging
+from lit_modules.frozen import PATTERN
 from lit_modules.sharding import load_whole
 
 if TYPE_CHECKING:
@@ -247,6 +248,11 @@ def _start(directory: RunDirectory, settings: Settings, identity: RunIdentity) -
             "from its weights with --init_from"
         )
     refuse_other_averaging(checkpoint, settings.train.ema_decay)
+    if settings.train.strategy == "fsdp" and any(path.parent.glob(PATTERN)):
+        raise DataError(
+            f"{path} keeps its fitted features in a file beside it, which --train.strategy fsdp does not read; go on without that "
+            "flag, or start a new run from its weights with --init_from"
+        )
     return _Start(resume=str(path))
 
 

@@ -68,6 +68,15 @@ def test_a_copied_run_goes_on_to_the_same_bits(finished: RunDirectory, files: Pa
     np.testing.assert_array_equal(*(PredictionBank(one.bank).in_judge_units(slice(None)) for one in (copy, finished)))
 
 
+def test_fsdp_does_not_go_on_from_it(files: Path, tmp_path: Path) -> None:
+    stopped = run(flags(files, tmp_path, "--epochs", "1"))
+    stopped.update_record(status="stopped")
+    with pytest.raises(
+        DataError, match=r"last.ckpt keeps its fitted features in a file beside it, which --train.strategy fsdp"
+    ):
+        run(flags(files, tmp_path, "--epochs", "1", "--train.strategy", "fsdp"))
+
+
 def test_every_reader_gets_the_whole_checkpoint(
     finished: RunDirectory, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +114,17 @@ def test_a_checkpoint_that_lies_alone(
         return
     with pytest.raises(DataError, match=says):
         read_checkpoint(path)
+
+
+def test_state_that_did_change_is_written_again(tmp_path: Path) -> None:
+    """The file is looked for once; in-place changes and another folder are seen."""
+    rows = torch.arange(8.0)
+    writer, state = FrozenIO((FEATURES,)), {"features.rows": rows}
+    for folder, change in (("a", 0.0), ("a", 0.0), ("a", 1.0), ("b", 0.0)):
+        rows += change
+        (tmp_path / folder).mkdir(exist_ok=True)
+        writer.save_checkpoint({"state_dict": state, "podium": {}}, tmp_path / folder / "x.ckpt")
+        assert torch.equal(read_checkpoint(tmp_path / folder / "x.ckpt")["state_dict"]["features.rows"], rows)
 
 
 def test_another_file_of_that_name_is_refused(tmp_path: Path) -> None:
