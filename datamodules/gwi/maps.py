@@ -116,10 +116,10 @@ class MapDataModule(BaseDataModule):
         return np.concatenate(ranges) if ranges else np.empty(0, dtype=np.int64)
 
     def train_order(self, rows: Rows, rank: int, world: int) -> BatchOrder:
-        """Every row once an epoch, or as often as its family's weight says."""
-        if not self._weights:
+        """Every row as often an epoch as the settings and its family's weight say."""
+        if not self._weights and self.settings.repeat == 1:
             return super().train_order(rows, rank, world)
-        of_family = np.array([self._weights.get(name, 1.0) for name in FAMILIES])
+        of_family = self.settings.repeat * np.array([self._weights.get(name, 1.0) for name in FAMILIES])
         return WeightedBatches(rows, of_family[self.family(rows)], self.micro_batch, self.seed, rank, world)
 
     def family(self, rows: Rows) -> npt.NDArray[np.int64]:

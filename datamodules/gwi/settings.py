@@ -18,6 +18,7 @@ class GwiMaps(Checked):
         maps_per_file: Use the first so many maps of every file only; 0 = all of them.
         n_folds: Whole files are held out, so that a family needs at least two; fewer folds where it has fewer files.
         weights: How often an epoch shows each map of a family, such as Style_A=3,Style_B=2.5; 1 where none is given.
+        repeat: Show every map so many times an epoch, at whose end is validated: for few maps, where that would take most of the time.
         check_values: Read all values once and refuse NaN and velocities that are none; checksums of shards too.
         threads: read-ahead threads; 0 reads in the training thread.
         cache_dir: Where simulated gathers are kept; default: ``cache`` in the output folder.
@@ -29,6 +30,7 @@ class GwiMaps(Checked):
     maps_per_file: int = setting(0, low=0)
     n_folds: int = setting(5, low=2)
     weights: str = ""
+    repeat: int = setting(1, low=1)
     check_values: bool = True
     threads: int = setting(2, low=0, names_run=False)
     cache_dir: Path | None = setting(None, names_run=False)

@@ -23,6 +23,8 @@ class GwiModel(Checked):
         mirror: ``none``; ``naive`` = training samples are mirrored at random and predictions averaged over both views, though
             the mirrored central shot is wrong by a cell; ``all`` = the net only ever sees the mirrored line, and its
             maps are mirrored back (4th place's second model).
+        scaling: Training maps are multiplied by random factors up to 1 + this or its inverse, as far as they stay between 1500 and
+            4500 m/s, and their gathers become those of such maps (:mod:`lit_modules.gwi.scaling`); 0 = not.
     """
 
     group: ClassVar[str] = "model"
@@ -34,6 +36,7 @@ class GwiModel(Checked):
     gain: float = setting(1.0, above=0)
     confidence_weight: float = setting(1.0, low=0)
     mirror: Mirror = "none"
+    scaling: float = setting(0.0, low=0, high=1)
 
     def net_arguments(self) -> dict[str, Any]:
         """The settings that belong to the net itself."""
@@ -52,6 +55,9 @@ class Inversion(GwiModel):
         resize_width: Stretch the 70 receivers to this many before tokens are cut, such as 288; 0 pads them to 72.
         checkpoint_blocks: Compute the transformers again in the backward pass, to save memory.
         norm_momentum: Share of a batch in BatchNorm's running statistics; 0.01 as in the source needs some hundred steps.
+        tokens: Tokens along an edge of the grid, 18 in the source; 6, 8, 9, 12, 24 or 36 divide the cells as well. With 9 an
+            optimiser step costs about a fifth.
+        positions: Add a learned vector for each place of the grid to its token.
     """
 
     net: ClassVar[str] = "lit_modules.nets.gwi_inversion:GwiInversion"
@@ -62,6 +68,8 @@ class Inversion(GwiModel):
     resize_width: int = setting(0, low=0)
     checkpoint_blocks: bool = False
     norm_momentum: float = setting(0.01, above=0, high=1)
+    tokens: int = setting(18, low=1)
+    positions: bool = False
 
 
 @dataclass

@@ -14,6 +14,7 @@ from datamodules.gwi.schema import SIDE
 from lit_modules.base import BaseTask, Batch
 from lit_modules.gwi.figures import gathers_and_maps
 from lit_modules.gwi.metrics import FamilyMAE
+from lit_modules.gwi.scaling import at_speed, scaled
 from lit_modules.gwi.settings import GwiModel
 from lit_modules.nets.gwi_inversion import VelocityOutput
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _CENTRE, _SCALE = 3000.0, 1500.0
 _SHOWN = 4
+_FACTORS = (1 / 1.04, 1.04)  # of velocities at which gathers are looked at once more
 
 
 class GwiTask(BaseTask):
@@ -63,6 +65,8 @@ class GwiTask(BaseTask):
     def compute_loss(self, batch: Batch) -> Tensor:
         """Absolute error, and the absolute error of its estimate."""
         gathers, velocity = batch["gathers"], batch["velocity"]
+        if self.model_settings.scaling > 0:
+            gathers, velocity = scaled(gathers, velocity, self.model_settings.scaling)
         if self.model_settings.mirror == "naive":
             turned = torch.rand(len(gathers), device=gathers.device) < 0.5
             gathers = torch.where(turned[:, None, None, None], gathers.flip(1, 3), gathers)
@@ -79,12 +83,17 @@ class GwiTask(BaseTask):
         return loss
 
     def predict(self, gathers: Tensor) -> tuple[Tensor, VelocityOutput]:
-        """Maps in m/s, and the scaled output they come from, averaged over both views with naive mirroring."""
-        out = self(gathers)
-        if self.model_settings.mirror == "naive":
-            other = _mirrored(self(gathers.flip(1, 3)))
-            out = VelocityOutput(*((a + b) / 2 for a, b in zip(out, other, strict=True)))
-        return out.velocity * _SCALE + _CENTRE, out
+        """Maps in m/s, and their scaled output, averaged over both views with naive mirroring and over three where training scales."""
+        views = []
+        for factor in (1.0, *(_FACTORS if self.model_settings.scaling > 0 else ())):
+            view = gathers if factor == 1 else at_speed(gathers, factor)
+            outs = [self(view)]
+            if self.model_settings.mirror == "naive":
+                outs.append(_mirrored(self(view.flip(1, 3))))
+            slower = (1 / factor - 1) * _CENTRE / _SCALE
+            views += [(out.velocity / factor + slower, out.confidence / factor) for out in outs]
+        mean = VelocityOutput(*(torch.stack(kind).mean(0) for kind in zip(*views, strict=True)))
+        return mean.velocity * _SCALE + _CENTRE, mean
 
     def update_metrics(self, batch: Batch) -> Tensor:
         """Score a validation batch in m/s; remember the first maps for the figure."""

@@ -16,8 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from lit_modules.nets.blocks.grid_attention import GridTransformer
 from lit_modules.nets.blocks.mbconv import MBConv
 
-SIDE, TOKENS, CELLS = 70, 18, 4  # map, tokens along an edge, cells of a token along an edge
-_PAD = (TOKENS * CELLS - SIDE) // 2
+SIDE, TOKENS, EDGE = 70, 18, 72  # map, tokens along an edge, cells that they share out along an edge
+_PAD = (EDGE - SIDE) // 2
 
 
 class VelocityOutput(NamedTuple):
@@ -33,7 +33,7 @@ class VelocityOutput(NamedTuple):
 
 
 class TokenGrid(nn.Module):
-    """Blocks of MBConv and transformer on an 18 x 18 grid.
+    """Blocks of MBConv and transformer on a square grid.
 
     Args:
         dim: Width of a token.
@@ -41,19 +41,27 @@ class TokenGrid(nn.Module):
         head_dim: Width of an attention head.
         checkpoint_blocks: Compute the blocks again in the backward pass instead of keeping their activations.
         norm_momentum: Norm momentum of BatchNorm, see :class:`MBConv`.
+        tokens: Tokens along an edge.
     """
 
     def __init__(
-        self, dim: int, blocks: int, head_dim: int = 32, checkpoint_blocks: bool = False, norm_momentum: float = 0.01
+        self,
+        dim: int,
+        blocks: int,
+        head_dim: int = 32,
+        checkpoint_blocks: bool = False,
+        norm_momentum: float = 0.01,
+        tokens: int = TOKENS,
     ) -> None:
         super().__init__()
+        self.tokens = tokens
         self.checkpoint_blocks = checkpoint_blocks
         self.convolutions = nn.ModuleList(MBConv(dim, norm_momentum=norm_momentum) for _ in range(blocks))
-        self.transformers = nn.ModuleList(GridTransformer(dim, TOKENS, head_dim) for _ in range(blocks))
+        self.transformers = nn.ModuleList(GridTransformer(dim, tokens, head_dim) for _ in range(blocks))
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Grid ``(batch, dim, 18, 18)`` to normalised tokens ``(batch, 324, dim)``."""
+        """Grid ``(batch, dim, tokens, tokens)`` to normalised tokens ``(batch, tokens**2, dim)``."""
         x = x.contiguous(memory_format=torch.channels_last)
         for convolution, transformer in zip(self.convolutions, self.transformers, strict=True):
             x = convolution(x)  # not checkpointed: a second pass would count its statistics twice
@@ -62,7 +70,7 @@ class TokenGrid(nn.Module):
                 tokens = checkpoint(transformer, tokens, use_reentrant=False)
             else:
                 tokens = transformer(tokens)
-            x = tokens.transpose(1, 2).unflatten(2, (TOKENS, TOKENS))
+            x = tokens.transpose(1, 2).unflatten(2, (self.tokens, self.tokens))
         out: Tensor = self.norm(x.flatten(2).transpose(1, 2))
         return out
 
@@ -74,11 +82,13 @@ class GwiInversion(nn.Module):
         dim: Width of a token.
         blocks: Pairs of MBConv and transformer.
         head_dim: Width of an attention head.
-        samples: Time samples of a gather; a multiple of 18.
+        samples: Time samples of a gather; a multiple of ``tokens``.
         shots: Gathers of a map.
         resize_width: Stretch the 70 receivers to this many (the walkthrough speaks of 288); 0 pads them to 72.
         checkpoint_blocks: See :class:`TokenGrid`.
         norm_momentum: Norm momentum of BatchNorm, see :class:`MBConv`.
+        tokens: Tokens along an edge of the grid; they share out 72 cells.
+        positions: Add a learned vector for each place of the grid to its token.
     """
 
     def __init__(
@@ -91,23 +101,30 @@ class GwiInversion(nn.Module):
         resize_width: int = 0,
         checkpoint_blocks: bool = False,
         norm_momentum: float = 0.01,
+        tokens: int = TOKENS,
+        positions: bool = False,
     ) -> None:
         super().__init__()
-        width = resize_width or TOKENS * CELLS
+        if EDGE % tokens:
+            raise ValueError(f"tokens must divide the {EDGE} cells of an edge, got {tokens}")
+        width = resize_width or EDGE
         for name, length in (("samples", samples), ("resize_width", width)):
-            if length % TOKENS:
-                raise ValueError(f"{name} must be a multiple of the {TOKENS} tokens of an edge, got {length}")
+            if length % tokens:
+                raise ValueError(f"{name} must be a multiple of the {tokens} tokens of an edge, got {length}")
         self.resize = (samples, resize_width) if resize_width else None
-        self.embed = nn.Conv2d(shots, dim, patch := (samples // TOKENS, width // TOKENS), stride=patch)
-        self.body = TokenGrid(dim, blocks, head_dim, checkpoint_blocks, norm_momentum)
-        self.head = nn.Linear(dim, 2 * CELLS**2)
+        self.embed = nn.Conv2d(shots, dim, patch := (samples // tokens, width // tokens), stride=patch)
+        self.place = nn.Parameter(0.02 * torch.randn(dim, tokens, tokens)) if positions else None
+        self.body = TokenGrid(dim, blocks, head_dim, checkpoint_blocks, norm_momentum, tokens)
+        self.head = nn.Linear(dim, 2 * (EDGE // tokens) ** 2)
 
     def forward(self, gathers: Tensor) -> VelocityOutput:
         """``(batch, shots, samples, 70)`` to two float32 maps."""
         x = F.interpolate(gathers, self.resize, mode="bilinear") if self.resize else F.pad(gathers, (_PAD, _PAD))
-        tokens = self.body(self.embed(x))
+        grid = self.embed(x)
+        tokens = self.body(grid if self.place is None else grid + self.place)
         cells = self.head(tokens).float()  # in bfloat16 a velocity would be off by several m/s
-        maps = F.pixel_shuffle(cells.transpose(1, 2).unflatten(2, (TOKENS, TOKENS)), CELLS)
+        side = self.body.tokens
+        maps = F.pixel_shuffle(cells.transpose(1, 2).unflatten(2, (side, side)), EDGE // side)
         return VelocityOutput(*maps[:, :, _PAD:-_PAD, _PAD:-_PAD].unbind(1))
 
 
@@ -133,7 +150,7 @@ class GwiFamilyNet(nn.Module):
         norm_momentum: float = 0.01,
     ) -> None:
         super().__init__()
-        self.embed = nn.Conv2d(1, dim, CELLS, stride=CELLS)
+        self.embed = nn.Conv2d(1, dim, cells := EDGE // TOKENS, stride=cells)
         self.body = TokenGrid(dim, blocks, head_dim, checkpoint_blocks, norm_momentum)
         self.head = nn.Linear(dim, families)
 

@@ -129,6 +129,15 @@ def test_weights_show_families_more_often(data_dir: Path) -> None:
     assert sum(style) > sum(shown[row] for row in range(9))
 
 
+def test_an_epoch_shows_every_map_as_often_as_it_is_told(data_dir: Path) -> None:
+    data = module(data_dir, "full", repeat=3)
+    order = data.train_order(rows := data.rows(TRAIN), 0, 1)
+    shown = Counter(np.concatenate([order.batch(i) for i in range(len(order))]).tolist())
+    assert len(order) == 3 * len(rows) // 4
+    assert max(shown.values()) == 3
+    assert min(shown.values()) >= 1
+
+
 def test_weighted_epochs_differ_repeat_and_share_between_processes() -> None:
     rows, weights = np.arange(40), np.repeat([1.0, 1.5], 20)
 

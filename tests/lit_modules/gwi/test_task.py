@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from datamodules.gwi.schema import FAMILIES
 from lit_modules.gwi.metrics import FamilyMAE
+from lit_modules.gwi.scaling import at_speed
 from lit_modules.gwi.settings import BenchmarkNet, Inversion, Mirror
 from lit_modules.gwi.task import GwiTask
 from lit_modules.nets.gwi_inversion import VelocityOutput
@@ -144,3 +145,27 @@ def test_nets_train_and_are_scored(model: Inversion | BenchmarkNet) -> None:
     t.reset_metrics()
     assert 0 < table["mae"] < 3000
     assert t.figures()["maps"].axes
+
+
+def test_training_that_scales_velocities_predicts_from_gathers_at_three_speeds() -> None:
+    """A net that reads the gathers alone is asked about faster and slower maps too, and its answers are scaled back."""
+    plain, both = task(amplitude="raw"), task(amplitude="raw", scaling=0.25)
+    plain.net = both.net = Knows()
+    gathers = batch()["gathers"]
+    others = [plain.predict(at_speed(gathers, factor))[0] / factor for factor in (1 / 1.04, 1.04)]
+    velocity, out = both.predict(gathers)
+    torch.testing.assert_close(velocity, torch.stack([plain.predict(gathers)[0], *others]).mean(0), rtol=0, atol=0.01)
+    torch.testing.assert_close(velocity, out.velocity * 1500 + 3000, rtol=0, atol=0.01)
+
+
+def test_scaling_changes_what_is_trained_on_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    b = batch() | {"velocity": torch.full((3, 70, 70), 3000.0)}
+    t = task(amplitude="raw", scaling=0.25)
+    seen = []
+    t.net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    t.compute_loss(b)
+    assert not any(torch.allclose(new, old) for new, old in zip(seen[0], b["gathers"], strict=True))
+    seen.clear()
+    t(b["gathers"])
+    assert torch.equal(seen[0], b["gathers"])

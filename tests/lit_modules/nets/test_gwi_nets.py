@@ -85,6 +85,18 @@ def test_a_token_writes_the_cells_it_stands_over() -> None:
     assert (columns.min(), columns.max()) == (4 * 7 - 1, 4 * 7 + 2)
 
 
+@pytest.mark.parametrize("tokens", [6, 9, 12])
+def test_fewer_tokens_are_as_many_larger_patches(tokens: int) -> None:
+    net = GwiInversion(dim=16, blocks=1, head_dim=8, samples=36, tokens=tokens, positions=True)
+    assert net.body(net.embed(torch.randn(2, 5, 36, 72))).shape == (2, tokens**2, 16)
+    out = net(torch.randn(2, 5, 36, 70))
+    assert out.velocity.shape == (2, 70, 70)
+    out.velocity.sum().backward()
+    assert net.place is not None
+    assert net.place.grad is not None
+    assert net.place.grad.abs().amax(0).min() > 0
+
+
 def test_checkpointed_blocks_change_nothing() -> None:
     torch.manual_seed(0)
     net = GwiInversion(dim=16, blocks=2, head_dim=8, samples=36)
@@ -111,6 +123,8 @@ def test_the_head_is_float32_under_autocast() -> None:
 def test_wrong_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="samples must be a multiple of the 18 tokens"):
         GwiInversion(dim=16, samples=1000)
+    with pytest.raises(ValueError, match="tokens must divide the 72 cells of an edge, got 10"):
+        GwiInversion(dim=16, tokens=10)
     with pytest.raises(ValueError, match="not divisible"):
         GridAttention(20, 18)
 
