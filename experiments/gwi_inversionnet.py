@@ -18,8 +18,8 @@ EXPERIMENT = Experiment(
     batch_size=256,
     lr=1e-4,
     demo={
-        "model.width": 8, "model.samples": 288, "model.gain": 30.0, "data.samples": 288,
-        "epochs": 24, "batch_size": 16, "lr": 2e-3,
+        "model.width": 8, "model.samples": 288, "model.gain": 300.0, "model.mirror": "naive", "model.scaling": 0.25,
+        "data.samples": 288, "data.repeat": 5, "epochs": 8, "batch_size": 16, "lr": 2e-3,
     },
     published=(
         Published(106.7, "mean over ten families of one net each, validation MAE in m/s", "OpenFWI, arXiv:2111.02926"),

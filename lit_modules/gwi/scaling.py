@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -52,7 +53,7 @@ def _matrices(most: float, samples: int) -> Tensor:
 
 
 @lru_cache
-def scaling_matrix(factor: float, samples: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def scaling_matrix(factor: float, samples: int) -> npt.NDArray[np.float64]:
     """What turns a trace of a map into the trace of ``factor`` times the map, ``(samples, samples)``.
 
     With velocities ``factor`` times as high the field at t is the old one at ``factor * t``, of a wavelet that is stretched as
@@ -74,6 +75,6 @@ def scaling_matrix(factor: float, samples: int) -> np.ndarray[tuple[int, int], n
     waves = np.exp(2j * np.pi * times[:, None] * frequencies)
     twice = np.where((frequencies == 0) | (np.arange(len(frequencies)) == samples), 1, 2)
     spectra = np.fft.rfft(np.eye(padded, samples), axis=0)
-    matrix = ((waves * (twice * ricker * fade)) @ spectra).real / padded
+    matrix: npt.NDArray[np.float64] = ((waves * (twice * ricker * fade)) @ spectra).real / padded
     matrix[(times < -interval) | (times > interval * (samples - 1))] = 0
     return matrix
