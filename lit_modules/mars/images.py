@@ -7,6 +7,7 @@ the numbers are the 2nd place's (dmitryakonovalov, Mars Spectrometry 2).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -143,6 +144,23 @@ def mixup(
     share = share[:, None, None, None]
     mixed = share * linear + (1.0 - share) * linear[partner]
     return mixed, torch.where(chosen[:, None], torch.maximum(labels, labels[partner]), labels)
+
+
+class Members(nn.Module):
+    """Classifiers of the same images, each trained by its own loss; one classifier in prediction.
+
+    Args:
+        classifiers: ``(B, 3, masses, width)`` to logits ``(B, classes)``.
+    """
+
+    def __init__(self, classifiers: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.classifiers = nn.ModuleList(classifiers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of each member, ``(B, members, classes)``, in training; their mean ``(B, classes)`` otherwise."""
+        logits = torch.stack([classifier(x) for classifier in self.classifiers], dim=1)
+        return logits if self.training else logits.mean(dim=1)
 
 
 class SizeAveragedNet(nn.Module):

@@ -31,6 +31,8 @@ class MarsModel(Checked):
         tta_step: Step between the widths that images are resized to, in columns.
         tta_steps: Number of widths; training draws one for each optimiser step, prediction averages the logits of all.
         label_smoothing: S of the training labels y / (1 + 2 s) + s.
+        members: Nets of separate random weights that train side by side on the same batches; their logits are averaged in
+            prediction. A step takes so many times as long.
         channels_last: Memory layout of the convolutions.
     """
 
@@ -51,6 +53,7 @@ class MarsModel(Checked):
     tta_step: int = setting(32, low=1)
     tta_steps: int = setting(5, low=1)
     label_smoothing: float = setting(0.01, low=0, below=0.5)
+    members: int = setting(1, low=1)
     channels_last: bool = True
 
     def __post_init__(self) -> None:

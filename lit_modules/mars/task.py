@@ -15,7 +15,7 @@ from datamodules.mars.settings import MarsData
 from datamodules.names import decode_names, encode_names
 from lit_modules.base import BaseTask, Batch
 from lit_modules.mars.figures import log_loss_by_class
-from lit_modules.mars.images import SizeAveragedNet, SpectrogramImages, mixup
+from lit_modules.mars.images import Members, SizeAveragedNet, SpectrogramImages, mixup
 from lit_modules.mars.settings import MarsModel
 from lit_modules.metrics import ColumnLogLoss
 from lit_modules.nets.spectrogram import SpectrogramClassifier
@@ -85,8 +85,11 @@ class MarsTask(BaseTask):
                 f"images of {columns} columns cannot be narrowed by {s.tta_step} twice; choose a smaller --model.tta_step or --model.tta_steps"
             )
         tried = () if from_checkpoint else widths
-        classifier = SpectrogramClassifier(s.backbone, s.head, len(self.target_list), self.height, pretrained, tried)
-        return SizeAveragedNet(images, classifier, s.channels_last)
+        classifiers = [
+            SpectrogramClassifier(s.backbone, s.head, len(self.target_list), self.height, pretrained, tried)
+            for _ in range(s.members)
+        ]
+        return SizeAveragedNet(images, Members(classifiers) if s.members > 1 else classifiers[0], s.channels_last)
 
     @property
     def height(self) -> int:
@@ -105,7 +108,7 @@ class MarsTask(BaseTask):
         return int(widths[draw])
 
     def compute_loss(self, batch: Batch) -> Tensor:
-        """Binary cross entropy against smoothed labels, mean over rows and classes."""
+        """Binary cross entropy against smoothed labels, mean over rows, classes and members."""
         s = self.model_settings
         images: SpectrogramImages = self.net.images  # type: ignore[assignment]
         with torch.no_grad():
@@ -113,7 +116,8 @@ class MarsTask(BaseTask):
             linear, labels = mixup(linear, batch["labels"], s.mixup, s.mixup_low, s.mixup_high)
             scaled = images.scaled(linear)
         logits = self.net(scaled, self.training_width(scaled.shape[-1])).float()
-        return binary_cross_entropy_with_logits(logits, smooth(labels, s.label_smoothing))
+        labels = smooth(labels, s.label_smoothing)
+        return binary_cross_entropy_with_logits(logits, labels if s.members == 1 else labels[:, None].expand_as(logits))
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits averaged over all widths, float32 ``(B, classes)``."""

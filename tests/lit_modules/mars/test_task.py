@@ -60,6 +60,21 @@ def test_validation_scores_hard_labels_at_all_widths() -> None:
     assert set(task.figures()) == {"log_loss_by_class"}
 
 
+def test_members_are_trained_apart_and_averaged_in_prediction() -> None:
+    torch.manual_seed(0)
+    task = MarsTask(MarsModel(**{**SETTINGS.__dict__, "members": 2}), Optim(), 1e-3, STATISTICS)
+    first, second = task.net.classifier.classifiers  # type: ignore
+    assert not torch.equal(first.to_classes.weight, second.to_classes.weight)
+    batch = {"image": torch.rand(3, 32, 32), "derivatized": torch.tensor([-1, 0, 1]), "labels": torch.eye(3)[:, :2]}
+    logits = torch.tensor([[[2.0, -1], [0, 1]]] * 3)  # not the loss of the mean, [1, 0]
+    task.training_width = lambda columns: columns  # type: ignore[method-assign]
+    first.forward, second.forward = (lambda x, k=k: logits[:, k] + 0 * x.sum() for k in (0, 1))
+    smoothed = smooth(batch["labels"], task.model_settings.label_smoothing)[:, None].expand_as(logits)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, smoothed)
+    torch.testing.assert_close(task.compute_loss(batch), expected)
+    torch.testing.assert_close(task.eval().logits(batch), logits.mean(dim=1))
+
+
 def test_a_class_that_is_nowhere_or_everywhere_gets_its_smoothed_log_odds() -> None:
     x = np.random.default_rng(0).normal(size=(20, 3))
     y = np.stack([np.zeros(20), np.ones(20), x[:, 0] > 0], axis=1)
