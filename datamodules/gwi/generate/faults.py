@@ -2,7 +2,8 @@
 
 Layers are drawn on a grid of twice the resolution. What lies below a fault slips along it by whole cells of that grid. The columns of all
 that are then leant by 0.105 rad towards the fault's foot, triangles between the leant points give the cells of the grid again, and where
-there is no point the layers lie as they lay before. A normal distribution of half a cell blurs the grid, every second cell of it is kept.
+there is no point the layers lie as they lay before. A normal distribution of half a cell blurs the grid, every second cell of it is kept,
+and of those each becomes the median of the nine around it: hence traces whose neighbouring cells are equal to the bit.
 So a block is 0.55 % lower than its throw says, ends at slanting walls, and every fault shows ground that did not move.
 """
 
@@ -14,6 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import median_filter
 
 from datamodules.gwi.generate.layers import Array, Rng
 from datamodules.gwi.schema import SIDE
@@ -30,16 +32,16 @@ _MARGIN, _BAND = 40, 6  # cells of the map: beyond its edges, and beside a fault
 _UP = 0.45  # share of real faults
 # shares of a far layer in cells beside a fault: their medians, and the spread of their logarithms
 _TRACE = {
-    -6: 1e-5,
-    -5: 2e-5,
-    -4: 1.5e-4,
-    -3: 0.001,
-    -2: 0.004,
-    -1: 0.025,
-    0: 0.025,
-    1: 0.004,
-    2: 2e-4,
-    3: 1e-5,
+    -6: 1.6e-5,
+    -5: 3.2e-5,
+    -4: 2.4e-4,
+    -3: 0.0016,
+    -2: 0.0064,
+    -1: 0.04,
+    0: 0.04,
+    1: 0.0064,
+    2: 3.2e-4,
+    3: 1.6e-5,
 }
 _TRACES, _NEAR = 0.5, 0.15  # the spread of their logarithms, and the share of runs that show the nearer end
 _RUN = 14  # fine rows that show one end of the fault
@@ -118,12 +120,16 @@ def draw(ground: Array, faults: tuple[Fault, ...], rng: Rng | None = None) -> Ar
     fine[::2, ::2] = ground
     fine[1::2, ::2] = (ground[1:] + ground[:-1]) / 2
     fine[:, 1::2] = (fine[:, :-2:2] + fine[:, 2::2]) / 2
+    spots = np.zeros((FINE, FINE))
     for fault in faults:
-        fine = _break(fine[:, ::-1], fault, rng)[:, ::-1] if fault.mirrored else _break(fine, fault, rng)
-    return np.asarray(_blur() @ fine @ _blur().T)
+        way = -1 if fault.mirrored else 1
+        broken, beside = _break(fine[:, ::way], fault, rng)
+        fine, spots = broken[:, ::way], spots + beside[:, ::way]
+    kept = median_filter(_blur() @ fine @ _blur().T, 3, mode="nearest")
+    return np.asarray(kept + _blur() @ spots @ _blur().T)
 
 
-def _break(ground: Array, fault: Fault, rng: Rng | None) -> Array:
+def _break(ground: Array, fault: Fault, rng: Rng | None) -> tuple[Array, Array]:
     y, x = np.mgrid[:FINE, :FINE]
     line = fault.column + fault.slope * (y - (FINE - 1) / 2)
     above = x >= line
@@ -141,10 +147,10 @@ def _break(ground: Array, fault: Fault, rng: Rng | None) -> Array:
     leant = np.sum([weight * value for weight, value in zip(lean.weights, around, strict=True)], axis=0)
     left_over = ~lean.inside | np.isnan(leant)
     broken = np.where(left_over, ground, leant)
-    if rng is not None:
-        _trace_fault(broken, fault, rng)
-        _trace_walls(broken, left_over, rng)
-    return broken
+    if rng is None:
+        return broken, np.zeros_like(broken)
+    _trace_fault(broken, fault, rng)
+    return broken, _spots(broken, left_over, rng)
 
 
 def _bridge(points: Array, line: Array, shift: int) -> None:
@@ -188,8 +194,11 @@ def _trace_fault(broken: Array, fault: Fault, rng: Rng) -> None:
         broken[y, x] += np.minimum(share * strength[here], 0.9) * (end[here] - broken[y, x])
 
 
-def _trace_walls(broken: Array, left_over: Mask, rng: Rng) -> None:
-    """Cells just outside a wall show the top layer, in odd columns at both ends of their run of the digital line."""
+def _spots(broken: Array, left_over: Mask, rng: Rng) -> Array:
+    """Cells just outside a wall show the top layer, in odd columns at both ends of their run of the digital line.
+
+    They are what real maps show after the median, and are added after it.
+    """
     beside = np.zeros_like(left_over)
     beside[:, 1:] |= left_over[:, 1:] & ~left_over[:, :-1]
     beside[:, :-1] |= left_over[:, :-1] & ~left_over[:, 1:]
@@ -198,12 +207,12 @@ def _trace_walls(broken: Array, left_over: Mask, rng: Rng) -> None:
     first[2:] &= ~beside[:-2] & beside[1:-1]
     last[:-1] &= ~beside[1:]
     y, x = np.nonzero(first[:-1] | last[:-1])
-    weights = rng.choice(_SPOTS, len(y), p=_SPOT_SHARES)
-    broken[y, x] += weights * (broken[0, x] - broken[y, x])
+    spots = np.zeros_like(broken)
+    spots[y, x] = rng.choice(_SPOTS, len(y), p=_SPOT_SHARES) * (broken[0, x] - broken[y, x])
     y, x = np.nonzero(beside & (rng.random(beside.shape) < rng.uniform(0.2, 1.0)))
     x -= x % 2
-    weights = _FAINT * np.exp(0.5 * rng.normal(size=len(y)))
-    broken[y, x] += weights * (broken[0, x] - broken[y, x])
+    spots[y, x] += _FAINT * np.exp(0.5 * rng.normal(size=len(y))) * (broken[0, x] - broken[y, x])
+    return spots
 
 
 def faults_a(rng: Rng) -> tuple[Fault, ...]:
