@@ -198,7 +198,7 @@ def test_presets_are_the_matrix_of_the_source(tmp_path: Path) -> None:
 def test_the_small_preset_names_only_settings_that_exist(tmp_path: Path) -> None:
     small = PRESETS[0].with_name("small.yaml")
     settings = parse(mars_timm.EXPERIMENT, ["--config", str(small), "--data_dir", str(tmp_path)])
-    assert (settings.model.pretrained, settings.model.tta_steps, settings.daily.epochs) == (False, 3, 50)
+    assert (settings.model.pretrained, settings.model.members, settings.daily.epochs) == (False, 3, 16)
     assert (settings.data.trim_masses, settings.model.normalise, settings.model.background) == (True, "both", 0.1)
 
 
@@ -263,7 +263,7 @@ def test_a_list_hands_its_flags_on_and_stops_at_an_error(
 
 
 def test_the_tables_hold_the_small_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the table and the list train the same runs, and either finds the other's."""
+    """So that the table and the list train the same runs, but for the epochs that 48 samples need."""
     monkeypatch.chdir(Path(blend.__file__).parents[1])
     plan = read_plan(Path("experiments/tables/mars.yaml"))
     assert set(plan) == {"mars-demo", "mars-real"}
@@ -271,6 +271,7 @@ def test_the_tables_hold_the_small_list(tmp_path: Path, monkeypatch: pytest.Monk
     assert [entry.name for entry in entries] == ["mars_logistic"] * 2 + ["mars_timm"] * 3
     members = mars_lists.LISTS["small"]
     words = [entry.flags for entry in entries[1:]], [mars_lists.arguments(member) for member in members]
+    words[1][1] += ["--epochs", "50"]
     in_table, in_list = (
         [parse(m.experiment, [*own, "--data_dir", str(tmp_path)]) for m, own in zip(members, flags, strict=True)]
         for flags in words
