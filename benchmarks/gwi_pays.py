@@ -43,8 +43,8 @@ def write_case(folder: Path, scored: dict[str, Maps], trained: dict[str, Maps]) 
     """A data set in which fold 0 holds the real maps out."""
     for family, maps in scored.items():
         (folder / family).mkdir(parents=True, exist_ok=True)
-        np.save(folder / family / "vmodel10.npy", maps)
-        np.save(folder / family / "vmodel11.npy", trained[family])
+        np.save(folder / family / "vmodel11.npy", maps)
+        np.save(folder / family / "vmodel12.npy", trained[family])  # fold 1
 
 
 def main() -> None:
@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("pays"), help="data sets and runs; finished ones are not made again"
     )
+    parser.add_argument("--cases", type=int, nargs="+", default=[0, 1, 2, 3], help="which of the four (all)")
     args = parser.parse_args()
     real = real_maps(args.maps, args.count)
     made = {family: generate_maps(family, 0, range(args.more)) for family in real}
@@ -68,7 +69,7 @@ def main() -> None:
         },
     }
     experiment, rows = load_experiment("gwi_inversion"), []
-    for name, trained in cases.items():
+    for name, trained in [list(cases.items())[k] for k in args.cases]:
         folder = args.out / name.replace(" ", "_")
         if not folder.exists():
             write_case(folder, {family: maps for family, (maps, _) in real.items()}, trained)
