@@ -132,7 +132,7 @@ class AreaUnderCurve(ColumnMetric):
             for i, t in enumerate(live):
                 values = np.ascontiguousarray(blends[:, :, t])
                 key = _sorted_keys(values, labels[t])
-                apart = key[:, 1:] ^ key[:, :-1]  # at most the label differs where values are equal
+                apart = (key[:, 1:] ^ key[:, :-1]).view(np.uint64)  # at most the label differs where values are equal
                 key &= 1
                 above = key @ ranks - 0.5 * found[t] * (found[t] + 1)
                 columns[:, i] = above / (float(found[t]) * float(len(truth) - found[t]))
