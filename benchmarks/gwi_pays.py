@@ -28,7 +28,7 @@ from experiments.engine.declare import load_experiment
 from experiments.engine.training import train
 
 Maps = npt.NDArray[np.float32]
-_VALIDATIONS = 12  # epochs of the preset
+_VALIDATIONS = 12
 
 
 def real_maps(folder: Path, count: int) -> dict[str, tuple[Maps, Maps]]:
@@ -77,7 +77,7 @@ def main() -> None:
         repeat = max(1, round(args.passes / _VALIDATIONS * args.count / maps_each))
         flags = [
             *("--preset", "small", "--data_dir", str(folder), "--out", str(args.out / "runs" / folder.name), "--fold", "0"),
-            *("--data.repeat", str(repeat), "--accelerator", "cpu", "--wandb", "disabled", "--train.progress", "false"),
+            *("--epochs", str(_VALIDATIONS), "--data.repeat", str(repeat), "--accelerator", "cpu", "--wandb", "disabled", "--train.progress", "false"),
         ]  # fmt: skip
         run = train(parse(experiment, flags))
         record = run.record()

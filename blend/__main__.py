@@ -202,7 +202,7 @@ def _lists(words: Sequence[str]) -> list[str]:
 
 
 def _bracketed(value: str) -> str:
-    return value if value.startswith("[") or value == "null" else f"[{value}]"
+    return value if value.startswith(("[", "--")) or value == "null" else f"[{value}]"
 
 
 def _group(kind: type[Any], flags: Any) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -41,17 +42,23 @@ class CellLoss(Objective):
         for part in parts:
             self.polynomial.add(part.polynomial)
         self.error = self.polynomial.error / max(1, self.cells)
-        self._joined: list[Span] | None = None
 
     def spans(self) -> Iterable[Span]:
         """All kept cells: few ones in one piece, as the parts of a hundred rows cost more than their cells."""
-        if self._joined is None and sum(values.size for part in self.parts for values in part.values) <= _JOINED:
-            pieces = [span for part in self.parts for span in part.spans()]
-            values, truth = zip(*pieces, strict=True) if pieces else ((), ())
-            self._joined = [(np.concatenate(values, axis=1), np.concatenate(truth))] if pieces else []
-        return (
-            itertools.chain.from_iterable(part.spans() for part in self.parts) if self._joined is None else self._joined
-        )
+        return self._spans_of_parts() if self._joined is None else self._joined
+
+    @cached_property
+    def _joined(self) -> list[Span] | None:
+        if sum(values.size for part in self.parts for values in part.values) > _JOINED:
+            return None
+        pieces = list(self._spans_of_parts())
+        if not pieces:
+            return []
+        values, truth = zip(*pieces, strict=True)
+        return [(np.concatenate(values, axis=1), np.concatenate(truth))]
+
+    def _spans_of_parts(self) -> Iterator[Span]:
+        return itertools.chain.from_iterable(part.spans() for part in self.parts)
 
     def losses(self, W: Array) -> Array:
         """See :class:`~blend.objectives.base.Objective`."""
@@ -232,7 +239,11 @@ class HuberLoss(CellLoss):
 
     def __init__(self, absolute: AbsoluteLoss, width: float) -> None:
         super().__init__(absolute.parts, absolute.size)
-        self.width, self._slopes, self._joined = width, absolute.slopes, absolute._joined
+        self.width, self._slopes, self._absolute = width, absolute.slopes, absolute
+
+    def spans(self) -> Iterable[Span]:
+        """Those of the absolute error, which all widths share."""
+        return self._absolute.spans()
 
     def _clipped(self, r: Array) -> Array:
         return np.clip(r / self.width, -self._slopes[1], self._slopes[0])

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from datamodules.gwi.acquisition import Acquisition
-from datamodules.gwi.schema import N_SAMPLES
+from datamodules.gwi.schema import N_SAMPLES, VMAX, VMIN
 
-_SLOWEST, _FASTEST = 1500.0, 4500.0  # of OpenFWI's maps
 _STEPS = 12  # factors on either side of 1
 _HIGHEST = 75.0  # in Hz; a Ricker wavelet of 15 Hz has nothing there
 
@@ -28,10 +27,10 @@ def scaled(gathers: Tensor, velocity: Tensor, most: float) -> tuple[Tensor, Tens
         most: Factors lie between 1 / (1 + most) and 1 + most, evenly by their logarithm, as far as velocities stay
             between 1500 and 4500 m/s.
     """
-    matrices = _matrices(most, gathers.shape[2]).to(gathers.device)
+    matrices = _matrices(most, gathers.shape[2], gathers.device)
     reach = float(np.log1p(most))
-    low = (_SLOWEST / velocity.amin((1, 2))).log().clamp(-reach, 0)
-    high = (_FASTEST / velocity.amax((1, 2))).log().clamp(0, reach)
+    low = (VMIN / velocity.amin((1, 2))).log().clamp(-reach, 0)
+    high = (VMAX / velocity.amax((1, 2))).log().clamp(0, reach)
     chosen = low + (high - low) * torch.rand(len(velocity), device=velocity.device)
     step = (chosen / reach * _STEPS).trunc()
     traces = gathers.permute(0, 2, 1, 3)
@@ -46,10 +45,10 @@ def at_speed(gathers: Tensor, factor: float) -> Tensor:
 
 
 @lru_cache
-def _matrices(most: float, samples: int) -> Tensor:
-    """:func:`scaling_matrix` of all factors, ``(25, samples, samples)``."""
+def _matrices(most: float, samples: int, device: torch.device) -> Tensor:
+    """:func:`scaling_matrix` of all factors, ``(25, samples, samples)``: up to 100 MB, which are not sent to a GPU in every step."""
     factors = np.exp(np.linspace(-1, 1, 2 * _STEPS + 1) * np.log1p(most))
-    return torch.from_numpy(np.stack([scaling_matrix(float(factor), samples) for factor in factors])).float()
+    return torch.from_numpy(np.stack([scaling_matrix(float(factor), samples) for factor in factors])).float().to(device)
 
 
 @lru_cache

@@ -161,6 +161,10 @@ def test_presets_fit_all_models(name: str) -> None:
         assert (settings.model.dim, settings.model.blocks) == (dim, blocks)
         assert settings.model.mirror == declared.model.mirror
         assert replace(settings.data, repeat=1) == declared.data
+        if preset == "small":
+            demo = resolve_settings(load_experiment(name), [], demo=True)
+            assert (demo.model, demo.optim, demo.data.repeat) == (settings.model, settings.optim, settings.data.repeat)
+            assert (demo.daily.batch_size, demo.daily.lr) == (settings.daily.batch_size, settings.daily.lr)
     assert sorted(path.stem for path in PRESETS.glob("*.yaml")) == sorted(widths)
 
 
