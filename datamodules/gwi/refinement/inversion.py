@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,7 +17,17 @@ from datamodules.files import atomic_path
 from datamodules.gwi.acquisition import Acquisition
 from datamodules.gwi.files import open_array
 from datamodules.gwi.refinement.descent import Descent
-from datamodules.gwi.refinement.gauss_newton import FINER, PROFILE, SHARPENING, GaussNewton, Sharpening, Stage, suits
+from datamodules.gwi.refinement.gauss_newton import (
+    FINER,
+    NEAR,
+    PROFILE,
+    SHARPENING,
+    TEXTURED,
+    GaussNewton,
+    Sharpening,
+    Stage,
+    suits,
+)
 from datamodules.gwi.refinement.misfit import Misfit
 from datamodules.gwi.refinement.priors import Edges, Prior
 from datamodules.gwi.refinement.side_by_side import Job, refine_maps
@@ -220,12 +229,12 @@ def invert(
 def stages_for(start: npt.NDArray[np.floating], prior: Prior) -> tuple[Stage | Sharpening, ...]:
     """Gauss-Newton steps that a start needs: its profile first unless it has structure."""
     profile = PROFILE if not np.ptp(start, axis=1).any() else ()
-    return under((*profile, *FINER, *SHARPENING), prior)
+    return (*profile, *FINER, *(SHARPENING if isinstance(prior, Edges) else ()))
 
 
-def under(stages: Sequence[Stage | Sharpening], prior: Prior) -> tuple[Stage | Sharpening, ...]:
-    """Those of some stages that a prior allows: only one of few edges sharpens them."""
-    return tuple(stage for stage in stages if isinstance(stage, Stage) or isinstance(prior, Edges))
+def stages_near(prior: Prior) -> tuple[Stage | Sharpening, ...]:
+    """Gauss-Newton steps that a net's map needs."""
+    return NEAR if isinstance(prior, Edges) else TEXTURED
 
 
 def _starts(start: npt.NDArray[np.floating], plan: Plan) -> Array:

@@ -20,13 +20,13 @@ from datamodules.banks.groups import read_groups
 from datamodules.errors import DataError
 from datamodules.files import atomic_path, read_json, write_json
 from datamodules.gwi.refinement.descent import Descent, Refined
-from datamodules.gwi.refinement.gauss_newton import NEAR, GaussNewton
-from datamodules.gwi.refinement.inversion import under
+from datamodules.gwi.refinement.gauss_newton import NEAR, TEXTURED, GaussNewton
+from datamodules.gwi.refinement.inversion import stages_near
 from datamodules.gwi.refinement.misfit import Misfit
 from datamodules.gwi.refinement.priors import prior_of
 from datamodules.gwi.refinement.recorded import Recorded
 from datamodules.gwi.refinement.side_by_side import Job, refine_maps
-from datamodules.gwi.schema import SIDE, family_name
+from datamodules.gwi.schema import SIDE, family_name, is_style
 from datamodules.gwi.simulator import Simulator
 
 _SETTINGS = "settings.json"
@@ -100,6 +100,8 @@ class Plan:
         settings = asdict(self.settings)
         del settings["noise"]  # of one survey only, and not in what was written before
         method = {"gauss_newton": repr(NEAR)} if self.gauss_newton else {}
+        if self.gauss_newton and any(is_style(family) for family in self.index["group"]):
+            method["textured"] = repr(TEXTURED)
         return {"bank": digest(self.bank), "rows": len(self.index), "settings": settings, **method}
 
 
@@ -173,7 +175,7 @@ def _job(plan: Plan, row: int, recorded: Recorded, simulator: Simulator) -> Job:
         GaussNewton(misfit, plan.settings.slowest, plan.settings.fastest),
         np.asarray(start, dtype=np.float64),
     )
-    for stage in under(NEAR, prior):
+    for stage in stages_near(prior):
         begin = steps(begin, stage)
     return Job(row, start, misfit, prior, begin)
 

@@ -13,15 +13,17 @@ from datamodules.gwi.gathers import resize_time
 from datamodules.gwi.refinement.descent import Descent
 from datamodules.gwi.refinement.gauss_newton import (
     FINER,
+    NEAR,
     PROFILE,
     SHARPENING,
+    TEXTURED,
     GaussNewton,
     Sharpening,
     Stage,
     _Damped,
     suits,
 )
-from datamodules.gwi.refinement.inversion import Plan, invert, parse_start, stages_for
+from datamodules.gwi.refinement.inversion import Plan, invert, parse_start, stages_for, stages_near
 from datamodules.gwi.refinement.misfit import Misfit
 from datamodules.gwi.refinement.priors import Edges, GaussianProcess
 from datamodules.gwi.refinement.sensitivity import Sensitivities, laplace
@@ -100,6 +102,19 @@ def test_edges_are_sharpened() -> None:
     assert np.abs(found - truth).mean() < 0.4 * np.abs(start - truth).mean()
 
 
+def test_texture_is_found_where_every_stage_adds_to_it() -> None:
+    """Higher frequencies and more traces tell what lower ones leave open."""
+    texture = gaussian_filter(np.random.default_rng(0).standard_normal(SHAPE), 1.5)
+    truth = parse_start("gradient:1800:2800", SHAPE) + 150 * texture / texture.std()
+    found = start = gaussian_filter(truth, 2.0, mode="nearest")
+    steps, errors = GaussNewton(Misfit(shoot(truth), Simulator(SURVEY)), 1500, 4500), []
+    for stage in TEXTURED:
+        found = steps(found, stage)
+        errors.append(np.abs(found - truth).mean())
+    assert errors[-1] < 0.5 * np.abs(start - truth).mean()
+    assert errors == sorted(errors, reverse=True)
+
+
 def test_compact_gathers_lead_to_nearly_the_same_map() -> None:
     truth, start = ground(), gaussian_filter(ground(), 2.0, mode="nearest")
     whole = shoot(truth)
@@ -110,7 +125,7 @@ def test_compact_gathers_lead_to_nearly_the_same_map() -> None:
     assert np.abs(ends[0] - ends[1]).mean() < 0.5 * moved
 
 
-@pytest.mark.parametrize("stage", [*FINER, *SHARPENING])
+@pytest.mark.parametrize("stage", [*FINER, *SHARPENING, *TEXTURED])
 def test_noise_is_not_explained(stage: Stage | Sharpening) -> None:
     truth, clean = ground(), shoot(ground())
     noisy = clean + 0.3 * clean.std() * np.random.default_rng(0).standard_normal(clean.shape)
@@ -137,6 +152,8 @@ def test_what_starts_and_surveys_need() -> None:
     assert stages_for(gradient, Edges()) == (*PROFILE, *FINER, *SHARPENING)
     assert stages_for(layered, Edges()) == (*FINER, *SHARPENING)
     assert stages_for(layered, smooth) == FINER
+    assert stages_near(Edges()) == NEAR
+    assert stages_near(smooth) == TEXTURED
     assert suits(SURVEY, SHAPE)
     assert not suits(SURVEY, (150, 460))
     surface = replace(SURVEY, free_surface=True)
