@@ -107,6 +107,22 @@ def compare(
         print(f"figure: {figure}")
 
 
+def sheet(figure: Path, maps: int = 30, seed: int = 0) -> None:
+    """Draw a contact sheet of made maps of every family.
+
+    Args:
+        figure: PNG file.
+        maps: Maps of each family.
+        seed: Seed of the maps.
+    """
+    from datamodules.gwi.generate.compare import contact_sheet
+    from datamodules.gwi.generate.families import generate_maps
+    from datamodules.gwi.schema import FAMILIES
+
+    save(contact_sheet({family: generate_maps(family, seed, range(maps)) for family in FAMILIES}), figure)
+    print(f"figure: {figure}")
+
+
 def verify(folder: Path) -> None:
     """Compare the checksums of all generated shards below a folder.
 
@@ -154,6 +170,7 @@ def demo(dest: Path, seed: int = 0, rows: int = 32) -> None:
 COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "demo": demo,
+    "sheet": sheet,
     "statistics": statistics,
     "unpack": unpack,
     "verify": verify,

@@ -64,3 +64,9 @@ def test_made_curves_cannot_be_told_from_real_ones(real_data: Path, tmp_path: Pa
             forest, net = compare(np.array(file.maps()), generate_maps(file.family, 0, range(file.rows)))
             assert forest.low <= 0.6, file.family
             assert net.low <= 0.6, file.family
+
+
+def test_the_contact_sheet_shows_every_family(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command.main(["sheet", str(tmp_path / "sheet.png"), "--maps", "2"])
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    assert "sheet.png" in capsys.readouterr().out
