@@ -242,14 +242,23 @@ def read_record(path: Path, kind: type[T], remedy: str, version: tuple[str, int]
         DataError: The file is missing, empty, cut, of another format, or an entry is missing or of the wrong type;
             names the file and the entry.
     """
-    from pydantic import ValidationError
-
     content = read_json(path, remedy)
     if version is not None and isinstance(content, dict) and content.get(version[0], version[1]) != version[1]:
         found = content[version[0]]
         raise DataError(f"{path} is of format {found}, this program reads format {version[1]}; {remedy}")
+    return as_record(content, kind, path, remedy)
+
+
+def as_record(content: Any, kind: type[T], path: Path, remedy: str) -> T:
+    """What a file held, as JSON knows it, against the schema that a dataclass is; see :func:`read_record`.
+
+    Raises:
+        DataError: An entry is missing, of the wrong type, or refused by the dataclass; names the file and the entry.
+    """
+    from pydantic import ValidationError
+
     try:
-        record: T = _adapter(cast(Any, kind)).validate_json(json.dumps(content), strict=True)
+        record: T = _adapter(cast(Any, kind)).validate_json(json.dumps(content, default=str), strict=True)
         return record
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

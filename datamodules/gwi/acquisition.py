@@ -32,6 +32,7 @@ class Acquisition:
         receiver_rows: Depth row of each receiver.
         free_surface: Whether the pressure is zero above the first row, so that waves come back from there; else a sponge takes them up.
         source_samples: The wavelet itself, from its first sample on, in the place of a Ricker wavelet.
+        origin: X in m of the map's first column, from which headers of SEG-Y files count.
     """
 
     spacing: float = 10.0
@@ -46,6 +47,7 @@ class Acquisition:
     receiver_rows: tuple[int, ...] | None = None
     free_surface: bool = False
     source_samples: tuple[float, ...] | None = None
+    origin: float = 0.0
 
     def __post_init__(self) -> None:
         if self.sponge < 2:
@@ -55,6 +57,10 @@ class Acquisition:
         for name in ("spacing", "interval", "frequency"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.source_samples is None and self.frequency * self.interval >= 0.5:
+            raise ValueError(
+                f"samples every {self.interval} s hold frequencies below {0.5 / self.interval:g} Hz, the wavelet's is {self.frequency:g} Hz"
+            )
         if not self.source_columns:
             raise ValueError("a survey needs at least one source; give source_columns")
         if self.source_rows is not None and len(self.source_rows) != len(self.source_columns):

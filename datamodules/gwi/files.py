@@ -213,9 +213,7 @@ def check_values(file: MapFile) -> None:
         if bad.any():
             row = int(bad.argmax())
             value = block[row][~((block[row] >= low) & (block[row] <= high))][0]
-            advice = "mend or remove the file"
-            if low <= 1000 * np.median(block[row]) <= high:
-                advice = "it seems to hold kilometres per second: multiply it by 1000"
+            advice = in_kilometres(block[row]) or "mend or remove the file"
             raise DataError(
                 f"{file.velocity}, map {start + row}: velocity {value} is outside of {low:,.0f} to {high:,.0f} m/s; {advice}"
             )
@@ -256,4 +254,16 @@ def open_array(path: Path) -> npt.NDArray[Any]:
                 f"{path} holds Python objects, such as maps of different shapes, which are never loaded; save it as one float32 array"
             ) from None
         raise DataError(f"{path} is not a whole .npy array ({error}); restore it from the source") from None
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{path} holds {array.dtype}, not real numbers; save it as one float32 array")
     return array
+
+
+def in_kilometres(velocity: npt.NDArray[Any]) -> str:
+    """What to do about velocities that seem to be written in km/s, or nothing."""
+    low, high = PLAUSIBLE
+    return (
+        "it seems to hold kilometres per second: multiply it by 1000"
+        if low <= 1000 * np.median(velocity) <= high
+        else ""
+    )

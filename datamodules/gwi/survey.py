@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.errors import DataError, nearest_name
-from datamodules.files import refuse_lfs_pointer
+from datamodules.files import as_record, read_yaml, refuse_lfs_pointer
 from datamodules.gwi.acquisition import Acquisition
 from datamodules.gwi.files import open_array
 
 Gathers = npt.NDArray[np.float32]
 _SEGY = (".sgy", ".segy")
+_MOVED = 0.05  # cells that a source may be moved by without a word
 
 
 def read_acquisition(path: Path) -> Acquisition:
@@ -26,27 +28,17 @@ def read_acquisition(path: Path) -> Acquisition:
     Raises:
         DataError: no such file, an unknown key, or values that make no survey.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"{path} is no survey in YAML: {error}") from None
+    content = read_yaml(path)
     known = {field.name for field in fields(Acquisition)}
-    if not isinstance(content, dict) or not set(content) <= known:
-        strange = sorted(set(content) - known)[0] if isinstance(content, dict) else content
-        near = nearest_name(str(strange), known)
+    if strange := sorted(set(content) - known):
+        near = nearest_name(str(strange[0]), known)
         raise DataError(
-            f"{path}: {strange!r} is no setting of a survey"
+            f"{path}: {strange[0]!r} is no setting of a survey"
             + (f"; did you mean {near}?" if near else f"; settings are {', '.join(sorted(known))}")
         )
     if isinstance(named := content.get("source_samples"), str):
         content["source_samples"] = open_array(Path(path).parent / named).ravel().tolist()
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
-    try:
-        return Acquisition(**values)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: {error}") from None
+    return as_record(content, Acquisition, path, "see docs/gwi.md for the settings of a survey")
 
 
 def read_survey(path: Path, acquisition: Acquisition) -> tuple[Gathers, Acquisition]:
@@ -72,11 +64,14 @@ def read_survey(path: Path, acquisition: Acquisition) -> tuple[Gathers, Acquisit
         raise DataError(
             f"{path} has the shape {gathers.shape}; a survey of {shots} sources has gathers ({shots}, samples, receivers): name the sources in --acquisition"
         )
-    if acquisition.receiver_columns is not None and gathers.shape[2] != len(acquisition.receiver_columns):
-        raise DataError(
-            f"{path} holds {gathers.shape[2]} traces a shot, the acquisition has {len(acquisition.receiver_columns)} receivers"
-        )
+    if not alive_traces(gathers).any():
+        raise DataError(f"{path} holds no trace: all of them are zero, or NaN somewhere")
     return gathers, replace(acquisition, samples=gathers.shape[1])
+
+
+def alive_traces(gathers: Gathers) -> npt.NDArray[np.bool_]:
+    """Which traces of ``(shots, samples, receivers)`` were recorded, ``(shots, receivers)``: the others are zero throughout, or NaN somewhere."""
+    return np.asarray(np.isfinite(gathers).all(1) & (gathers != 0).any(1))
 
 
 def _read_segy(path: Path, acquisition: Acquisition) -> tuple[Gathers, Acquisition]:
@@ -89,13 +84,15 @@ def _read_segy(path: Path, acquisition: Acquisition) -> tuple[Gathers, Acquisiti
     try:
         with segyio.open(str(path), ignore_geometry=True) as file:
             traces = file.trace.raw[:]
-            interval = segyio.tools.dt(file) / 1e6
+            interval = segyio.tools.dt(file, fallback_dt=0) / 1e6
             header = {
                 name: np.array(file.attributes(getattr(segyio.TraceField, name))[:], dtype=np.float64)
                 for name in _HEADERS
             }
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"{path} is no whole SEG-Y file ({error})") from None
+    if not interval > 0:
+        raise DataError(f"{path}: its headers name no sampling interval (bytes 3217 and 117); write it there")
     places = {name: _scaled(header[name], header[scalar]) for name, scalar in _HEADERS.items() if scalar}
     shots, of_shot = np.unique(header["FieldRecord"], return_inverse=True)
     counts = np.bincount(of_shot)
@@ -106,16 +103,27 @@ def _read_segy(path: Path, acquisition: Acquisition) -> tuple[Gathers, Acquisiti
     order = np.argsort(of_shot, kind="stable").reshape(len(shots), -1)
     if np.ptp(places["GroupX"][order], axis=0).max() > acquisition.spacing / 2:
         raise DataError(f"{path}: its receivers move from shot to shot; split the file by spread")
+    if order.shape[1] > 1 and np.ptp(places["GroupX"][order[0]]) == 0:
+        raise DataError(
+            f"{path}: its headers place all receivers of a shot at X = {places['GroupX'][0]:g} m; write GroupX (bytes 81)"
+        )
 
-    def cells(values: npt.NDArray[np.float64]) -> tuple[int, ...]:
-        return tuple(np.rint(values / acquisition.spacing).astype(int).tolist())
+    def cells(values: npt.NDArray[np.float64], origin: float = 0.0) -> tuple[int, ...]:
+        exact = (values - origin) / acquisition.spacing
+        whole = np.rint(exact)
+        if (far := np.abs(exact - whole).max()) > _MOVED:
+            warnings.warn(
+                f"{path}: sources or receivers are moved by up to {far * acquisition.spacing:.1f} m, onto cells of {acquisition.spacing:g} m",
+                stacklevel=2,
+            )
+        return tuple(whole.astype(int).tolist())
 
     return traces[order].transpose(0, 2, 1).astype(np.float32), replace(
         acquisition,
         interval=interval,
-        source_columns=cells(places["SourceX"][order[:, 0]]),
+        source_columns=cells(places["SourceX"][order[:, 0]], acquisition.origin),
         source_rows=cells(places["SourceDepth"][order[:, 0]]),
-        receiver_columns=cells(places["GroupX"][order[0]]),
+        receiver_columns=cells(places["GroupX"][order[0]], acquisition.origin),
         receiver_rows=cells(np.abs(places["ReceiverGroupElevation"][order[0]])),
     )
 

@@ -178,28 +178,53 @@ def test_a_wrong_wavelet_is_estimated(folder: Path) -> None:
     assert np.corrcoef(found.wavelet(), right)[0, 1] > 0.96 > np.corrcoef(before, right)[0, 1] + 0.05
 
 
-def test_segy_files_say_where_they_were_shot(folder: Path) -> None:
+def write_segy(path: Path, recorded: np.ndarray, origin: int = 0, interval: int = 1000, apart: int = 100) -> None:
+    """Headers in decimetres."""
     segyio = pytest.importorskip("segyio")
-    recorded = np.load(folder / "gathers.npy")
     spec = segyio.spec()
     spec.format, spec.samples, spec.tracecount = 5, np.arange(recorded.shape[1]), recorded.shape[0] * recorded.shape[2]
-    with segyio.create(str(folder / "line.sgy"), spec) as file:
-        file.bin.update(hdt=1000)
+    field = segyio.TraceField
+    with segyio.create(str(path), spec) as file:
+        file.bin.update(hdt=interval)
         for shot, (row, column) in enumerate(SURVEY.sources()):
             for k, (receiver_row, receiver) in enumerate(SURVEY.receivers(COLUMNS)):
                 trace = shot * recorded.shape[2] + k
                 file.header[trace] = {
-                    segyio.TraceField.FieldRecord: shot + 1, segyio.TraceField.SourceGroupScalar: -10, segyio.TraceField.ElevationScalar: 1,
-                    segyio.TraceField.SourceX: column * 100, segyio.TraceField.GroupX: receiver * 100, segyio.TraceField.SourceDepth: row * 10,
-                    segyio.TraceField.ReceiverGroupElevation: -receiver_row * 10, segyio.TraceField.TRACE_SAMPLE_INTERVAL: 1000,
+                    field.FieldRecord: shot + 1, field.SourceGroupScalar: -10, field.ElevationScalar: 1,
+                    field.SourceX: origin + column * 100, field.GroupX: origin + receiver * apart, field.SourceDepth: row * 10,
+                    field.ReceiverGroupElevation: -receiver_row * 10, field.TRACE_SAMPLE_INTERVAL: interval,
                 }  # fmt: skip
                 file.trace[trace] = recorded[shot, :, k]
-    gathers, found = read_survey(folder / "line.sgy", Acquisition(sponge=25, frequency=20.0))
+
+
+def test_segy_files_say_where_they_were_shot(folder: Path) -> None:
+    recorded, path = np.load(folder / "gathers.npy"), folder / "line.sgy"
+    told = Acquisition(sponge=25, frequency=20.0)
+    write_segy(path, recorded)
+    gathers, found = read_survey(path, told)
     np.testing.assert_array_equal(gathers, recorded)
     assert found == SURVEY
-    (folder / "cut.sgy").write_bytes((folder / "line.sgy").read_bytes()[:4000])
-    with pytest.raises(DataError, match=r"cut\.sgy is no whole SEG-Y file"):
-        read_survey(folder / "cut.sgy", SURVEY)
+    write_segy(path, recorded, origin=4_321_000)
+    assert replace(read_survey(path, replace(told, origin=432_100.0))[1], origin=0.0) == SURVEY
+    write_segy(path, recorded, origin=40)
+    with pytest.warns(
+        UserWarning, match=r"line\.sgy: sources or receivers are moved by up to 4\.0 m, onto cells of 10 m"
+    ):
+        assert read_survey(path, told)[1] == SURVEY
+
+
+def test_segy_files_that_say_too_little_are_refused(folder: Path) -> None:
+    recorded, path = np.load(folder / "gathers.npy"), folder / "line.sgy"
+    write_segy(path, recorded, interval=0)
+    with pytest.raises(DataError, match=r"line\.sgy: its headers name no sampling interval"):
+        read_survey(path, SURVEY)
+    write_segy(path, recorded, apart=0)
+    with pytest.raises(DataError, match=r"line\.sgy: its headers place all receivers of a shot at X = 0 m"):
+        read_survey(path, SURVEY)
+    write_segy(path, recorded)
+    path.write_bytes(path.read_bytes()[:4000])
+    with pytest.raises(DataError, match=r"line\.sgy is no whole SEG-Y file"):
+        read_survey(path, SURVEY)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +236,17 @@ def test_segy_files_say_where_they_were_shot(folder: Path) -> None:
         (["--frequencies", "8,x"], "--frequencies takes numbers above 0"),
         (["--bank", "b"], "give either --bank"),
         (["--lowest", "-3"], "--lowest is a frequency above 0 Hz"),
+        (["--lowest", "150"], "the gathers hold nothing between 150 and 500 Hz"),
+        (["--frequencies", "12,5"], "--frequencies rise from descent to descent"),
+        (
+            ["--start", "gradient:1.7:2.5"],
+            "--start has velocities from 1.7 to 2.5 m/s, results have 1500 to 4500: it seems to hold kilometres",
+        ),
+        (
+            ["--fastest", "2000"],
+            "--start has velocities from 1700 to 2500 m/s, results have 1500 to 2000: give other bounds",
+        ),
+        (["--slowest", "1900"], "--start has velocities from 1700 to 2500 m/s, results have 1900 to 4500"),
     ],
 )
 def test_what_cannot_be_inverted_is_said(
@@ -220,6 +256,33 @@ def test_what_cannot_be_inverted_is_said(
         main(arguments(folder, *flags))
     assert end.value.code in (1, 2)  # 2: of the command line itself
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("gathers", "says"),
+    [
+        (np.zeros((3, 300, 15), np.float32), "gathers.npy holds no trace"),
+        (np.full((3, 300, 15), np.nan, np.float32), "gathers.npy holds no trace"),
+        (np.ones((3, 300, 15), np.complex64), "gathers.npy holds complex64, not real numbers"),
+        (np.ones((3, 300, 14), np.float32), "gathers.npy holds 14 traces a shot, a map of 30 columns has 15 receivers"),
+    ],
+    ids=["zeros", "NaN", "complex", "receivers"],
+)
+def test_gathers_of_nothing_or_of_another_survey_are_refused(
+    folder: Path, gathers: np.ndarray, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(folder / "gathers.npy", gathers)
+    with pytest.raises(SystemExit):
+        main(arguments(folder))
+    assert says in capsys.readouterr().err
+    assert not (folder / ".out.parts").exists()
+
+
+def test_a_command_that_failed_before_its_first_step_blocks_no_other(folder: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments(folder, "--lowest", "150"))
+    main(arguments(folder, "--method", "quasi_newton", "--max_iterations", "1"))
+    assert (folder / "out" / "velocity.npy").is_file()
 
 
 def test_surveys_that_are_wrong_are_named(folder: Path) -> None:
@@ -232,6 +295,21 @@ def test_surveys_that_are_wrong_are_named(folder: Path) -> None:
         read_acquisition(path)
     with pytest.raises(DataError, match=r"has the shape \(3, 300, 15\); a survey of 5 sources"):
         read_survey(folder / "gathers.npy", Acquisition())
+    for wrong, says in {
+        "source_columns: 10": "'source_columns' is not as expected",
+        "spacing: 20m": "'spacing' is not as expected: Input should be a valid number",
+        "spacing:": "'spacing' is not as expected",
+        "source_columns: [0, 17.5]": r"'source_columns\.1' is not as expected: Input should be a valid integer",
+        "source_samples: [1, a]": r"'source_samples\.1' is not as expected",
+        "sponge: 2.5": "'sponge' is not as expected",
+        "free_surface: maybe": "'free_surface' is not as expected",
+        "frequency: 1000": "samples every 0.001 s hold frequencies below 500 Hz, the wavelet's is 1000 Hz",
+        "- 1": "must hold a mapping",
+        "{{{": "is not valid YAML",
+    }.items():
+        path.write_text(wrong)
+        with pytest.raises(DataError, match=says):
+            read_acquisition(path)
     np.save(folder / "wavelet.npy", np.array([0.0, 1.0]))
     path.write_text("source_samples: wavelet.npy")
     assert read_acquisition(path).source_samples == (0.0, 1.0)

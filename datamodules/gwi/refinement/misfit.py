@@ -11,11 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from datamodules.errors import DataError
 from datamodules.gwi.gathers import resize_time, zero_last_sample
 from datamodules.gwi.simulator import Simulator
 
 Array = npt.NDArray[np.float64]
 _ABOVE = 4.5  # peak frequencies, from which on a Ricker wavelet has nothing
+_NOTHING = 1e-6  # share of the gathers' energy
 _ALMOST_ZERO = 1e-10  # keeps the slope of an envelope finite where nothing arrives
 
 
@@ -92,8 +94,13 @@ class Misfit:
                 share = ((hertz / edge - (0.8 if falls else 1.0)) / (0.4 if falls else 0.3)).clamp(0, 1)
                 taper = 0.5 + (0.5 if falls else -0.5) * torch.cos(math.pi * share)[:, None]
                 self._band = taper if self._band is None else self._band * taper
-        self._recorded = self._seen(self._recorded)
+        everything = self._recorded
+        self._recorded = self._seen(everything)
         self.norm = float(self._recorded.square().sum(dtype=torch.float64))
+        if self.norm < _NOTHING * float(everything.square().sum(dtype=torch.float64)):
+            raise DataError(
+                f"the gathers hold nothing between {lowest or 0:g} and {hertz[-1] if highest is None else highest:g} Hz, where they are to be compared"
+            )
 
     def __call__(self, velocity: Array, slowest: float | None = None) -> Fit:
         """Fit and gradient of one map."""

@@ -84,7 +84,8 @@ class Request:
             raise ValueError(f"--slowest and --fastest are bounds above 0, got {self.slowest} and {self.fastest}")
         if self.lowest is not None and not self.lowest > 0:
             raise ValueError(f"--lowest is a frequency above 0 Hz, got {self.lowest}")
-        numbers(self.frequencies, "--frequencies")
+        if (rising := numbers(self.frequencies, "--frequencies")) != tuple(sorted(set(rising))):
+            raise ValueError(f"--frequencies rise from descent to descent, such as 5,8,12, got {self.frequencies!r}")
         if len(numbers(self.shape, "--shape")) != 2:
             raise ValueError(f"--shape is written as depth,columns, such as 150,460, got {self.shape!r}")
         if self.max_iterations < 1:

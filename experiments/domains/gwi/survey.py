@@ -14,12 +14,12 @@ from datamodules.errors import DataError
 from datamodules.figures import DENSITY, SEQUENTIAL, colorbar, save, subplots
 from datamodules.files import atomic_path, read_json, write_json
 from datamodules.gwi.acquisition import OPENFWI, Acquisition
-from datamodules.gwi.files import open_array
+from datamodules.gwi.files import in_kilometres, open_array
 from datamodules.gwi.refinement.descent import Descent
 from datamodules.gwi.refinement.inversion import Inverted, Plan, estimate_wavelet, invert, parse_start
 from datamodules.gwi.refinement.priors import Edges, prior_of
 from datamodules.gwi.schema import family_name
-from datamodules.gwi.survey import read_acquisition, read_survey
+from datamodules.gwi.survey import alive_traces, read_acquisition, read_survey
 from experiments.domains.gwi.refine_request import Request, numbers
 
 Array = npt.NDArray[np.float64]
@@ -37,13 +37,27 @@ def invert_survey(request: Request, settings: Descent, device: str, at_once: int
     truth = None if request.truth is None else np.array(open_array(request.truth), dtype=np.float64).squeeze()
     depth, columns = (int(n) for n in numbers(request.shape, "--shape")) if truth is None else truth.shape
     start = parse_start(request.start, (depth, columns))
+    for flag, velocity in (("start", start), ("truth", start if truth is None else truth)):
+        if not (settings.slowest <= velocity.min() and velocity.max() <= settings.fastest):
+            raise DataError(
+                f"--{flag} has velocities from {velocity.min():g} to {velocity.max():g} m/s, results have {settings.slowest:g} to {settings.fastest:g}: "
+                + (in_kilometres(velocity) or "give other bounds by --slowest and --fastest")
+            )
+    if recorded.shape[2] != (receivers := len(acquisition.receivers(columns))):
+        raise DataError(
+            f"{request.gathers} holds {recorded.shape[2]} traces a shot, a map of {columns} columns has {receivers} receivers; "
+            "name receiver_columns in --acquisition, or give the map's --shape"
+        )
     if request.wavelet == "estimate":
         acquisition = estimate_wavelet(recorded, start, acquisition)
     family = None if request.family is None else family_name(request.family)
     if family is not None and family.startswith("Style") and start.shape != (70, 70):
         raise DataError(f"the prior of {family} is one of maps of 70 x 70 cells, this one has {depth} x {columns}")
+    missing = int((~alive_traces(recorded)).sum())
     print(
-        f"{request.gathers}: {recorded.shape[0]} shots, {recorded.shape[1]} samples, {recorded.shape[2]} receivers; {depth} x {columns} cells"
+        f"{request.gathers}: {recorded.shape[0]} shots, {recorded.shape[1]} samples, {recorded.shape[2]} receivers"
+        + (f", {missing:,} traces missing" if missing else "")
+        + f"; {depth} x {columns} cells"
     )
     plan = Plan(
         settings, numbers(request.frequencies, "--frequencies"), request.misfit == "envelope", request.lowest, request.method, request.ensemble,
@@ -90,9 +104,11 @@ def _claim(
     plan: Plan,
 ) -> None:
     """Steps that are done must be of the same inversion."""
+    # a command that ended before its first step leaves nothing to protect
+    begun = (parts / "state.npz").is_file()
     told = hashlib.sha256(recorded.tobytes() + start.tobytes() + repr((acquisition, family, plan)).encode()).hexdigest()
     path = parts / "inversion.json"
-    if not path.is_file():
+    if not begun or not path.is_file():
         write_json(path, {"inversion": told})
     elif read_json(path) != {"inversion": told}:
         raise DataError(
