@@ -19,7 +19,7 @@ EXPERIMENT = Experiment(
     lr=1e-4,
     demo={
         "model.width": 8, "model.samples": 288, "model.gain": 300.0, "model.mirror": "naive", "model.scaling": 0.25,
-        "data.samples": 288, "data.repeat": 5, "epochs": 8, "batch_size": 16, "lr": 2e-3,
+        "data.samples": 288, "data.repeat": 5, "epochs": 8, "batch_size": 16, "lr": 4e-3, "optim.optimizer": "muon",
     },
     published=(
         Published(106.7, "mean over ten families of one net each, validation MAE in m/s", "OpenFWI, arXiv:2111.02926"),

@@ -32,9 +32,15 @@ def parameter_groups(modules: Iterable[nn.Module], optim: Optim) -> list[dict[st
 
 def build_optimizer(module: nn.Module, optim: Optim, lr: float) -> torch.optim.Optimizer:
     """The optimiser of the settings over all trainable parameters of ``module``."""
-    # RAdam has both kinds of weight decay in one class
-    more: dict[str, Any] = {"decoupled_weight_decay": True} if optim.optimizer == "radam" else {}
-    return _OPTIMIZERS[optim.optimizer](
+    kind, more = _OPTIMIZERS.get(optim.optimizer), {}
+    if optim.optimizer == "radam":  # has both kinds of weight decay in one class
+        more = {"decoupled_weight_decay": True}
+    if optim.optimizer == "muon":
+        from timm.optim import Muon  # late: timm takes a second to import
+
+        kind, more = Muon, {"nesterov": True}
+    assert kind is not None
+    return kind(
         parameter_groups([module], optim),
         lr=lr,
         betas=(optim.beta1, optim.beta2),  # type: ignore[call-arg]

@@ -13,7 +13,8 @@ class Optim(Checked):
     """Optimiser and learning-rate schedule.
 
     Args:
-        optimizer: ``adamw``, ``adam`` or ``radam``.
+        optimizer: ``adamw``, ``adam``, ``radam``, or ``muon``: momentum of weight matrices and kernels made orthogonal (Jordan et al. 2024), as large
+            as AdamW's steps (Liu et al. 2025, so that ``lr`` means the same), and AdamW for vectors. Its matrices must be whole: not with fsdp.
         weight_decay: Decoupled weight decay (L2 penalty for ``adam``).
         eps: Term that keeps the division by the second moment finite (Keras: 1e-7).
         weight_decay_per_lr: If above 0, the weight decay is this factor times the current learning rate (LEAP 1st place: 4).
@@ -39,7 +40,7 @@ class Optim(Checked):
 
     group: ClassVar[str] = "optim"
 
-    optimizer: Literal["adamw", "adam", "radam"] = "adamw"
+    optimizer: Literal["adamw", "adam", "radam", "muon"] = "adamw"
     weight_decay: float = setting(0.01, low=0)
     weight_decay_per_lr: float = setting(0.0, low=0)
     eps: float = setting(1e-8, above=0)

@@ -51,6 +51,12 @@ class Settings:
     demo: bool
     launch: Launch = field(default_factory=Launch)
 
+    def __post_init__(self) -> None:
+        if self.train.strategy == "fsdp" and self.optim.optimizer == "muon":
+            raise DataError(
+                "--optim.optimizer muon takes whole matrices, which --train.strategy fsdp shares out; give one of them"
+            )
+
     def plain(self) -> dict[str, Any]:
         """All settings as plain values, as in ``config.yaml``."""
         groups = {name: plain(asdict(getattr(self, name))) for name in GROUPS}

@@ -57,8 +57,7 @@ class GwiTask(BaseTask):
 
     def _net(self, gathers: Tensor) -> VelocityOutput:
         if self.model_settings.amplitude == "log1p":
-            gain = self.model_settings.gain
-            gathers = gathers.sign() * (gain * gathers.abs()).log1p() / math.log1p(gain)
+            gathers = _compressed(gathers, self.model_settings.gain)
         out: VelocityOutput = self.net(gathers)
         return out
 
@@ -69,7 +68,7 @@ class GwiTask(BaseTask):
             gathers, velocity = scaled(gathers, velocity, self.model_settings.scaling)
         if self.model_settings.mirror == "naive":
             turned = torch.rand(len(gathers), device=gathers.device) < 0.5
-            gathers = torch.where(turned[:, None, None, None], gathers.flip(1, 3), gathers)
+            gathers = gathers.index_put((turned,), gathers[turned].flip(1, 3))
             velocity = torch.where(turned[:, None, None], velocity.flip(2), velocity)
         return self.loss(self(gathers), velocity)
 
@@ -130,6 +129,15 @@ def build_net(settings: GwiModel) -> nn.Module:
     module, name = settings.net.split(":")
     net: nn.Module = getattr(import_module(module), name)(**settings.net_arguments())
     return net
+
+
+def _compressed(gathers: Tensor, gain: float) -> Tensor:
+    """sign(x) log(1 + gain |x|) / log(1 + gain), in one new tensor.
+
+    By ``log`` and in place: torch's ``log1p`` and six temporary tensors took a third of a CPU step. It is off by 1e-7.
+    """
+    size = gathers.abs().mul_(gain).add_(1).log_().div_(math.log1p(gain))
+    return size.copysign_(gathers)
 
 
 def _mirrored(out: VelocityOutput) -> VelocityOutput:

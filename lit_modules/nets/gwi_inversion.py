@@ -120,12 +120,22 @@ class GwiInversion(nn.Module):
     def forward(self, gathers: Tensor) -> VelocityOutput:
         """``(batch, shots, samples, 70)`` to two float32 maps."""
         x = F.interpolate(gathers, self.resize, mode="bilinear") if self.resize else F.pad(gathers, (_PAD, _PAD))
-        grid = self.embed(x)
+        grid = self.embed(x) if x.is_cuda else _tokens(self.embed, x)
         tokens = self.body(grid if self.place is None else grid + self.place)
         cells = self.head(tokens).float()  # in bfloat16 a velocity would be off by several m/s
         side = self.body.tokens
         maps = F.pixel_shuffle(cells.transpose(1, 2).unflatten(2, (side, side)), EDGE // side)
         return VelocityOutput(*maps[:, :, _PAD:-_PAD, _PAD:-_PAD].unbind(1))
+
+
+def _tokens(embed: nn.Conv2d, x: Tensor) -> Tensor:
+    """``embed(x)`` of a convolution whose patches do not overlap, by one matrix product: on a CPU its weights' gradient is five times cheaper."""
+    batch, channels, height, width = x.shape
+    rows, columns = embed.kernel_size
+    grid = (height // rows, width // columns)
+    patches = x.view(batch, channels, grid[0], rows, grid[1], columns).permute(0, 2, 4, 1, 3, 5)
+    tokens = F.linear(patches.reshape(batch, grid[0] * grid[1], -1), embed.weight.flatten(1), embed.bias)
+    return tokens.transpose(1, 2).unflatten(2, grid)
 
 
 class GwiFamilyNet(nn.Module):

@@ -64,7 +64,7 @@ def test_weight_decay_follows_the_rate() -> None:
 
 
 def test_every_optimiser_trains() -> None:
-    for name in ("adamw", "adam", "radam"):
+    for name in ("adamw", "adam", "radam", "muon"):
         net = nn.Linear(2, 1)
         optimizer = build_optimizer(net, Optim(optimizer=name), 0.1)  # type: ignore[arg-type]
         x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))

@@ -45,7 +45,7 @@ WRITE_UP = "Kaggle waveform-inversion, write-up of the 4th place"
 LEADERBOARD = (Published(8.6, "public leaderboard MAE in m/s of three such models, many runs each", WRITE_UP),)
 
 _DEMO = {
-    "data.weights": "", "data.repeat": 7, "batch_size": 16, "lr": 4e-3, "optim.warmup": 0.05, "optim.beta2": 0.98,
+    "data.weights": "", "data.repeat": 7, "batch_size": 16, "lr": 4e-3, "optim.optimizer": "muon", "optim.warmup": 0.05, "optim.beta2": 0.98,
     "model.dim": 64, "model.blocks": 4, "model.head_dim": 32, "model.tokens": 9, "model.positions": True,
     "model.gain": 300.0, "model.norm_momentum": 0.1, "model.scaling": 0.25,
 }  # fmt: skip  # what experiments/presets/gwi_inversion/small.yaml says
