@@ -14,7 +14,7 @@ class Optim(Checked):
 
     Args:
         optimizer: ``adamw``, ``adam``, ``radam``, or ``muon``: momentum of weight matrices and kernels made orthogonal (Jordan et al. 2024), as large
-            as AdamW's steps (Liu et al. 2025, so that ``lr`` means the same), and AdamW for vectors. Its matrices must be whole: not with fsdp.
+            as AdamW's steps (Liu et al. 2025, so that ``lr`` means the same), and NAdamW for vectors. Matrices must be whole: not with fsdp.
         weight_decay: Decoupled weight decay (L2 penalty for ``adam``).
         eps: Term that keeps the division by the second moment finite (Keras: 1e-7).
         weight_decay_per_lr: If above 0, the weight decay is this factor times the current learning rate (LEAP 1st place: 4).

@@ -120,7 +120,7 @@ class GwiInversion(nn.Module):
     def forward(self, gathers: Tensor) -> VelocityOutput:
         """``(batch, shots, samples, 70)`` to two float32 maps."""
         x = F.interpolate(gathers, self.resize, mode="bilinear") if self.resize else F.pad(gathers, (_PAD, _PAD))
-        grid = self.embed(x) if x.is_cuda else _tokens(self.embed, x)
+        grid = self.embed(x) if x.is_cuda else patch_product(self.embed, x)
         tokens = self.body(grid if self.place is None else grid + self.place)
         cells = self.head(tokens).float()  # in bfloat16 a velocity would be off by several m/s
         side = self.body.tokens
@@ -128,7 +128,7 @@ class GwiInversion(nn.Module):
         return VelocityOutput(*maps[:, :, _PAD:-_PAD, _PAD:-_PAD].unbind(1))
 
 
-def _tokens(embed: nn.Conv2d, x: Tensor) -> Tensor:
+def patch_product(embed: nn.Conv2d, x: Tensor) -> Tensor:
     """``embed(x)`` of a convolution whose patches do not overlap, by one matrix product: on a CPU its weights' gradient is five times cheaper."""
     batch, channels, height, width = x.shape
     rows, columns = embed.kernel_size

@@ -76,3 +76,23 @@ def test_every_optimiser_trains() -> None:
             optimizer.step()
             first, last = first or loss.item(), loss.item()
         assert last < first  # type: ignore[operator]
+
+
+def test_muon_steps_are_orthogonal_and_of_the_size_of_adamw_steps() -> None:
+    torch.manual_seed(0)
+    net = nn.Linear(48, 24)
+    before = [p.detach().clone() for p in net.parameters()]
+    optimizer = build_optimizer(net, Optim(optimizer="muon", weight_decay=0), 1e-2)
+    net(torch.randn(64, 48)).pow(3).mean().backward()
+    optimizer.step()
+    weight, bias = (p.detach() - old for p, old in zip(net.parameters(), before, strict=True))
+    values = torch.linalg.svdvals(weight)
+    assert values.max() < 2 * values.min()
+    # AdamW's steps are of one learning rate at first, and of a fifth to two fifths in the course of a training
+    assert 0.1e-2 < weight.square().mean().sqrt() < 0.5e-2
+    assert 0.3e-2 < bias.abs().min() <= bias.abs().max() < 2e-2
+
+
+def test_one_cycle_drives_muon() -> None:
+    got = rates(Optim(optimizer="muon", schedule="one_cycle"), 1e-2, 50, 10)
+    assert max(got) == pytest.approx(1e-2)

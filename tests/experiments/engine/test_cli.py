@@ -93,6 +93,7 @@ def test_print_config_can_be_read_back(tmp_path: Path, capsys: pytest.CaptureFix
         (["--data.gap_days", "-1"], "--data.gap_days must be at least 0"),
         (["--train.ema_decay", "1.5"], "--train.ema_decay must be below 1"),
         (["--config", "missing.yaml"], "missing.yaml"),
+        (["--data_dir", "d", "--optim.optimizer", "muon", "--train.strategy", "fsdp"], "muon takes whole matrices"),
     ],
 )
 def test_wrong_flags_are_named(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
