@@ -12,10 +12,11 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 
 from lit_modules.settings import Optim
 
-_OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
-    "adamw": torch.optim.AdamW,
-    "adam": torch.optim.Adam,
-    "radam": torch.optim.RAdam,
+Kind = tuple[type[torch.optim.Optimizer], dict[str, Any]]
+_OPTIMIZERS: dict[str, Kind] = {
+    "adamw": (torch.optim.AdamW, {}),
+    "adam": (torch.optim.Adam, {}),
+    "radam": (torch.optim.RAdam, {"decoupled_weight_decay": True}),  # it has both kinds in one class
 }
 
 
@@ -32,14 +33,7 @@ def parameter_groups(modules: Iterable[nn.Module], optim: Optim) -> list[dict[st
 
 def build_optimizer(module: nn.Module, optim: Optim, lr: float) -> torch.optim.Optimizer:
     """The optimiser of the settings over all trainable parameters of ``module``."""
-    kind, more = _OPTIMIZERS.get(optim.optimizer), {}
-    if optim.optimizer == "radam":  # has both kinds of weight decay in one class
-        more = {"decoupled_weight_decay": True}
-    if optim.optimizer == "muon":
-        from timm.optim import Muon  # late: timm takes a second to import
-
-        kind, more = Muon, {"nesterov": True}
-    assert kind is not None
+    kind, more = _kind(optim.optimizer)
     return kind(
         parameter_groups([module], optim),
         lr=lr,
@@ -48,6 +42,14 @@ def build_optimizer(module: nn.Module, optim: Optim, lr: float) -> torch.optim.O
         weight_decay=optim.weight_decay_per_lr * lr if optim.weight_decay_per_lr > 0 else optim.weight_decay,
         **more,
     )
+
+
+def _kind(name: str) -> Kind:
+    if name == "muon":
+        from timm.optim.muon import Muon  # late: timm takes a second to import
+
+        return Muon, {"nesterov": True}
+    return _OPTIMIZERS[name]
 
 
 def cosine_factor(step: int, total: int, warmup: int = 0, hold: int = 1) -> float:

@@ -135,7 +135,8 @@ def patch_product(embed: nn.Conv2d, x: Tensor) -> Tensor:
     grid = (height // rows, width // columns)
     patches = x.view(batch, channels, grid[0], rows, grid[1], columns).permute(0, 2, 4, 1, 3, 5)
     tokens = F.linear(patches.reshape(batch, grid[0] * grid[1], -1), embed.weight.flatten(1), embed.bias)
-    return tokens.transpose(1, 2).unflatten(2, grid)
+    product: Tensor = tokens.transpose(1, 2).unflatten(2, grid)
+    return product
 
 
 class GwiFamilyNet(nn.Module):
