@@ -11,6 +11,11 @@ from torch import Tensor
 COMPACT_SAMPLES = 288
 
 
+def alive_traces(gathers: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """Which traces of ``(shots, samples, receivers)`` were recorded, ``(shots, receivers)``: the others are zero throughout, or NaN somewhere."""
+    return np.asarray(np.isfinite(gathers).all(1) & (gathers != 0).any(1))
+
+
 def zero_last_sample(gathers: Tensor) -> Tensor:
     """A copy of ``(..., 1000, receivers)`` whose last sample is zero: in some families OpenFWI's is not the wave's."""
     gathers = gathers.clone()

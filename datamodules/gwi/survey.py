@@ -14,6 +14,7 @@ from datamodules.errors import DataError, nearest_name
 from datamodules.files import as_record, read_yaml, refuse_lfs_pointer
 from datamodules.gwi.acquisition import Acquisition
 from datamodules.gwi.files import open_array
+from datamodules.gwi.gathers import alive_traces
 
 Gathers = npt.NDArray[np.float32]
 _SEGY = (".sgy", ".segy")
@@ -30,7 +31,7 @@ def read_acquisition(path: Path) -> Acquisition:
     """
     content = read_yaml(path)
     known = {field.name for field in fields(Acquisition)}
-    if strange := sorted(set(content) - known):
+    if strange := sorted(set(content) - known, key=str):
         near = nearest_name(str(strange[0]), known)
         raise DataError(
             f"{path}: {strange[0]!r} is no setting of a survey"
@@ -67,11 +68,6 @@ def read_survey(path: Path, acquisition: Acquisition) -> tuple[Gathers, Acquisit
     if not alive_traces(gathers).any():
         raise DataError(f"{path} holds no trace: all of them are zero, or NaN somewhere")
     return gathers, replace(acquisition, samples=gathers.shape[1])
-
-
-def alive_traces(gathers: Gathers) -> npt.NDArray[np.bool_]:
-    """Which traces of ``(shots, samples, receivers)`` were recorded, ``(shots, receivers)``: the others are zero throughout, or NaN somewhere."""
-    return np.asarray(np.isfinite(gathers).all(1) & (gathers != 0).any(1))
 
 
 def _read_segy(path: Path, acquisition: Acquisition) -> tuple[Gathers, Acquisition]:

@@ -75,6 +75,30 @@ class TokenGrid(nn.Module):
         return out
 
 
+class Patches(nn.Conv2d):
+    """A convolution whose patches do not overlap.
+
+    On a CPU it is one matrix product: its weights' gradient is five times cheaper than the convolution's.
+
+    Args:
+        channels: Of the input.
+        dim: Of the output.
+        patch: Rows and columns of a patch, which divide those of the input.
+    """
+
+    def __init__(self, channels: int, dim: int, patch: tuple[int, int]) -> None:
+        super().__init__(channels, dim, patch, stride=patch)
+        self.patch = patch
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, channels, height, width)`` to a grid of tokens ``(batch, dim, rows, columns)``."""
+        if x.is_cuda:
+            return super().forward(x)
+        patches = x.unflatten(3, (-1, self.patch[1])).unflatten(2, (-1, self.patch[0])).permute(0, 2, 4, 1, 3, 5)
+        grid: Tensor = F.linear(patches.flatten(3), self.weight.flatten(1), self.bias)
+        return grid.permute(0, 3, 1, 2)
+
+
 class GwiInversion(nn.Module):
     """Gathers to a velocity map and the net's own error estimate.
 
@@ -112,7 +136,7 @@ class GwiInversion(nn.Module):
             if length % tokens:
                 raise ValueError(f"{name} must be a multiple of the {tokens} tokens of an edge, got {length}")
         self.resize = (samples, resize_width) if resize_width else None
-        self.embed = nn.Conv2d(shots, dim, patch := (samples // tokens, width // tokens), stride=patch)
+        self.embed = Patches(shots, dim, (samples // tokens, width // tokens))
         self.place = nn.Parameter(0.02 * torch.randn(dim, tokens, tokens)) if positions else None
         self.body = TokenGrid(dim, blocks, head_dim, checkpoint_blocks, norm_momentum, tokens)
         self.head = nn.Linear(dim, 2 * (EDGE // tokens) ** 2)
@@ -120,23 +144,12 @@ class GwiInversion(nn.Module):
     def forward(self, gathers: Tensor) -> VelocityOutput:
         """``(batch, shots, samples, 70)`` to two float32 maps."""
         x = F.interpolate(gathers, self.resize, mode="bilinear") if self.resize else F.pad(gathers, (_PAD, _PAD))
-        grid = self.embed(x) if x.is_cuda else patch_product(self.embed, x)
+        grid = self.embed(x)
         tokens = self.body(grid if self.place is None else grid + self.place)
         cells = self.head(tokens).float()  # in bfloat16 a velocity would be off by several m/s
         side = self.body.tokens
         maps = F.pixel_shuffle(cells.transpose(1, 2).unflatten(2, (side, side)), EDGE // side)
         return VelocityOutput(*maps[:, :, _PAD:-_PAD, _PAD:-_PAD].unbind(1))
-
-
-def patch_product(embed: nn.Conv2d, x: Tensor) -> Tensor:
-    """``embed(x)`` of a convolution whose patches do not overlap, by one matrix product: on a CPU its weights' gradient is five times cheaper."""
-    batch, channels, height, width = x.shape
-    rows, columns = embed.kernel_size
-    grid = (height // rows, width // columns)
-    patches = x.view(batch, channels, grid[0], rows, grid[1], columns).permute(0, 2, 4, 1, 3, 5)
-    tokens = F.linear(patches.reshape(batch, grid[0] * grid[1], -1), embed.weight.flatten(1), embed.bias)
-    product: Tensor = tokens.transpose(1, 2).unflatten(2, grid)
-    return product
 
 
 class GwiFamilyNet(nn.Module):
@@ -161,7 +174,7 @@ class GwiFamilyNet(nn.Module):
         norm_momentum: float = 0.01,
     ) -> None:
         super().__init__()
-        self.embed = nn.Conv2d(1, dim, cells := EDGE // TOKENS, stride=cells)
+        self.embed = Patches(1, dim, (EDGE // TOKENS, EDGE // TOKENS))
         self.body = TokenGrid(dim, blocks, head_dim, checkpoint_blocks, norm_momentum)
         self.head = nn.Linear(dim, families)
 

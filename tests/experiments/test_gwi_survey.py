@@ -174,6 +174,9 @@ def test_a_wrong_wavelet_is_estimated(folder: Path) -> None:
     recorded = np.load(folder / "gathers.npy")
     wrong = replace(SURVEY, frequency=14.0)
     found = estimate_wavelet(recorded, truth(), wrong)
+    dead, without = recorded.copy(), recorded.copy()
+    dead[:, :, 4], without[:, :, 4] = 0, np.nan
+    assert estimate_wavelet(dead, truth(), wrong) == estimate_wavelet(without, truth(), wrong)
     right, before = SURVEY.wavelet(), wrong.wavelet()
     assert np.corrcoef(found.wavelet(), right)[0, 1] > 0.96 > np.corrcoef(before, right)[0, 1] + 0.05
 
@@ -305,11 +308,14 @@ def test_surveys_that_are_wrong_are_named(folder: Path) -> None:
         "free_surface: maybe": "'free_surface' is not as expected",
         "frequency: 1000": "samples every 0.001 s hold frequencies below 500 Hz, the wavelet's is 1000 Hz",
         "- 1": "must hold a mapping",
+        "{1: 2, spacings: 3}": "1 is no setting of a survey",
         "{{{": "is not valid YAML",
     }.items():
         path.write_text(wrong)
         with pytest.raises(DataError, match=says):
             read_acquisition(path)
+    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+        read_acquisition(folder)
     np.save(folder / "wavelet.npy", np.array([0.0, 1.0]))
     path.write_text("source_samples: wavelet.npy")
     assert read_acquisition(path).source_samples == (0.0, 1.0)

@@ -16,6 +16,7 @@ from datamodules.errors import DataError
 from datamodules.files import atomic_path
 from datamodules.gwi.acquisition import Acquisition
 from datamodules.gwi.files import open_array
+from datamodules.gwi.gathers import alive_traces
 from datamodules.gwi.refinement.descent import Descent
 from datamodules.gwi.refinement.gauss_newton import (
     FINER,
@@ -147,7 +148,7 @@ def estimate_wavelet(recorded: npt.NDArray[np.floating], start: Array, acquisiti
     """
     with torch.no_grad():
         shot = Simulator(acquisition)(torch.from_numpy(start.astype(np.float32))[None])[0].double().numpy()
-    there = np.isfinite(recorded).all(1, keepdims=True)
+    there = alive_traces(recorded)[:, None]
     given = np.fft.rfft(np.where(there, recorded, 0.0), axis=1)
     ours = np.fft.rfft(shot * there, axis=1)
     power = (np.abs(ours) ** 2).sum((0, 2))

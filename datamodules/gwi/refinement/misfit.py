@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from datamodules.errors import DataError
-from datamodules.gwi.gathers import resize_time, zero_last_sample
+from datamodules.gwi.gathers import alive_traces, resize_time, zero_last_sample
 from datamodules.gwi.simulator import Simulator
 
 Array = npt.NDArray[np.float64]
@@ -80,21 +80,21 @@ class Misfit:
         device = simulator.wavelet.device
         a = simulator.acquisition
         self._full = recorded.shape[1] == a.samples
-        everything = torch.from_numpy(np.array(recorded, dtype=np.float32)).to(device)
-        there = everything.isfinite().all(1, keepdim=True) & (everything != 0).any(1, keepdim=True)
-        self._there = None if bool(there.all()) else there
-        everything = everything.where(there, torch.zeros_like(everything))
-        self._recorded = zero_last_sample(everything) if self._full else everything
+        values = np.array(recorded, dtype=np.float32)
+        alive = alive_traces(values)[:, None]
+        self._there = None if alive.all() else torch.from_numpy(alive).to(device)
+        everything = torch.from_numpy(np.where(alive, values, np.float32(0))).to(device)
+        if self._full:
+            everything = zero_last_sample(everything)
         samples = recorded.shape[1]
         hertz = torch.fft.rfftfreq(samples, a.interval * a.samples / samples, device=device)
-        self.noise = _noise(self._recorded, hertz > _ABOVE * a.peak_frequency())
+        self.noise = _noise(everything, hertz > _ABOVE * a.peak_frequency())
         self._band: Tensor | None = None
         for edge, falls in ((highest, True), (lowest, False)):
             if edge is not None:
                 share = ((hertz / edge - (0.8 if falls else 1.0)) / (0.4 if falls else 0.3)).clamp(0, 1)
                 taper = 0.5 + (0.5 if falls else -0.5) * torch.cos(math.pi * share)[:, None]
                 self._band = taper if self._band is None else self._band * taper
-        everything = self._recorded
         self._recorded = self._seen(everything)
         self.norm = float(self._recorded.square().sum(dtype=torch.float64))
         if self.norm < _NOTHING * float(everything.square().sum(dtype=torch.float64)):

@@ -15,14 +15,16 @@ from datamodules.figures import DENSITY, SEQUENTIAL, colorbar, save, subplots
 from datamodules.files import atomic_path, read_json, write_json
 from datamodules.gwi.acquisition import OPENFWI, Acquisition
 from datamodules.gwi.files import in_kilometres, open_array
+from datamodules.gwi.gathers import alive_traces
 from datamodules.gwi.refinement.descent import Descent
 from datamodules.gwi.refinement.inversion import Inverted, Plan, estimate_wavelet, invert, parse_start
 from datamodules.gwi.refinement.priors import Edges, prior_of
 from datamodules.gwi.schema import family_name
-from datamodules.gwi.survey import alive_traces, read_acquisition, read_survey
+from datamodules.gwi.survey import read_acquisition, read_survey
 from experiments.domains.gwi.refine_request import Request, numbers
 
 Array = npt.NDArray[np.float64]
+_STATE = "state.npz"
 
 
 def invert_survey(request: Request, settings: Descent, device: str, at_once: int) -> None:
@@ -37,12 +39,9 @@ def invert_survey(request: Request, settings: Descent, device: str, at_once: int
     truth = None if request.truth is None else np.array(open_array(request.truth), dtype=np.float64).squeeze()
     depth, columns = (int(n) for n in numbers(request.shape, "--shape")) if truth is None else truth.shape
     start = parse_start(request.start, (depth, columns))
-    for flag, velocity in (("start", start), ("truth", start if truth is None else truth)):
-        if not (settings.slowest <= velocity.min() and velocity.max() <= settings.fastest):
-            raise DataError(
-                f"--{flag} has velocities from {velocity.min():g} to {velocity.max():g} m/s, results have {settings.slowest:g} to {settings.fastest:g}: "
-                + (in_kilometres(velocity) or "give other bounds by --slowest and --fastest")
-            )
+    _check_bounds("--start", start, settings)
+    if truth is not None:
+        _check_bounds("--truth", truth, settings)
     if recorded.shape[2] != (receivers := len(acquisition.receivers(columns))):
         raise DataError(
             f"{request.gathers} holds {recorded.shape[2]} traces a shot, a map of {columns} columns has {receivers} receivers; "
@@ -74,7 +73,7 @@ def invert_survey(request: Request, settings: Descent, device: str, at_once: int
         plan,
         device,
         at_once,
-        parts / "state.npz",
+        parts / _STATE,
     )
     report = _report(found, start, truth)
     arrays = {"velocity": found.velocity, "deviation": found.deviation}
@@ -95,6 +94,14 @@ def invert_survey(request: Request, settings: Descent, device: str, at_once: int
         )
 
 
+def _check_bounds(flag: str, velocity: Array, settings: Descent) -> None:
+    if not (settings.slowest <= velocity.min() and velocity.max() <= settings.fastest):
+        raise DataError(
+            f"{flag} has velocities from {velocity.min():g} to {velocity.max():g} m/s, results have {settings.slowest:g} to {settings.fastest:g}: "
+            + (in_kilometres(velocity) or "give other bounds by --slowest and --fastest")
+        )
+
+
 def _claim(
     parts: Path,
     recorded: npt.NDArray[np.float32],
@@ -105,7 +112,7 @@ def _claim(
 ) -> None:
     """Steps that are done must be of the same inversion."""
     # a command that ended before its first step leaves nothing to protect
-    begun = (parts / "state.npz").is_file()
+    begun = (parts / _STATE).is_file()
     told = hashlib.sha256(recorded.tobytes() + start.tobytes() + repr((acquisition, family, plan)).encode()).hexdigest()
     path = parts / "inversion.json"
     if not begun or not path.is_file():

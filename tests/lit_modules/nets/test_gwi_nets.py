@@ -7,7 +7,7 @@ from torch import nn
 
 from lit_modules.nets.blocks.grid_attention import GridAttention, GridTransformer, relative_index
 from lit_modules.nets.blocks.mbconv import MBConv
-from lit_modules.nets.gwi_inversion import GwiFamilyNet, GwiInversion, patch_product
+from lit_modules.nets.gwi_inversion import GwiFamilyNet, GwiInversion, Patches
 from lit_modules.nets.inversionnet import InversionNet
 
 
@@ -152,10 +152,10 @@ def test_the_family_net_learns_two_kinds_of_map() -> None:
 
 def test_patches_by_one_product_are_the_convolution() -> None:
     torch.manual_seed(0)
-    embed = nn.Conv2d(3, 8, (5, 4), stride=(5, 4))
+    embed = Patches(3, 8, (5, 4))
     x, weights = torch.randn(2, 3, 20, 12), torch.randn(2, 8, 4, 3)
     gradients = []
-    for product in (embed(x), patch_product(embed, x)):
+    for product in (nn.Conv2d.forward(embed, x), embed(x)):
         embed.zero_grad()
         (product * weights).sum().backward()
         gradients.append((product.detach(), embed.weight.grad.clone(), embed.bias.grad.clone()))
