@@ -78,7 +78,7 @@ class TokenGrid(nn.Module):
 class Patches(nn.Conv2d):
     """A convolution whose patches do not overlap.
 
-    On a CPU it is one matrix product: its weights' gradient is five times cheaper than the convolution's.
+    On a CPU it is one matrix product, which takes about a tenth less there than torch's convolution, forward and backward.
 
     Args:
         channels: Of the input.
