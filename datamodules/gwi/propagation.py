@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -370,7 +370,7 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 def _grids(alpha: Tensor, kappa: Tensor, shots: Shots) -> list[tuple[np.ndarray, ...]]:
     """What the kernels read of each map instead of two whole padded grids.
 
-    Squared Courant numbers of the model's rows, columns padded to whole vectors; 1 less the sponge of the side columns; 1 for the
+    Squared Courant numbers of the model's rows, columns padded to whole vectors at both sides; 1 less the sponge of the side columns; 1 for the
     model's columns, else 0; sponge of the rows; which row any row is, of those read around it, on the periodic grid; which of the
     model's rows it repeats; the stencil's constants.
     """
@@ -379,18 +379,57 @@ def _grids(alpha: Tensor, kappa: Tensor, shots: Shots) -> list[tuple[np.ndarray,
     a, k = alpha.detach().numpy(), kappa.detach().numpy()
     height, width = a.shape[1:]
     top, left = (height - shots.depth) // 2, (width - shots.width) // 2
-    vectors = -(-width // LINE) * LINE
+    vectors, aside = -(-width // LINE) * LINE, _aside(width)
     inner = _aligned((vectors,), a.dtype)
-    inner[left : left + shots.width] = 1
+    inner[aside + left :][: shots.width] = 1
     rows = np.arange(-height - AROUND, 2 * height + AROUND + 1) % height
     models = np.clip(np.arange(height) - top, 0, shots.depth - 1)
     same = rows.astype(np.uint64), models.astype(np.uint64), np.array([_NEAR, _FAR, 5.0], a.dtype)
     grids: list[tuple[np.ndarray, ...]] = []
     for one, sponge in zip(a, k, strict=True):
         model, free = _aligned((shots.depth, vectors), a.dtype), _aligned((vectors,), a.dtype)
-        model[:, :width], free[:width] = one[top : top + shots.depth], 1 - sponge[top]
+        model[:, aside:][:, :width], free[aside:][:width] = one[top : top + shots.depth], 1 - sponge[top]
         grids.append((model, free, inner, np.ascontiguousarray(sponge[:, left]), *same))
     return grids
+
+
+def _aside(width: int) -> int:
+    """Columns of the first vector before the padded grid begins."""
+    from datamodules.gwi.kernels import LINE
+
+    return -width % LINE // 2
+
+
+def _places(alpha: Tensor, shots: Shots, samples: int) -> list[list[tuple[Any, ...]]]:
+    """Of every map and shot: row and column of the source, those of the receivers, and what each step computes.
+
+    Columns are counted from the first vector; rows from and to may lie beyond the edge, whole vectors of columns may not.
+    """
+    from datamodules.gwi.kernels import LINE
+    from datamodules.gwi.reach import falls, windows
+
+    window: Callable[..., np.ndarray] = windows
+    table, width = falls(), alpha.shape[2]
+    receivers, aside = np.array(shots.receivers, np.int64), _aside(width)
+
+    def steps(fastest: np.ndarray, axis: int) -> dict[int, np.ndarray]:
+        """By the row, or column, of the source."""
+        return {at: window(fastest, table, at, receivers[:, axis], samples) for at in {s[axis] for s in shots.sources}}
+
+    found = []
+    for one in alpha.detach().numpy():
+        rows, columns = steps(one.max(1), 0), steps(one.max(0), 1)
+        for of_column in columns.values():
+            of_column[(of_column[:, 0] < 0) | (of_column[:, 1] > width)] = 0, width
+            of_column += aside
+            of_column[:, 0], of_column[:, 1] = of_column[:, 0] // LINE * LINE, -(-of_column[:, 1] // LINE) * LINE
+        found.append(
+            [
+                (row, column + aside, np.add(receivers, [0, aside]), np.hstack([rows[row], columns[column]]))
+                for row, column in shots.sources
+            ]
+        )
+    return found
 
 
 def _field_shape(alpha: Tensor) -> tuple[int, int, int]:
@@ -422,12 +461,11 @@ def _record_numba(
     out = alpha.new_empty(len(alpha), len(shots), len(wavelet), len(shots.receivers)).detach()
     seismograms, factors = out.numpy(), amplitude.detach().numpy()
     segments = -(-len(w) // shots.segment) if keep else 0
-    places = np.array(shots.receivers, np.int64)
+    places = _places(alpha, shots, len(w))
 
     def work(m: int, s: int) -> np.ndarray:
         kept, p = np.empty((segments, *pair), w.dtype), _aligned(pair, w.dtype)
-        place = *shots.sources[s], places
-        kernel(grids[m], width, factors[m, s], w, *place, seismograms[m, s], p, kept, shots.segment)
+        kernel(grids[m], width, factors[m, s], w, *places[m][s], seismograms[m, s], p, kept, shots.segment)
         return kept
 
     return _run_shots(work, len(grids), len(shots)), out
@@ -449,7 +487,7 @@ def _gradient_numba(
     grids = _grids(alpha, kappa, shots)
     w, pair, width = wavelet.numpy(), _field_shape(alpha), alpha.shape[2]
     upstream, factors = np.ascontiguousarray(residual.numpy()), amplitude.detach().numpy()
-    places = np.array(shots.receivers, np.int64)
+    places = _places(alpha, shots, len(w))
     n_shots, (depth, vectors) = len(shots), grids[0][0].shape
 
     def work(m: int, s: int) -> tuple[np.ndarray, np.ndarray | None, float]:
@@ -457,19 +495,18 @@ def _gradient_numba(
         of_alpha = _aligned((depth, vectors), w.dtype)
         sponge = _aligned((pair[1], vectors), w.dtype) if of_sponge else None
         p, fields = _aligned(pair, w.dtype), _aligned((shots.segment + 2, *pair[1:]), w.dtype)
-        place = *shots.sources[s], places
         of_amplitude = kernel(
-            grids[m], width, factors[m, s], w, *place, upstream[m, s], p, kept[m * n_shots + s], shots.segment, fields, of_alpha, sponge
+            grids[m], width, factors[m, s], w, *places[m][s], upstream[m, s], p, kept[m * n_shots + s], shots.segment, fields, of_alpha, sponge
         )  # fmt: skip
         return of_alpha, sponge, of_amplitude
 
     results = _run_shots(work, len(grids), n_shots)
     of_alpha, of_kappa = torch.zeros_like(alpha), torch.zeros_like(alpha)
-    top = (alpha.shape[1] - depth) // 2
+    top, within = (alpha.shape[1] - depth) // 2, slice(_aside(width), _aside(width) + width)
     for cell, (model, sponge, _) in enumerate(results):
-        of_alpha[cell // n_shots, top : top + depth] += torch.from_numpy(model[:, :width])
+        of_alpha[cell // n_shots, top : top + depth] += torch.from_numpy(model[:, within])
         if sponge is not None:
-            of_kappa[cell // n_shots] += torch.from_numpy(sponge[:, :width])
+            of_kappa[cell // n_shots] += torch.from_numpy(sponge[:, within])
     of_amplitude = torch.tensor([value for *_, value in results], dtype=alpha.dtype).view(len(grids), n_shots)
     return of_alpha, of_kappa, of_amplitude
 
@@ -499,6 +536,8 @@ def snapshots(
     shape = (-(-len(wavelet) // every), shots.depth + 2 * margin, shots.width + 2 * margin)
     shown = np.empty(shape, p.dtype)
     first = (alpha.shape[1] - shots.depth) // 2 - margin
-    for source, amplitude in zip(shots.sources, amplitudes, strict=True):
-        kernel(grid, alpha.shape[2], amplitude, wavelet, *source, p, every, first, shown)
+    corners = (first, first), (first + shape[1] - 1, first + shape[2] - 1)
+    (places,) = _places(alpha, replace(shots, receivers=corners), len(wavelet))
+    for (row, column, _, steps), amplitude in zip(places, amplitudes, strict=True):
+        kernel(grid, alpha.shape[2], amplitude, wavelet, row, column, steps, p, every, first, shown)
         yield shown
