@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,11 @@ import pytest
 from datamodules.errors import DataError
 from datamodules.files import write_json
 from experiments.engine.launch import job as jobs
-from experiments.engine.launch.engines import Local, Slurm
-from experiments.engine.launch.job import Job, Status
+from experiments.engine.launch.engines import Local, Seen, Slurm
+from experiments.engine.launch.job import Job, Record, Status, is_alive, write
 from experiments.engine.launch.launcher import Launcher
 from experiments.engine.launch.settings import Launch, spell_out
+from experiments.engine.launch.table import Watched
 
 ENGINES = ["local", pytest.param("slurm", marks=pytest.mark.slurm)]
 
@@ -32,7 +33,9 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Launc
 
     def make(**settings: object) -> Launcher:
         flags = Launch(engine=request.param, **{"parallel": 2, "poll_seconds": 0.3, "requeues": 2, **settings})  # type: ignore[arg-type]
-        engine = Slurm(flags, tmp_path / "batches") if request.param == "slurm" else Local(flags, [], 0)
+        engine = (
+            Slurm(flags, tmp_path / "batches") if request.param == "slurm" else Local(flags, tmp_path / "launch", [], 0)
+        )
         return Launcher(tmp_path, flags, engine)
 
     return make
@@ -133,13 +136,61 @@ def test_a_killed_job_is_submitted_again(tmp_path: Path) -> None:
     flags = Launch(engine="local", poll_seconds=0.2, requeues=2)
     mark = tmp_path / "mark"
     plan = [shell("a", f"echo $$ >> {mark}; [ $(wc -l < {mark}) -ge 2 ] || sleep 600")]
-    thread = threading.Thread(target=Launcher(tmp_path, flags, Local(flags, [], 0)).run, args=(plan,))
+    thread = threading.Thread(
+        target=Launcher(tmp_path, flags, Local(flags, tmp_path / "launch", [], 0)).run, args=(plan,)
+    )
     thread.start()
     wait_for(mark)
     os.killpg(os.getpgid(int(mark.read_text())), signal.SIGKILL)
     thread.join(60)
     assert not thread.is_alive()
     assert len(mark.read_text().split()) == 2
+
+
+def test_a_job_that_was_submitted_twice_runs_once_at_a_time(tmp_path: Path) -> None:
+    """Clocks that are set, or a file system that shows a status late, may make a launcher take a living job for a lost one."""
+    folder = tmp_path / "launch" / "a"
+    folder.mkdir(parents=True)
+    script = f"mkdir {tmp_path}/mine || exit 2; echo x >> {tmp_path}/mark; sleep 1; rmdir {tmp_path}/mine"
+    write(folder, Record(["bash", "-c", script], str(tmp_path), "local", "token", requeues=0))
+    command = [sys.executable, "-m", "experiments.engine.launch.job", str(folder)]
+    twice = [subprocess.Popen(command)]
+    wait_for(tmp_path / "mark")
+    assert is_alive(folder)
+    twice.append(subprocess.Popen(command))
+    assert [one.wait(60) for one in twice] == [0, 0]
+    assert (tmp_path / "mark").read_text() == "x\nx\n"
+    assert not is_alive(folder)
+
+
+def test_a_job_that_ends_while_a_new_command_looks_is_not_submitted_again(tmp_path: Path) -> None:
+    class Blind(Local):
+        """The job was gone when its process was looked for, and had not said so when its status was read."""
+
+        submitted = 0
+
+        def see(self, records: Mapping[str, Record], statuses: Mapping[str, Status]) -> dict[str, Seen]:
+            return {}
+
+        def submit(self, folders: Sequence[tuple[Job, Path]], after: Sequence[str], running: Sequence[Record]) -> None:
+            self.submitted += len(folders)
+
+    flags = Launch(engine="local")
+    engine = Blind(flags, tmp_path / "launch", [], 0)
+    launcher, one = Launcher(tmp_path, flags, engine), Watched(shell("a", "true"), tmp_path / "launch" / "a")
+    one.folder.mkdir(parents=True)
+    write(one.folder, Record(["true"], str(tmp_path), "local", "token", requeues=3))
+    write(one.folder, Status("token", starts=1))
+    launcher.step([one])
+    assert (one.state, engine.submitted) == ("queued", 0)
+    write(one.folder, Status("token", starts=1, phase="done", exit_status=0))
+    launcher.step([one])
+    assert (one.state, engine.submitted) == ("done", 0)
+    write(one.folder, Status("token", starts=1))  # but one that says nothing at the second look either was lost
+    again = Watched(one.job, one.folder)
+    launcher.step([again])
+    launcher.step([again])
+    assert engine.submitted == 1
 
 
 @pytest.mark.slurm
@@ -171,7 +222,7 @@ def test_slurm_ends_a_job_and_it_goes_on(slurm: dict[str, str], tmp_path: Path, 
 def test_gpus_are_shared_out(tmp_path: Path) -> None:
     flags = Launch(engine="local", poll_seconds=0.2)
     plan = [shell(f"a/{i}", f"echo $CUDA_VISIBLE_DEVICES > {tmp_path}/{i}; sleep 2") for i in range(3)]
-    launcher = Launcher(tmp_path, flags, Local(flags, ["4", "5", "6", "7"], 2))
+    launcher = Launcher(tmp_path, flags, Local(flags, tmp_path / "launch", ["4", "5", "6", "7"], 2))
     launcher.run(plan)
     first = {(tmp_path / str(i)).read_text().strip() for i in range(2)}
     assert first == {"4,5", "6,7"}
@@ -189,7 +240,7 @@ flags = Launch(engine="local", poll_seconds=0.2)
 script = "echo begun > {tmp_path}/begun; sleep 3; echo done > {tmp_path}/done"
 from datamodules.signals import ending_with_status
 with ending_with_status():
-    Launcher(Path("{tmp_path}"), flags, Local(flags, [], 0)).run([Job("a", ("bash", "-c", script))])
+    Launcher(Path("{tmp_path}"), flags, Local(flags, Path("{tmp_path}") / "launch", [], 0)).run([Job("a", ("bash", "-c", script))])
 """
     command = subprocess.Popen(
         [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -64,7 +64,7 @@ def test_a_killed_search_goes_on_with_its_trials_and_leaves_banks(words: list[st
     again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert again.returncode == 0, again.stdout + again.stderr
     trials = study(tmp_path).trials
-    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4, [trial.user_attrs for trial in trials]
     runs = [RunDirectory.of(tmp_path / "runs", "leap_bilstm", f"search-{i}", 1325, 0) for i in range(4)]
     assert [len(run.record()["starts"]) for run in runs] == [1] * 4  # left alone by the kill, not begun anew
     for trial, run in zip(trials, runs, strict=True):

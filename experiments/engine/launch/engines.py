@@ -173,12 +173,13 @@ class Local:
 
     Args:
         settings: The ``--launch.*`` flags.
+        folder: Folder of the jobs' folders.
         gpus: CUDA devices that jobs may use.
         gpus_per_job: How many of them each gets.
     """
 
-    def __init__(self, settings: Launch, gpus: Sequence[str], gpus_per_job: int) -> None:
-        self._settings = settings
+    def __init__(self, settings: Launch, folder: Path, gpus: Sequence[str], gpus_per_job: int) -> None:
+        self._settings, self._folder = settings, folder
         self._gpus, self._each = list(gpus), gpus_per_job
         if gpus_per_job > len(gpus):
             raise DataError(f"a job is to have {gpus_per_job} GPUs, but {len(gpus)} are visible; give --launch.gpus")
@@ -189,15 +190,14 @@ class Local:
     def see(self, records: Mapping[str, Record], statuses: Mapping[str, Status]) -> dict[str, Seen] | None:
         """The processes that live, and those that are just being born."""
         for child in self._children:
-            child.poll()  # or it stays a zombie, which looks alive
-        alive = jobs.is_alive(statuses[key] for key in records if key in statuses)
+            child.poll()  # or it stays a zombie
         seen = {}
         for key, record in records.items():
             status = statuses.get(key)
-            if record.token in alive and status is not None:
-                seen[record.token] = Seen("running", status.id)
-            elif (status is None or status.token != record.token) and time.time() - record.submitted < _BIRTH_SECONDS:
-                seen[record.token] = Seen("running", "")
+            begun = status is not None and status.token == record.token
+            newborn = not begun and time.time() - record.submitted < _BIRTH_SECONDS
+            if newborn or jobs.is_alive(self._folder / key):
+                seen[record.token] = Seen("running", status.id if status is not None and begun else "")
         return seen
 
     def room(self, running: int, records: Sequence[Record]) -> int:
@@ -262,7 +262,7 @@ def make_engine(settings: Launch, folder: Path, uses_gpus: bool, devices: int) -
     if settings.engine == "slurm":
         return Slurm(settings, folder / "batches")
     gpus = visible_gpus() if uses_gpus else []
-    return Local(settings, gpus, (devices if settings.gpus is None else settings.gpus) if gpus else 0)
+    return Local(settings, folder, gpus, (devices if settings.gpus is None else settings.gpus) if gpus else 0)
 
 
 def visible_gpus() -> list[str]:

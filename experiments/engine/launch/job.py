@@ -14,11 +14,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
+
+from filelock import FileLock, Timeout
 
 from datamodules.errors import DataError
 from datamodules.files import read_json
@@ -87,7 +88,6 @@ class Status:
         exit_status: Of the command, where it has ended.
         error: First line of the error.
         id: Job id of SLURM, or process id.
-        born: Creation time of the process, which tells it from a later one of the same id.
         host: Machine that it runs on.
     """
 
@@ -97,7 +97,6 @@ class Status:
     exit_status: int | None = None
     error: str = ""
     id: str = ""
-    born: float = 0.0
     host: str = field(default_factory=socket.gethostname)
 
 
@@ -121,11 +120,13 @@ def read(folder: Path, kind: type[Any]) -> Any:
     path = folder / _name(kind)
     if not path.is_file():
         return None
+    known = [item.name for item in fields(kind)]
     try:
-        return kind(**read_json(path))
-    except TypeError:
-        known = ", ".join(item.name for item in fields(kind))
-        raise DataError(f"{path} does not hold {known}; delete it, the job is then submitted again") from None
+        return kind(**{name: value for name, value in read_json(path).items() if name in known})
+    except (TypeError, AttributeError):
+        raise DataError(
+            f"{path} does not hold {', '.join(known)}; delete it, the job is then submitted again"
+        ) from None
 
 
 def _name(kind: type[Any]) -> str:
@@ -145,9 +146,14 @@ def run(path: str) -> None:
     record: Record = read(folder, Record)
     if int(os.environ.get("SLURM_PROCID", "0")) > 0:  # one of many processes of a run on several nodes
         raise SystemExit(_execute(record, folder / f"log.{os.environ['SLURM_PROCID']}").wait())
+    with _life(folder):  # one that was submitted twice waits, and then finds its work done
+        _run(folder, record)
+
+
+def _run(folder: Path, record: Record) -> None:
     before: Status | None = read(folder, Status)
     starts = before.starts if before and before.phase != "done" else 0
-    status = Status(record.token, starts=starts, id=_own_id(), born=_born(os.getpid()))
+    status = Status(record.token, starts=starts, id=_own_id())
     while True:
         status.starts += 1
         status.phase, status.exit_status, status.error = "running", None, ""
@@ -249,24 +255,18 @@ def _own_id() -> str:
     return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID", str(os.getpid()))
 
 
-def _born(pid: int) -> float:
-    import psutil
+def _life(folder: Path) -> FileLock:
+    """A lock that a job holds as long as it lives: clocks may be set, and process ids are used again."""
+    return FileLock(folder / ".alive")
 
-    return float(psutil.Process(pid).create_time())
 
-
-def is_alive(statuses: Iterable[Status]) -> set[str]:
-    """Tokens of the local jobs whose process lives on this machine."""
-    import psutil
-
-    alive = set()
-    for status in statuses:
-        try:
-            if abs(_born(int(status.id)) - status.born) < 1:
-                alive.add(status.token)
-        except psutil.NoSuchProcess:
-            continue
-    return alive
+def is_alive(folder: Path) -> bool:
+    """Whether the job of a folder runs on this machine."""
+    try:
+        with _life(folder).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 if __name__ == "__main__":

@@ -116,6 +116,8 @@ class Launcher:
             one.state, one.note = "waiting", mine.error if mine else ""
             if one.starts > self._settings.requeues:
                 one.state, one.note = "failed", one.note or f"was started {one.starts} times and did not finish"
+        elif one.state == "waiting":
+            one.state = "queued"  # gone at the first look of this command: it may have ended just now
 
     def _is_lost(self, key: str) -> bool:
         """Whether a job is gone for the second time one looks: a shared file system shows its status late."""
