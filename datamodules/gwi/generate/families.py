@@ -86,7 +86,7 @@ def _velocities(rng: Rng, n: int, ordered: bool) -> Array:
 def _fault_a(rng: Rng, curve: Callable[[Rng], Array], layers: int | None) -> Array:
     layers = layers or int(rng.integers(2, 5))
     interfaces = stick_breaking(rng, layers)[:, None] + curve(rng)
-    return draw(fill(interfaces, both_halves(rng, layers)), faults_a(rng), rng)
+    return draw(fill(interfaces, both_halves(rng, layers)), faults_a(rng))
 
 
 def _fault_b(rng: Rng, curve: Callable[[Rng], Array], layers: int | None) -> Array:
