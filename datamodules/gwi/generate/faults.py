@@ -16,10 +16,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.ndimage import affine_transform, gaussian_filter, median_filter, shift
 
 from datamodules.gwi.generate.layers import Array, Rng
 from datamodules.gwi.schema import SIDE, VMAX, VMIN
+
+Mask = npt.NDArray[np.bool_]
 
 FINE = 2 * SIDE
 """Cells of the fine grid in each direction."""
@@ -33,24 +36,30 @@ _MARGIN, _BAND = 40, 6  # cells of the map: beyond its edges, and beside a fault
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault, in cells of the fine grid.
+    """A fault of the A families, in cells of the fine grid; what is below its line moves.
 
     Args:
-        column: Where the fault's line crosses the middle depth.
-        slope: Columns to the right for each row downwards: what is left of the line moves.
+        start, end: Row and column of the line's upper and lower end; what is left of the line, or not above its lower end, lies below it.
         throw: Rows that this part moves downwards, along the line; negative = upwards.
         mirrored: Whether left and right change places.
     """
 
-    column: float
-    slope: float
+    start: tuple[int, int]
+    end: tuple[int, int]
     throw: int
     mirrored: bool = False
 
     @property
-    def aside(self) -> float:
-        """Columns to the right that the part below moves by."""
-        return self.slope * self.throw
+    def slope(self) -> float:
+        """Columns to the right for each row downwards."""
+        return (self.end[1] - self.start[1]) / (self.end[0] - self.start[0])
+
+    def below(self) -> Mask:
+        """Cells of the fine grid that move."""
+        y, x = np.mgrid[:FINE, :FINE]
+        line = self.start[1] + self.slope * (y - self.start[0])
+        left: Mask = (x < np.floor(line + 1e-9)) & (y > self.start[0])
+        return left | (y >= self.end[0])
 
 
 def draw(ground: Array, faults: tuple[Fault, ...]) -> Array:
@@ -70,22 +79,17 @@ def draw(ground: Array, faults: tuple[Fault, ...]) -> Array:
 
 
 def _break(ground: Array, fault: Fault) -> Array:
-    y, x = np.mgrid[:FINE, :FINE]
-    line = fault.column + fault.slope * (y - (FINE - 1) / 2)
-    below = x < np.floor(line + 1e-9)
-    moved = shift(np.where(below, ground, _NOTHING), (fault.throw, fault.aside), cval=_NOTHING)
-    moved[: max(fault.throw, 0) + 1] = _NOTHING
-    broken = np.where(below, moved, ground)
+    below = fault.below()
+    way = fault.throw, fault.throw * fault.slope
+    moved = shift(np.where(below, ground, _NOTHING), way, cval=_NOTHING)
     leant = affine_transform(
-        broken, [[1.0 / math.cos(_LEAN), 0.0], [math.tan(_LEAN), 1.0]], order=1, mode="grid-constant", cval=_NOTHING
+        np.where(below, moved, ground),
+        [[1.0 / math.cos(_LEAN), 0.0], [math.tan(_LEAN), 1.0]],
+        order=1,
+        mode="grid-constant",
+        cval=_NOTHING,
     )
     return np.where(leant < ground.min() - _ROUNDING, ground, leant)
-
-
-def between(start: tuple[int, int], end: tuple[int, int], throw: int, mirrored: bool = False) -> Fault:
-    """The fault from one cell of the fine grid to another, ``(row, column)`` each."""
-    slope = (end[1] - start[1]) / (end[0] - start[0])
-    return Fault(start[1] + slope * ((FINE - 1) / 2 - start[0]), slope, throw, mirrored)
 
 
 def faults_a(rng: Rng) -> tuple[Fault, ...]:
@@ -98,7 +102,7 @@ def faults_a(rng: Rng) -> tuple[Fault, ...]:
     throw, mirrored = int(rng.integers(10, 20)), bool(rng.random() < 0.5)
     if rng.random() < 0.5:
         throw = -throw - 1
-    return (between(start, (FINE - 1 - end[0], FINE - 1 - end[1]), throw, mirrored),)
+    return (Fault(start, (FINE - 1 - end[0], FINE - 1 - end[1]), throw, mirrored),)
 
 
 def _border(at: int) -> tuple[int, int]:
@@ -106,31 +110,50 @@ def _border(at: int) -> tuple[int, int]:
     return (_DOWN - 1 - at, 0) if at < _DOWN else (0, at - _DOWN)
 
 
-def slip(ground: Array, faults: tuple[Fault, ...]) -> Array:
+@dataclass(frozen=True)
+class Offset:
+    """A fault of the B families, in cells of the map.
+
+    Args:
+        column: Where its line crosses the middle depth.
+        slope: Columns to the right for each row downwards; what is left of the line moves.
+        throw: Rows that this part moves downwards, along the line; negative = upwards.
+        mirrored: Whether left and right change places.
+    """
+
+    column: float
+    slope: float
+    throw: int
+    mirrored: bool = False
+
+
+def slip(ground: Array, faults: tuple[Offset, ...]) -> Array:
     """The map ``(70, 70)`` of the B families: sharp edges, nothing left over, and beside each fault a band that shows the mean of both sides.
 
     Only two maps that were inverted from real gathers say what these families look like.
 
     Args:
         ground: Layers before they broke, ``(70, 70)``; its edges go on outwards.
-        faults: In cells of the map, in the order in which they happened.
+        faults: In the order in which they happened.
     """
     tall = np.pad(ground, _MARGIN, mode="edge")
     y, x = np.mgrid[: len(tall), : len(tall)] - _MARGIN
     for fault in faults:
         tall = tall[:, ::-1] if fault.mirrored else tall
         line = fault.column + fault.slope * (y - SIDE / 2)
-        rows, columns = (np.clip(at + _MARGIN, 0, len(tall) - 1) for at in (y - fault.throw, x - round(fault.aside)))
+        rows, columns = (
+            np.clip(at + _MARGIN, 0, len(tall) - 1) for at in (y - fault.throw, x - round(fault.slope * fault.throw))
+        )
         below = np.where(x < line - _BAND, tall[rows, columns], (tall[rows, columns] + tall) / 2)
         tall = np.where(x < line, below, tall)
         tall = tall[:, ::-1] if fault.mirrored else tall
     return tall[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
 
 
-def faults_b(rng: Rng) -> tuple[Fault, ...]:
+def faults_b(rng: Rng) -> tuple[Offset, ...]:
     """FlatFault_B and CurveFault_B: two or three steep faults that may cross, throws of 5 to 15 cells."""
     return tuple(
-        Fault(
+        Offset(
             rng.uniform(8, 62),
             math.tan(abs(rng.normal(0.35, 0.25))),
             int(rng.choice([-1, 1]) * rng.integers(5, 16)),
