@@ -1,4 +1,4 @@
-"""Faulted ground as OpenFWI drew it, found on real maps of FlatFault_A of which most cells come out to the last digit.
+"""Faulted ground as OpenFWI drew it, found on real maps of FlatFault_A, which come out of it cell by cell.
 
 Velocities go from 0 to 1, -1 says that nothing is there, and the grid has 140 cells in each direction. What lies below a fault is cut out
 and shifted along it by cubic splines (`scipy.ndimage.shift`): down by whole cells, aside by a fraction of one, so that splines ring at the
@@ -95,8 +95,8 @@ def _break(ground: Array, fault: Fault) -> Array:
 def faults_a(rng: Rng) -> tuple[Fault, ...]:
     """FlatFault_A and CurveFault_A: one fault with a throw of 5 to 10 cells.
 
-    It goes from a cell of the border around the upper left corner to one around the lower right corner, as 106 fitted maps of FlatFault_A
-    have it: from the upper half of the left edge or the first three quarters of the upper edge to the same, turned by half a circle.
+    It goes from a cell of the border around the upper left corner to one around the lower right corner, as fitted maps of FlatFault_A have
+    it: from the upper half of the left edge or the first three quarters of the upper edge to the same, turned by half a circle.
     """
     start, end = (_border(int(rng.integers(_DOWN + _ASIDE))) for _ in range(2))
     throw, mirrored = int(rng.integers(10, 20)), bool(rng.random() < 0.5)
