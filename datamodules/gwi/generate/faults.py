@@ -58,8 +58,8 @@ class Fault:
         """Cells of the fine grid that move."""
         y, x = np.mgrid[:FINE, :FINE]
         line = self.start[1] + self.slope * (y - self.start[0])
-        left: Mask = (x < np.floor(line + 1e-9)) & (y > self.start[0])
-        return left | (y >= self.end[0])
+        moves: Mask = ((x < np.floor(line + 1e-9)) & (y > self.start[0])) | (y >= self.end[0])
+        return moves
 
 
 def draw(ground: Array, faults: tuple[Fault, ...]) -> Array:
