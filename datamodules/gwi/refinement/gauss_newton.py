@@ -124,11 +124,10 @@ TEXTURED = (
     Stage(FINER[-1].data, 1.0, 1.0, 2.0, 1e-4, iterations=3),
     Stage(Data(3, _MIDDLE), 1.0, 1.0, 1.5, 1e-5, iterations=8, gain=1.02),
     Stage(Data(2, (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.1, 2.4)), 1.0, 1.0, 0.7, 1e-6, iterations=6, gain=1.02),
-    Stage(
-        Data(1.5, (0.3, 0.6, 0.9, 1.2, 1.5, 1.8, 2.1, 2.4, 2.7, 3.0), 0.5), 1.0, 1.0, 0.5, 1e-6, iterations=4, gain=1.02
-    ),
+    Stage(Data(1.5, tuple(k / 10 for k in range(2, 31))), 1.0, 1.0, 0.5, 1e-6, iterations=6, gain=1.02),
 )
-"""For a net's Style maps: no edges to sharpen, so that only higher frequencies and more traces tell their details; three quarters of a minute."""
+"""For a net's Style maps: no edges to sharpen, so that only data tell their details: higher frequencies, and at last so many of them that there are more
+equations than cells. With ten frequencies gathers were explained and half of the details were not. Less than two minutes of one core."""
 
 
 def suits(acquisition: Acquisition, shape: tuple[int, int]) -> bool:
