@@ -16,7 +16,7 @@ from datamodules.stores.arrays import FileSums, sums_of
 GatherFormat = Literal["full", "compact", "none"]
 MANIFEST, VELOCITY, GATHERS = "manifest.json", "velocity.npy", "gathers.npy"
 _FORMAT_VERSION = 1
-GENERATOR_VERSION = 7
+GENERATOR_VERSION = 8
 """Of the maps that a seed gives; another number is other data under the same name."""
 _REMEDY = "delete the shard and generate it again"
 

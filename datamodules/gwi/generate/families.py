@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.errors import DataError
-from datamodules.gwi.generate.faults import draw, faults_a, faults_b, slip
+from datamodules.gwi.generate.faults import draw, faults_a, faults_b, join, slip
 from datamodules.gwi.generate.layers import (
     CURVE_KNOTS,
     Array,
@@ -91,8 +91,12 @@ def _fault_a(rng: Rng, curve: Callable[[Rng], Array], layers: int | None) -> Arr
 
 def _fault_b(rng: Rng, curve: Callable[[Rng], Array], layers: int | None) -> Array:
     layers = layers or int(rng.integers(6, 9))
-    interfaces = stick_breaking(rng, layers)[:, None] + curve(rng)
-    return slip(fill(interfaces, np.sort(distinct_integers(rng, layers))), faults_b(rng))
+
+    def side() -> Array:
+        interfaces = stick_breaking(rng, layers)[:, None] + curve(rng)
+        return slip(fill(interfaces, np.sort(distinct_integers(rng, layers))), faults_b(rng))
+
+    return join(side(), side(), rng)
 
 
 _FAULTED: dict[str, Callable[..., Array]] = {

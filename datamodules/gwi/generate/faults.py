@@ -23,6 +23,7 @@ from datamodules.gwi.generate.layers import Array, Rng
 from datamodules.gwi.schema import SIDE, VMAX, VMIN
 
 Mask = npt.NDArray[np.bool_]
+Whole = npt.NDArray[np.int64]
 
 FINE = 2 * SIDE
 """Cells of the fine grid in each direction."""
@@ -31,7 +32,7 @@ _NOTHING = -1.0
 _ROUNDING = 4e-16  # ringing below this is none: as far from faults as real maps show it
 _BLUR = 0.5  # fine cells
 _DOWN, _ASIDE = 70, 105  # fine cells of the border, from its corner, where a fault may begin
-_MARGIN, _BAND = 40, 6  # cells of the map: beyond its edges, and beside a fault of a B family
+_MARGIN = 40  # cells of the map beyond its edges
 
 
 @dataclass(frozen=True)
@@ -112,25 +113,28 @@ def _border(at: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Offset:
-    """A fault of the B families, in cells of the map.
+    """A line of the B families, in cells of the map.
 
     Args:
-        column: Where its line crosses the middle depth.
-        slope: Columns to the right for each row downwards; what is left of the line moves.
-        throw: Rows that this part moves downwards, along the line; negative = upwards.
+        column: Where it crosses the middle depth.
+        slope: Columns to the right for each row downwards.
+        throw: Rows that what is left of it moves downwards, along the line; negative = upwards.
         mirrored: Whether left and right change places.
     """
 
     column: float
     slope: float
-    throw: int
+    throw: int = 0
     mirrored: bool = False
+
+    def left(self, rows: Whole, columns: Whole) -> Mask:
+        """Cells to its left."""
+        mask: Mask = columns < self.column + self.slope * (rows - SIDE / 2)
+        return mask
 
 
 def slip(ground: Array, faults: tuple[Offset, ...]) -> Array:
-    """The map ``(70, 70)`` of the B families: sharp edges, nothing left over, and beside each fault a band that shows the mean of both sides.
-
-    Only two maps that were inverted from real gathers say what these families look like.
+    """The map ``(70, 70)`` of ground that slips by whole cells along one line after the other, with sharp edges and nothing left over.
 
     Args:
         ground: Layers before they broke, ``(70, 70)``; its edges go on outwards.
@@ -139,25 +143,29 @@ def slip(ground: Array, faults: tuple[Offset, ...]) -> Array:
     tall = np.pad(ground, _MARGIN, mode="edge")
     y, x = np.mgrid[: len(tall), : len(tall)] - _MARGIN
     for fault in faults:
-        tall = tall[:, ::-1] if fault.mirrored else tall
-        line = fault.column + fault.slope * (y - SIDE / 2)
-        rows, columns = (
-            np.clip(at + _MARGIN, 0, len(tall) - 1) for at in (y - fault.throw, x - round(fault.slope * fault.throw))
-        )
-        below = np.where(x < line - _BAND, tall[rows, columns], (tall[rows, columns] + tall) / 2)
-        tall = np.where(x < line, below, tall)
-        tall = tall[:, ::-1] if fault.mirrored else tall
+        way = -1 if fault.mirrored else 1
+        tall = tall[:, ::way]
+        aside = round(fault.slope * fault.throw)
+        rows, columns = (np.clip(at + _MARGIN, 0, len(tall) - 1) for at in (y - fault.throw, x - aside))
+        tall = np.where(fault.left(y, x), tall[rows, columns], tall)[:, ::way]
     return tall[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
 
 
 def faults_b(rng: Rng) -> tuple[Offset, ...]:
-    """FlatFault_B and CurveFault_B: two or three steep faults that may cross, throws of 5 to 15 cells."""
+    """The faults of one side of FlatFault_B and CurveFault_B: one or two with throws of 5 to 15 cells."""
     return tuple(
         Offset(
             rng.uniform(8, 62),
-            math.tan(abs(rng.normal(0.35, 0.25))),
+            math.tan(np.clip(rng.normal(0.6, 0.2), 0.0, 1.0)),
             int(rng.choice([-1, 1]) * rng.integers(5, 16)),
             bool(rng.random() < 0.5),
         )
-        for _ in range(int(rng.integers(2, 4)))
+        for _ in range(int(rng.integers(1, 3)))
     )
+
+
+def join(one: Array, other: Array, rng: Rng) -> Array:
+    """Two grounds ``(70, 70)`` that meet at a steep line, as the inverted map of FlatFault_B shows it."""
+    line = Offset(rng.uniform(15, 55), math.tan(abs(rng.normal(0.2, 0.1))))
+    way = -1 if rng.random() < 0.5 else 1
+    return np.where(line.left(*np.mgrid[:SIDE, :SIDE])[:, ::way], one, other)

@@ -10,7 +10,7 @@ from datamodules.errors import DataError
 from datamodules.gwi.archives import unpack_archives
 from datamodules.gwi.files import find_files
 from datamodules.gwi.generate.families import generate_map, generate_maps
-from datamodules.gwi.generate.faults import Fault, draw
+from datamodules.gwi.generate.faults import Fault, Offset, draw, join, slip
 from datamodules.gwi.generate.layers import both_halves, stick_breaking, vel_curve
 from datamodules.gwi.generate.statistics import map_statistics
 from datamodules.gwi.schema import FAMILIES
@@ -107,6 +107,30 @@ def test_the_top_layer_of_a_sunk_block_is_seen_through_beside_the_fault() -> Non
     np.testing.assert_allclose(
         draw(ground, (Fault((0, 48), (139, 113), 16, mirrored=True),)), sunk[:, ::-1], rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("throw", [-7, 9])
+def test_ground_slips_by_whole_cells_and_nothing_is_left_over(throw: int) -> None:
+    """What is left of the line shows the ground a throw above and its share aside; all other cells stay."""
+    ground = np.random.default_rng(0).uniform(2000, 3000, (70, 70))
+    made = slip(ground, (Offset(column=35, slope=1.0, throw=throw),))
+    y, x = np.mgrid[20:50, 20:50]
+    left = x < 35 + (y - 35)
+    expected = np.where(left, ground[20 - throw : 50 - throw, 20 - throw : 50 - throw], ground[20:50, 20:50])
+    np.testing.assert_array_equal(made[20:50, 20:50], expected)
+    mirrored = slip(ground[:, ::-1], (Offset(35, 1.0, throw, mirrored=True),))
+    np.testing.assert_array_equal(mirrored[:, ::-1], made)
+
+
+def test_the_b_families_join_two_grounds_at_a_steep_line() -> None:
+    for seed in range(20):
+        made = join(np.zeros((70, 70)), np.ones((70, 70)), np.random.default_rng(seed))
+        steps = np.abs(np.diff(made, axis=1)).sum(1)
+        assert (steps[20:50] == 1).all()  # one line, which may leave the map above or below
+        assert np.abs(np.diff(made, axis=0)).sum() < 70
+    for name in ("FlatFault_B", "CurveFault_B"):
+        for index in range(10):
+            assert 7 <= len(np.unique(generate_map(name, 4, index, layers=6))) <= 12
 
 
 _FITTED = {  # rows at which layers 2 to 4 begin, the line's ends as (row, column), throw, whether mirrored
